@@ -1,0 +1,40 @@
+# make demo | test | lint | clean. PYTHON=... picks the interpreter (3.10, 3.11 or 3.12).
+
+VENV := .venv
+BIN := $(VENV)/bin
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+
+# Without PYTHON=... an existing environment is kept, else the first supported python is taken.
+ifndef PYTHON
+PYTHON := $(shell for p in $(BIN)/python python3 python3.11 python3.12 python3.10; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+endif
+STAMP := $(VENV)/.installed-$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
+# pip refuses lava on Python >= 3.11 although it works there (see lava_bsnn/compat.py).
+LAVA := $(shell grep -oE 'lava-(nc|dl)==[0-9.]+' pyproject.toml)
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(BIN)/lava-bsnn demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist runs
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "lava-bsnn needs Python 3.10, 3.11 or 3.12; use make PYTHON=python3.11" >&2; exit 2; }
+	@echo "installing pinned dependencies into $(VENV) (several GB, a few minutes, once)"
+	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 11))' \
+		|| $(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(LAVA)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,102 @@
+"""Training curves, spike rasters and membrane traces, in one colour-blind-safe style."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator
+
+    from ..training import Epoch
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+"""Okabe-Ito colours."""
+
+
+def _tidy(axes: Axes) -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _integers() -> MaxNLocator:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
+
+
+def plot_training(history: Sequence[Epoch], axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw the loss on the first of two axes, and both accuracies in percent on the second."""
+    epochs = [epoch.epoch for epoch in history]
+    loss_axes, accuracy_axes = axes
+    loss_axes.plot(epochs, [epoch.loss for epoch in history], color=BLUE)
+    loss_axes.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
+    for label, colour, values in (
+        ("training set", BLUE, [100 * epoch.train_accuracy for epoch in history]),
+        ("test set", ORANGE, [100 * epoch.test_accuracy for epoch in history]),
+    ):
+        accuracy_axes.plot(epochs, values, color=colour, label=label)
+    accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
+    accuracy_axes.legend(frameon=False, loc="lower right")
+    for one in axes:
+        one.xaxis.set_major_locator(_integers())
+        _tidy(one)
+    return axes
+
+
+def plot_raster(spikes: np.ndarray, axes: Axes, *, title: str = "", most: int = 100) -> Axes:
+    """Draw the spikes of one sample of one layer, a cell per neuron and time step.
+
+    Args:
+        spikes: bool ``[*shape, T]``; neurons are numbered in C, H, W order.
+        title: the layer's name; the mean firing rate is added.
+        most: neurons to draw; of a larger layer every k-th is drawn, as the axis says.
+    """
+    from matplotlib.colors import ListedColormap
+
+    flat = spikes.reshape(-1, spikes.shape[-1])
+    every = -(-len(flat) // most)
+    axes.imshow(
+        flat[::every],
+        cmap=ListedColormap(["white", BLUE]),
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        extent=(-0.5, flat.shape[1] - 0.5, 0, len(flat)),
+    )
+    which = "neuron" if every == 1 else f"neuron (1 in {every} drawn)"
+    axes.set(xlabel="time step", ylabel=which)
+    axes.set_title(f"{title}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
+    axes.xaxis.set_major_locator(_integers())
+    return _tidy(axes)
+
+
+def plot_membrane(
+    potential: np.ndarray, spikes: np.ndarray, threshold: float, axes: Axes, *, title: str = ""
+) -> Axes:
+    """Draw one neuron's membrane potential, its threshold, resets and spikes.
+
+    Args:
+        potential: ``[T]`` before reset, in the threshold's unit.
+        spikes: bool ``[T]``.
+        threshold: firing threshold.
+        title: which neuron.
+    """
+    steps = np.arange(len(potential))
+    times = np.repeat(steps, 2).astype(float)
+    trace = np.stack([potential, np.where(spikes, 0, potential)], axis=1).reshape(-1)
+    axes.plot(times, trace, color=BLUE, label="membrane potential")
+    axes.plot(steps, potential, ".", color=BLUE)
+    axes.axhline(threshold, color=ORANGE, linestyle="--", label="threshold")
+    fired = np.flatnonzero(spikes)
+    axes.plot(fired, potential[fired], "^", color=GREEN, markersize=8, label="spike, reset to 0")
+    axes.axhline(0, color=GREY, linewidth=0.5)
+    axes.set(xlabel="time step", ylabel="membrane potential (thresholds)", title=title)
+    axes.xaxis.set_major_locator(_integers())
+    axes.legend(frameon=False, fontsize="small", loc="best")
+    return _tidy(axes)

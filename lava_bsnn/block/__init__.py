@@ -1,0 +1,43 @@
+"""SLAYER-style blocks: synapse, normalisation, modulation and neuron in one module.
+
+Positional arguments are those of ``lava.lib.dl.slayer.block.cuba``; what is ours is
+keyword-only. Tensors are logical ``NCHWT`` / ``NCT``, stored time-major, so our blocks and
+stock ``slayer.block.*`` modules can stand in one network.
+
+In contrast to SLAYER ``delay_shift`` is off by default: in training layer ``l`` at step
+``t`` sees layer ``l - 1`` at step ``t``. On the device each synapse takes one step, which
+only delays the whole train; export and simulation account for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from .base import Block, Shape, SpikingBlock
+from .conv import Conv, Pool
+from .dense import Dense, Readout
+from .input import Flatten, Input
+
+__all__ = ["Block", "Conv", "Dense", "Flatten", "Input", "Pool", "Readout", "SpikingBlock", "build"]
+
+
+def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shape:
+    """Build blocks in a row for inputs ``(C, H, W)`` or ``(C,)``; return the last output shape.
+
+    Stock SLAYER blocks learn their shape from one step of zeros.
+    """
+    shape = tuple(int(size) for size in input_shape)
+    for module in blocks:
+        if isinstance(module, Block):
+            shape = module.build(shape)
+        else:
+            training = module.training
+            module.eval()
+            with torch.no_grad():
+                result = module(torch.zeros(1, *shape, 1))
+            module.train(training)
+            result = result[0] if isinstance(result, tuple) else result
+            shape = tuple(result.shape[1:-1])
+    return shape

@@ -1,0 +1,179 @@
+"""What all blocks share: shapes, errors, and the order synapse, norm, modulation, neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._slayer import Delay, step_delay
+from ..errors import ExportError, OptionError, ShapeError, check_option
+from ..functional.weights import SCALES
+from ..norm import BatchNorm
+from ..synapse import Binarize, Quantize
+
+Shape = tuple[int, ...]
+WeightHook = Callable[..., Tensor]
+
+
+def refuse(where: str, remedy: str, **options: Any) -> None:
+    """Raise :class:`OptionError` for an option that has a value at all."""
+    for name, value in options.items():
+        if value:
+            raise OptionError(f"{where}: {name}={value!r} is not supported; {remedy}")
+
+
+class Block:
+    """A label for errors, and a shape that :meth:`build` sets."""
+
+    label: str
+    input_shape: Shape | None = None
+    """Shape that :meth:`build` was called with; None before."""
+    _built_shape: Shape | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Output shape without batch and time.
+
+        Raises:
+            ShapeError: the block has not been built.
+        """
+        if self._built_shape is None:
+            raise ShapeError(f"{self.label}: shape is not known yet; call build(input_shape) first")
+        return self._built_shape
+
+    def build(self, input_shape: Iterable[int]) -> Shape:
+        """Fix the shapes for inputs ``(C, H, W)`` or ``(C,)`` and return the output shape.
+
+        Raises:
+            ShapeError: the block cannot take this input.
+        """
+        shape = tuple(int(size) for size in input_shape)
+        self._check_shape(shape)
+        self.input_shape, self._built_shape = shape, self._output_shape(shape)
+        if getattr(self, "neuron", None) is not None:
+            self.neuron.shape = torch.Size(self._built_shape)  # type: ignore[attr-defined]
+        return self._built_shape
+
+    def _check_shape(self, shape: Shape) -> None:
+        raise NotImplementedError
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        raise NotImplementedError
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() not in (3, 5):
+            raise ShapeError(
+                f"{self.label}: input of shape {tuple(x.shape)} is not allowed; use "
+                "[N, C, H, W, T] or [N, C, T], e.g. functional.direct_code(frames, num_steps)"
+            )
+        self._check_shape(tuple(x.shape[1:-1]))
+
+    def export_hdf5(self, handle: Any) -> None:
+        """Refuse: a block alone does not know the integer grid of the layer before it.
+
+        Raises:
+            ExportError: always.
+        """
+        raise ExportError(
+            f"{self.label}: blocks are exported together; use "
+            "netx_export.write(netx_export.convert(model), path)"
+        )
+
+
+class SpikingBlock(Block):
+    """Synapse -> norm -> modulation -> neuron."""
+
+    synapse: Any  # SLAYER's classes are untyped
+    norm: BatchNorm | None
+    modulation: torch.nn.Module | None
+    neuron: torch.nn.Module | None
+    delay: torch.nn.Module | None
+    delay_shift: bool
+    count_log: bool
+
+    def _set_weight_hook(
+        self,
+        pre_hook_fx: WeightHook | None,
+        binarize: str | None,
+        weight_bits: int | None,
+        bits_scale: str,
+    ) -> None:
+        check_option(self.label, "binarize", binarize, (*SCALES, None))
+        if pre_hook_fx is not None:
+            hook: WeightHook | None = pre_hook_fx
+        elif binarize is not None:
+            hook = Binarize(scale=binarize)
+        else:
+            hook = None if weight_bits is None else Quantize(bits=weight_bits, scale=bits_scale)
+        self.synapse.pre_hook_fx = hook  # type: ignore[assignment]
+
+    def _set_rest(
+        self,
+        neuron: Callable[..., torch.nn.Module],
+        neuron_params: dict[str, Any] | None,
+        norm: str | None,
+        modulation: torch.nn.Module | None,
+        num_features: int,
+        delay: bool = False,
+    ) -> None:
+        check_option(self.label, "norm", norm, ("batch", None))
+        del self.neuron_params, self.synapse_params  # type: ignore[attr-defined]
+        self.norm = BatchNorm(num_features) if norm == "batch" else None
+        self.modulation = modulation
+        self.neuron = None
+        if neuron_params is not None:
+            try:
+                self.neuron = neuron(**neuron_params)
+            except TypeError as error:
+                raise OptionError(f"{self.label}: neuron_params: {error}") from error
+        self.delay = Delay(max_delay=62) if delay else None
+
+    def current(self, x: Tensor) -> Tensor:
+        """Return the neuron's input current: synapse, norm and modulation of ``x``."""
+        self._check_input(x)
+        z: Tensor = self.synapse(x)
+        if self.norm is not None:
+            z = self.norm(z)
+        return z if self.modulation is None else self.modulation(z)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
+        """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``."""
+        z = self.current(x)
+        if self.neuron is not None:
+            z = self.neuron(z)
+        if self.delay_shift:
+            z = step_delay(self, z)
+        if self.delay is not None:
+            z = self.delay(z)
+        return (z, (z > 0).float().mean()) if self.count_log else z
+
+
+def conv_size(label: str, layer: Any, size: tuple[int, ...]) -> tuple[int, int]:
+    """Output height and width of a convolution or pooling layer."""
+    height, width = (
+        (n + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+        for n, kernel, stride, pad, dilation in zip(
+            size, layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=False
+        )
+    )
+    if height < 1 or width < 1:
+        raise ShapeError(
+            f"{label}: input of height and width {size} is smaller than the kernel; "
+            "use a smaller kernel or more padding"
+        )
+    return height, width
+
+
+def check_dense(label: str, layer: Any, shape: Shape) -> None:
+    """Raise :class:`ShapeError` unless a dense layer takes inputs of this shape."""
+    expected = layer.weight[0].numel()
+    size = 1
+    for axis in shape:
+        size *= axis
+    if size != expected:
+        raise ShapeError(
+            f"{label}: input shape {shape} has {size} values per step; {expected} are expected (in_neurons)"
+        )

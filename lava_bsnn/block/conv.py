@@ -1,0 +1,149 @@
+"""Convolution and pooling blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .. import synapse
+from .._slayer import block_base
+from ..errors import OptionError, ShapeError
+from ..neuron import LIF
+from ..synapse import Pair
+from .base import Shape, SpikingBlock, WeightHook, conv_size, refuse
+
+
+class Conv(SpikingBlock, block_base.AbstractConv):
+    """Convolution block, 1-bit weights by default.
+
+    Args:
+        neuron_params: arguments of ``neuron``; the caller's dictionary is not changed.
+        in_features, out_features, kernel_size, stride, padding, dilation, groups: as in
+            SLAYER; pairs are (height, width).
+        weight_scale: factor on the initial weights.
+        pre_hook_fx: weight transform of your own in place of ``binarize`` / ``weight_bits``.
+        delay: learn an axonal delay (SLAYER's ``Delay``).
+        delay_shift: delay the output by one step in training too.
+        count_log: return ``(spikes, mean event rate)``.
+        binarize: ``"channel"`` or ``"layer"`` for ``alpha * sign(w)``, ``None`` for ``weight_bits``.
+        weight_bits: bits of non-binary weights (2..16); ``None`` for floating point.
+        norm: ``"batch"`` or ``None``.
+        modulation: module between norm and neuron that maps a current to a current.
+        neuron: neuron class, called with ``neuron_params``.
+        name: how errors call this block.
+    """
+
+    def __init__(
+        self,
+        neuron_params: dict[str, Any],
+        in_features: int,
+        out_features: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: WeightHook | None = None,
+        delay: bool = False,
+        delay_shift: bool = False,
+        count_log: bool = False,
+        *,
+        binarize: str | None = "channel",
+        weight_bits: int | None = 8,
+        norm: str | None = "batch",
+        modulation: torch.nn.Module | None = None,
+        neuron: Callable[..., torch.nn.Module] = LIF,
+        name: str | None = None,
+    ) -> None:
+        self.label = name or f"Conv({in_features}, {out_features}, kernel_size={kernel_size})"
+        refuse(self.label, "use norm='batch'", weight_norm=weight_norm)
+        super().__init__(
+            dict(neuron_params),
+            in_features,
+            out_features,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            weight_scale,
+            delay_shift=delay_shift,
+            count_log=count_log,
+        )
+        try:
+            self.synapse = synapse.Conv(**self.synapse_params)
+        except ValueError as error:
+            raise OptionError(f"{self.label}: {error}") from error
+        self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "channel")
+        self._set_rest(neuron, neuron_params, norm, modulation, out_features, delay)
+
+    def _check_shape(self, shape: Shape) -> None:
+        if len(shape) != 3 or shape[0] != self.synapse.in_channels:
+            raise ShapeError(
+                f"{self.label}: input (C, H, W) = {shape} is not allowed; "
+                f"C must be {self.synapse.in_channels} (in_features)"
+            )
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return (self.synapse.out_channels, *conv_size(self.label, self.synapse, shape[1:]))
+
+
+class Pool(SpikingBlock, block_base.AbstractPool):
+    """Sum or average pooling as a fixed convolution per channel.
+
+    Args:
+        neuron_params: arguments of ``neuron``; with ``None`` the pooled value itself goes on,
+            and export merges the pooling into the next layer's weights, exactly.
+        kernel_size, stride, padding: as in SLAYER; stride defaults to the kernel.
+        weight_scale: factor on the pooled value.
+        mode: ``"average"`` or ``"sum"``.
+    """
+
+    def __init__(
+        self,
+        neuron_params: dict[str, Any] | None,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: WeightHook | None = None,
+        delay: bool = False,
+        delay_shift: bool = False,
+        count_log: bool = False,
+        *,
+        mode: str = "average",
+        modulation: torch.nn.Module | None = None,
+        neuron: Callable[..., torch.nn.Module] = LIF,
+        name: str | None = None,
+    ) -> None:
+        self.label = name or f"Pool(kernel_size={kernel_size})"
+        refuse(
+            self.label,
+            "leave it at its default",
+            dilation=dilation not in (1, (1, 1)) and dilation,
+            weight_norm=weight_norm,
+            pre_hook_fx=pre_hook_fx,
+        )
+        super().__init__(
+            dict(neuron_params or {}),
+            kernel_size,
+            stride,
+            padding,
+            delay_shift=delay_shift,
+            count_log=count_log,
+        )
+        self.synapse = synapse.Pool(kernel_size, stride, padding, weight_scale=weight_scale, mode=mode)
+        self._set_rest(neuron, neuron_params, None, modulation, 1, delay)
+
+    def _check_shape(self, shape: Shape) -> None:
+        if len(shape) != 3:
+            raise ShapeError(f"{self.label}: input shape {shape} is not allowed; use (C, H, W)")
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *conv_size(self.label, self.synapse, shape[1:]))

@@ -1,0 +1,129 @@
+"""Fully connected blocks: spiking, and the readout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import synapse
+from .._slayer import block_base
+from ..neuron import LIF
+from .base import Shape, SpikingBlock, WeightHook, check_dense, refuse
+
+
+class Dense(SpikingBlock, block_base.AbstractDense):
+    """Fully connected block, 1-bit weights by default; options as in :class:`Conv`.
+
+    Args:
+        in_neurons: number of inputs, or ``(width, height, channels)`` as in SLAYER.
+        out_neurons: number of neurons.
+        mask: bool ``[out, in]`` of the synapses that exist; training only.
+    """
+
+    def __init__(
+        self,
+        neuron_params: dict[str, Any],
+        in_neurons: int | tuple[int, ...],
+        out_neurons: int,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: WeightHook | None = None,
+        delay: bool = False,
+        delay_shift: bool = False,
+        mask: Tensor | None = None,
+        count_log: bool = False,
+        *,
+        binarize: str | None = "channel",
+        weight_bits: int | None = 8,
+        norm: str | None = "batch",
+        modulation: torch.nn.Module | None = None,
+        neuron: Callable[..., torch.nn.Module] = LIF,
+        name: str | None = None,
+    ) -> None:
+        self.label = name or f"Dense({in_neurons}, {out_neurons})"
+        refuse(self.label, "use norm='batch'", weight_norm=weight_norm)
+        refuse(self.label, "zero the weights with pre_hook_fx", mask=mask is not None)
+        super().__init__(
+            dict(neuron_params),
+            in_neurons,
+            out_neurons,
+            weight_scale,
+            delay_shift=delay_shift,
+            count_log=count_log,
+        )
+        self.synapse = synapse.Dense(**self.synapse_params)
+        self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "channel")
+        self._set_rest(neuron, neuron_params, norm, modulation, out_neurons, delay)
+
+    def _check_shape(self, shape: Shape) -> None:
+        check_dense(self.label, self.synapse, shape)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return (self.synapse.out_channels, *([1, 1] if len(shape) == 3 else []))
+
+
+class Readout(SpikingBlock, block_base.AbstractAffine):
+    """Last layer: a dense synapse whose neurons do not spike.
+
+    Its output is the weighted input of each step, ``[N, classes, T]``: logits per step.
+    The device adds them up in a membrane potential that never reaches its threshold.
+
+    Args:
+        neuron_params: must be ``None``; the position is SLAYER's.
+        bias: learn an offset per class.
+        binarize, weight_bits: as in :class:`Conv`, with one scale for the whole layer.
+    """
+
+    def __init__(
+        self,
+        neuron_params: None,
+        in_neurons: int | tuple[int, ...],
+        out_neurons: int,
+        weight_scale: float = 1,
+        weight_norm: bool = False,
+        pre_hook_fx: WeightHook | None = None,
+        dynamics: bool = False,
+        mask: Tensor | None = None,
+        count_log: bool = False,
+        *,
+        bias: bool = True,
+        binarize: str | None = None,
+        weight_bits: int | None = 8,
+        name: str | None = None,
+    ) -> None:
+        self.label = name or f"Readout({in_neurons}, {out_neurons})"
+        refuse(
+            self.label,
+            "leave it at its default",
+            neuron_params=neuron_params,
+            weight_norm=weight_norm,
+            dynamics=dynamics,
+            mask=mask is not None,
+        )
+        super().__init__(None, in_neurons, out_neurons, weight_scale, dynamics=False, count_log=count_log)
+        self.synapse = synapse.Dense(**self.synapse_params)
+        self.delay_shift = False
+        self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "layer")
+        self._set_rest(LIF, None, None, None, out_neurons)
+        self.bias = torch.nn.Parameter(torch.zeros(out_neurons)) if bias else None
+
+    def _check_shape(self, shape: Shape) -> None:
+        check_dense(self.label, self.synapse, shape)
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        return (self.synapse.out_channels,)
+
+    def current(self, x: Tensor) -> Tensor:
+        """Return logits per step ``[N, classes, T]``."""
+        z = super().current(x)
+        if z.dim() == 5:
+            z = z[:, :, 0, 0]
+        return z if self.bias is None else z + self.bias[:, None]
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
+        """Return logits per step ``[N, classes, T]``."""
+        z = self.current(x)
+        return (z, None) if self.count_log else z

@@ -1,0 +1,104 @@
+"""The ``lava-bsnn`` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from . import __version__
+from .errors import LavaBsnnError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Train a binary spiking network on real digits, export it, run it on Lava, compare.
+
+    Takes about a minute. Example: lava-bsnn demo --out runs/demo --json demo.json
+    """
+
+    out: Path = Path("runs/demo")
+    """Folder for checkpoint, network, figures and metrics."""
+    json: str | None = None
+    """Also write the figures as JSON to this file; '-' is standard output."""
+    epochs: int = 20
+    """Passes over the 1347 training digits."""
+    num_steps: int = 8
+    """Time steps per digit."""
+    lava_samples: int = 10
+    """Test digits that run on unmodified lava-dl."""
+    seed: int = 0
+    """Seeds split, initial weights and batches."""
+
+    def __call__(self) -> None:
+        from rich.console import Console
+
+        from .demo import DemoConfig, run_demo, write_json
+
+        config = DemoConfig(
+            out=self.out,
+            epochs=self.epochs,
+            num_steps=self.num_steps,
+            lava_samples=self.lava_samples,
+            seed=self.seed,
+        )
+        target = None if self.json in (None, "-") else Path(self.json)
+        if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
+            raise LavaBsnnError(f"--json {target}: not a file in an existing folder; make the folder first")
+        result = asdict(run_demo(config, Console(stderr=self.json == "-")))
+        if target is not None:
+            write_json(target, result)
+        elif self.json == "-":
+            print(json.dumps(result, indent=2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Show the layers of a NetX file. Example: lava-bsnn inspect runs/demo/demo.net"""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The .net file."""
+
+    def __call__(self) -> None:
+        from netx_export import read
+
+        print(read(self.file))
+
+
+Command = Annotated[Demo, tyro.conf.subcommand("demo")] | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 2 after bad input, or 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments == ["--version"]:
+        print(f"lava-bsnn {__version__}")
+        return 0
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        args=arguments,
+        prog="lava-bsnn",
+        description="Binary-weight spiking networks for Lava and Loihi 2.",
+    )
+    try:
+        command()
+    except (LavaBsnnError, OSError) as error:
+        print(f"lava-bsnn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lava-bsnn: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

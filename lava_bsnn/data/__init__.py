@@ -1,0 +1,5 @@
+"""Datasets."""
+
+from .digits import Split, digits
+
+__all__ = ["Split", "digits"]

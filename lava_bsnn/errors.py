@@ -1,0 +1,41 @@
+"""Errors that name the place, the value received, what is allowed, and the remedy.
+
+The command line prints their single line without a traceback and exits with code 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class LavaBsnnError(ValueError):
+    """Base of every error that lava_bsnn and netx_export raise on bad input."""
+
+
+class OptionError(LavaBsnnError):
+    """An option has a value that is not among the allowed ones."""
+
+
+class ShapeError(LavaBsnnError):
+    """A tensor does not have the shape that a layer expects."""
+
+
+class ExportError(LavaBsnnError):
+    """A model or a network cannot be expressed in the export profile asked for."""
+
+
+class NetXFormatError(LavaBsnnError):
+    """A file is not a NetX HDF5 file that this package can read."""
+
+
+class LavaMissingError(LavaBsnnError, ImportError):
+    """lava-nc or lava-dl is not installed in this environment."""
+
+
+def check_option(where: str, name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Raise :class:`OptionError` unless ``value`` is one of ``allowed``."""
+    choices = list(allowed)
+    if not any(value is choice or value == choice for choice in choices):
+        shown = ", ".join(repr(choice) for choice in choices)
+        raise OptionError(f"{where}: {name}={value!r} is unknown; use one of {shown}")

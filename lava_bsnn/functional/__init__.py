@@ -1,0 +1,19 @@
+"""Pure functions: weights, surrogate gradients, neuron dynamics, time layout."""
+
+from .dynamics import leaky_integrate, lif
+from .surrogate import SURROGATES, surrogate_derivative
+from .time import direct_code, fold_time, unfold_time
+from .weights import binarize, quantize_weights, weight_scale
+
+__all__ = [
+    "SURROGATES",
+    "binarize",
+    "direct_code",
+    "fold_time",
+    "leaky_integrate",
+    "lif",
+    "quantize_weights",
+    "surrogate_derivative",
+    "unfold_time",
+    "weight_scale",
+]

@@ -1,0 +1,77 @@
+"""Weight binarisation and k-bit weight quantisation with straight-through gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import OptionError, check_option
+
+SCALES = ("channel", "layer")
+
+
+def weight_scale(w: Tensor, scale: str, reduce: str) -> Tensor:
+    """Reduce ``|w|`` to one number per output channel (dimension 0) or per layer.
+
+    Args:
+        w: weights ``[out, ...]``.
+        scale: ``"channel"`` or ``"layer"``.
+        reduce: ``"mean"`` or ``"max"``.
+
+    Returns:
+        Non-negative tensor of shape ``[out, 1, ...]`` or ``[1, 1, ...]``.
+    """
+    check_option("weight_scale", "scale", scale, SCALES)
+    dims = tuple(range(1 if scale == "channel" else 0, w.dim()))
+    magnitude = w.abs()
+    if reduce == "mean":
+        return magnitude.mean(dims, keepdim=True)
+    return magnitude.amax(dims, keepdim=True)
+
+
+def sign(w: Tensor) -> Tensor:
+    """Return +1 where ``w >= 0`` and -1 elsewhere; ``sign(0) = +1``."""
+    return torch.where(w >= 0, 1.0, -1.0).to(w.dtype)
+
+
+def _straight_through(w: Tensor, forward: Tensor, clip: float | None) -> Tensor:
+    carrier = w if clip is None else w.clamp(-clip, clip)
+    return carrier + (forward - carrier).detach()
+
+
+def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) -> Tensor:
+    """Binarise weights to ``alpha * sign(w)``.
+
+    Forward: ``w_b = alpha * sign(w)``, ``alpha = mean(|w|)`` over each output channel or
+    over the layer (AGMM eq. 5, Q-SNN eq. 6).
+    Gradient: straight-through, ``dL/dw = dL/dw_b``; with ``clip=c`` it is 0 where ``|w| > c``.
+
+    Args:
+        w: weights ``[out, ...]``.
+        scale: ``"channel"`` or ``"layer"``.
+        clip: bound of the clipped straight-through estimator; ``None`` for the plain one.
+    """
+    alpha = weight_scale(w.detach(), scale, "mean")
+    return _straight_through(w, alpha * sign(w.detach()), clip)
+
+
+def quantize_weights(w: Tensor, bits: int, scale: str = "channel") -> Tensor:
+    """Quantise weights symmetrically to ``bits`` bits.
+
+    Forward: ``q * step`` with ``q = round(w / step)`` in ``+-(2^(bits-1) - 1)`` and
+    ``step = max(|w|) / (2^(bits-1) - 1)`` per output channel or per layer.
+    Gradient: straight-through.
+
+    Raises:
+        OptionError: ``bits`` is not in 2..16.
+    """
+    if not 2 <= bits <= 16:
+        raise OptionError(f"quantize_weights: bits={bits} is not allowed; use 2..16")
+    step = quantization_step(w.detach(), bits, scale)
+    return _straight_through(w, torch.round(w.detach() / step) * step, None)
+
+
+def quantization_step(w: Tensor, bits: int, scale: str) -> Tensor:
+    """Step of :func:`quantize_weights`; 1 for a channel whose weights are all zero."""
+    step = weight_scale(w, scale, "max") / ((1 << (bits - 1)) - 1)
+    return torch.where(step > 0, step, torch.ones_like(step))

@@ -1,0 +1,43 @@
+"""A chain of blocks with its input shape and number of time steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .. import block
+from ..errors import ShapeError
+from ..functional import direct_code
+
+
+class SpikingNetwork(torch.nn.Module):
+    """Blocks in a row, built for one input shape.
+
+    Maps ``[N, C, H, W, T]`` (or ``[N, C, T]``) to per-step logits ``[N, classes, T]``. Static
+    input without a time axis is repeated over ``num_steps`` (direct coding).
+
+    Args:
+        blocks: modules of :mod:`lava_bsnn.block` or ``slayer.block``.
+        in_shape: ``(C, H, W)`` or ``(C,)``.
+        num_steps: time steps T of static input.
+    """
+
+    def __init__(
+        self, blocks: Iterable[torch.nn.Module], *, in_shape: tuple[int, ...], num_steps: int
+    ) -> None:
+        super().__init__()
+        if num_steps < 1:
+            raise ShapeError(f"SpikingNetwork: num_steps={num_steps} is not allowed; use 1 or more")
+        self.blocks = torch.nn.ModuleList(blocks)
+        self.in_shape = tuple(in_shape)
+        self.num_steps = num_steps
+        self.out_shape = block.build(self.blocks, self.in_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == len(self.in_shape) + 1:
+            x = direct_code(x, self.num_steps)
+        for module in self.blocks:
+            x = module(x)
+        return x

@@ -1,0 +1,129 @@
+"""Synapses that derive from SLAYER's, computed as 2-D operations on ``T * N`` images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import functional
+from ._slayer import synapse_layer
+from .errors import OptionError, check_option
+from .functional.time import fold_time, unfold_time
+from .functional.weights import SCALES, quantization_step, sign
+
+Pair = int | tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binarize:
+    """Weight hook: ``alpha * sign(w)`` (see :func:`lava_bsnn.functional.binarize`)."""
+
+    scale: str = "channel"
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        check_option("Binarize", "scale", self.scale, SCALES)
+
+    @property
+    def bits(self) -> int:
+        """Bits per weight."""
+        return 1
+
+    def __call__(self, w: Tensor, descale: bool = False) -> Tensor:
+        return self.integers(w)[0] if descale else functional.binarize(w, self.scale, clip=self.clip)
+
+    def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Integer weights (+1 or -1) and the real step per channel that scales them."""
+        step = functional.weight_scale(w.detach(), self.scale, "mean")
+        return sign(w.detach()), step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """Weight hook: symmetric k-bit weights (see :func:`lava_bsnn.functional.quantize_weights`)."""
+
+    bits: int = 8
+    scale: str = "channel"
+
+    def __post_init__(self) -> None:
+        check_option("Quantize", "scale", self.scale, SCALES)
+        if isinstance(self.bits, bool) or self.bits not in range(2, 17):
+            raise OptionError(f"Quantize: weight_bits={self.bits!r} is not allowed; use 2..16 or None")
+
+    def __call__(self, w: Tensor, descale: bool = False) -> Tensor:
+        return self.integers(w)[0] if descale else functional.quantize_weights(w, self.bits, self.scale)
+
+    def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Integer weights in ``+-(2^(bits-1) - 1)`` and the real step that scales them."""
+        step = quantization_step(w.detach(), self.bits, self.scale)
+        return torch.round(w.detach() / step), step
+
+
+class _HookedWeight:
+    """The weight that a synapse computes with."""
+
+    weight: Tensor
+
+    def effective_weight(self) -> Tensor:
+        """Weight after ``pre_hook_fx``, ``[out, in, kh, kw]``."""
+        hook = self._pre_hook_fx  # type: ignore[attr-defined]
+        weight = self.weight if hook is None else hook(self.weight)
+        result: Tensor = weight.squeeze(-1)
+        return result
+
+
+class Conv(_HookedWeight, synapse_layer.Conv):
+    """2-D convolution of ``[N, C, H, W, T]``; parameters and weight layout of SLAYER's ``Conv``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        images, num_steps = fold_time(x)
+        y = F.conv2d(
+            images,
+            self.effective_weight(),
+            None,
+            self.stride[:2],
+            self.padding[:2],
+            self.dilation[:2],
+            self.groups,
+        )
+        return unfold_time(y, x.shape[0], num_steps)
+
+
+class Dense(_HookedWeight, synapse_layer.Dense):
+    """Full connection of ``[N, C, T]`` or ``[N, C, H, W, T]``; inputs are read in C, H, W order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        images, num_steps = fold_time(x)
+        y = F.linear(images.flatten(1), self.effective_weight().flatten(1))
+        if x.dim() == 5:
+            y = y[..., None, None]
+        return unfold_time(y, x.shape[0], num_steps)
+
+
+class Pool(synapse_layer.Pool):
+    """Sum or average pooling of ``[N, C, H, W, T]``: a fixed convolution per channel."""
+
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        *,
+        weight_scale: float = 1.0,
+        mode: str = "average",
+    ) -> None:
+        check_option("Pool", "mode", mode, ("average", "sum"))
+        super().__init__(kernel_size, stride, padding)
+        self.mode = mode
+        taps = self.kernel_size[0] * self.kernel_size[1]
+        self.tap_weight = weight_scale / taps if mode == "average" else weight_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        images, num_steps = fold_time(x)
+        sums = F.avg_pool2d(
+            images, self.kernel_size[:2], self.stride[:2], self.padding[:2], divisor_override=1
+        )
+        return unfold_time(sums * self.tap_weight, x.shape[0], num_steps)

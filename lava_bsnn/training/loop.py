@@ -1,0 +1,109 @@
+"""A plain training loop for data that fits into memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import LavaBsnnError
+from .losses import tet_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """Figures of one epoch; accuracies in 0..1."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, numpy and Python."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def fit(
+    model: torch.nn.Module,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-4,
+    seed: int = 0,
+    loss: Callable[[Tensor, Tensor], Tensor] = tet_cross_entropy,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Train with AdamW and a cosine schedule; the same seed gives the same weights.
+
+    Args:
+        model: maps ``[N, ...]`` to logits per step ``[N, classes, T]``.
+        train, test: images and labels.
+        on_epoch: called after each epoch.
+
+    Raises:
+        LavaBsnnError: the loss is not finite.
+    """
+    seed_everything(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    images, labels = (torch.from_numpy(array) for array in train)
+    batches = max(1, len(images) // batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+    history = []
+    for epoch in range(1, epochs + 1):
+        model.train()
+        total, correct, seen = 0.0, 0, 0
+        for index in torch.randperm(len(images)).tensor_split(batches):
+            logits = model(images[index])
+            value = loss(logits, labels[index])
+            if not torch.isfinite(value):
+                raise LavaBsnnError(
+                    f"fit: the loss is {value.item()} in epoch {epoch}; use a smaller learning rate"
+                )
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            total += float(value.detach()) * len(index)
+            correct += int((logits.detach().sum(-1).argmax(1) == labels[index]).sum())
+            seen += len(index)
+        history.append(
+            Epoch(
+                epoch=epoch,
+                loss=total / seen,
+                train_accuracy=correct / seen,
+                test_accuracy=accuracy(model, *test),
+            )
+        )
+        if on_epoch is not None:
+            on_epoch(history[-1])
+    return history
+
+
+@torch.no_grad()
+def predict(model: torch.nn.Module, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored."""
+    training = model.training
+    model.eval()
+    parts = [
+        model(torch.from_numpy(images[start : start + batch_size])).sum(-1).argmax(1)
+        for start in range(0, len(images), batch_size)
+    ]
+    model.train(training)
+    result: np.ndarray = torch.cat(parts).numpy()
+    return result
+
+
+def accuracy(model: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share of samples that :func:`predict` gets right, in 0..1."""
+    return float((predict(model, images) == labels).mean())

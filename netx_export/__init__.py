@@ -1,0 +1,37 @@
+"""Freeze binary spiking networks to integers, write NetX HDF5, simulate, and run on Lava.
+
+Names are imported when they are first used; nothing here imports SLAYER.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from lava_bsnn.errors import ExportError, NetXFormatError
+
+_PUBLIC = {
+    "FixedPointNetwork": "network",
+    "Simulation": "simulator",
+    "Trace": "simulator",
+    "compare": "parity",
+    "convert": "lowering",
+    "read": "hdf5",
+    "run": "backends",
+    "run_stock": "stock",
+    "simulate": "simulator",
+    "write": "hdf5",
+}
+__all__ = ["ExportError", "NetXFormatError", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
