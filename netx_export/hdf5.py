@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lava_bsnn.errors import ExportError, NetXFormatError
+from lava_bsnn.errors import ExportError, LavaBsnnError, NetXFormatError
 from lava_bsnn.files import atomic_path
 from lava_bsnn.fixed_point import NO_MEMORY
 
@@ -122,11 +122,9 @@ def read(path: str | os.PathLike[str]) -> FixedPointNetwork:
         raise NetXFormatError(f"{name}: no such file; give the path of a .net file")
     try:
         with h5py.File(name, "r") as file:
-            net = _read_network(file, name)
+            net = _read_network(file)
             digest = file.attrs.get("digest")
-    except NetXFormatError:
-        raise
-    except ExportError as error:
+    except LavaBsnnError as error:
         raise NetXFormatError(f"{name}: {error}") from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -138,56 +136,56 @@ def read(path: str | os.PathLike[str]) -> FixedPointNetwork:
     return net
 
 
-def _read_network(file: h5py.File, name: str) -> FixedPointNetwork:
+def _read_network(file: h5py.File) -> FixedPointNetwork:
     version = file.attrs.get("lava_bsnn_schema", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
-        raise NetXFormatError(f"{name}: schema {version} is not known; this version reads {SCHEMA_VERSION}")
-    layers_group = _local(file, "layer", h5py.Group, name)
-    groups = [_local(layers_group, str(i), h5py.Group, name) for i in range(len(layers_group))]
+        raise NetXFormatError(f"schema {version} is not known; this version reads {SCHEMA_VERSION}")
+    layers_group = _local(file, "layer", h5py.Group)
+    groups = [_local(layers_group, str(i), h5py.Group) for i in range(len(layers_group))]
     bits = int(file.attrs.get("input_message_bits", 0))
     entry: Input | None = None
     layers: list[Layer] = []
     for index, handle in enumerate(groups):
-        kind = _text(handle, "type", name)
+        kind = _text(handle, "type")
         if kind == "input":
             if index or "neuron" in handle:
                 raise NetXFormatError(
                     f"{handle.name}: an input layer with neurons or in the middle is not supported yet"
                 )
-            entry = Input(shape=_shape(handle, name), bits=bits)
+            entry = Input(shape=_shape(handle), bits=bits)
         elif kind in ("conv", "dense"):
             if entry is None:
-                raise NetXFormatError(f"{name}: no input layer with a shape; export it with lava-bsnn")
+                raise NetXFormatError("no input layer with a shape; export it with lava-bsnn")
             source = layers[-1].name if layers else INPUT
-            layers.append(_read_layer(handle, kind, source, name, last=index == len(groups) - 1))
+            layers.append(_read_layer(handle, kind, source, last=index == len(groups) - 1))
         elif kind != "flatten":
             raise NetXFormatError(
                 f"{handle.name}: type {kind!r} is not supported; use input, conv, flatten, dense"
             )
     if entry is None:
-        raise NetXFormatError(f"{name}: no input layer with a shape; export it with lava-bsnn")
+        raise NetXFormatError("no input layer with a shape; export it with lava-bsnn")
     profile = _attr_text(file.attrs.get("profile", "stock"))
     return FixedPointNetwork(input=entry, layers=tuple(layers), profile=profile)
 
 
-def _read_layer(handle: h5py.Group, kind: str, source: str, name: str, *, last: bool) -> Layer:
-    shape = _shape(handle, name)
-    weight = _array(handle, "weight", name)
+def _read_layer(handle: h5py.Group, kind: str, source: str, *, last: bool) -> Layer:
+    shape = _shape(handle)
+    weight = _array(handle, "weight")
     if kind == "conv":
         if weight.ndim != 4:
             raise NetXFormatError(f"{handle.name}/weight: {weight.ndim} axes; 4 are expected")
-        pairs = {key: _pair(_array(handle, key, name)) for key in _PAIRS}
-        synapse: Conv | Dense = Conv(weight=weight, groups=_integer(handle, "groups", name), **pairs)
+        pairs = {key: _pair(_array(handle, key)) for key in _PAIRS}
+        synapse: Conv | Dense = Conv(weight=weight, groups=_integer(handle, "groups"), **pairs)
     else:
         shape = (int(np.prod(shape)),)
         synapse = Dense(weight=weight.reshape(shape[0], -1))
-    params = _local(handle, "neuron", h5py.Group, name)
-    neuron_type = _text(params, "type", name)
+    params = _local(handle, "neuron", h5py.Group)
+    neuron_type = _text(params, "type")
     if neuron_type not in ("CUBA", "LOIHI"):
         raise NetXFormatError(f"{params.name}: neuron type {neuron_type!r} is not supported; use CUBA")
-    bias = _array(handle, "bias", name) if "bias" in handle else np.zeros(shape[0], dtype=np.int32)
+    bias = _array(handle, "bias") if "bias" in handle else np.zeros(shape[0], dtype=np.int32)
     threshold, current_decay, voltage_decay = (
-        _integer(params, key, name) for key in ("vThMant", "iDecay", "vDecay")
+        _integer(params, key) for key in ("vThMant", "iDecay", "vDecay")
     )
     reads_out = (threshold, current_decay, voltage_decay) == (limits.THRESHOLD_MAX, NO_MEMORY, 0)
     neuron: LIF | Readout
@@ -203,21 +201,21 @@ def _read_layer(handle: h5py.Group, kind: str, source: str, name: str, *, last: 
     )
 
 
-def _local(group: h5py.Group, key: str, kind: type, name: str) -> Any:
+def _local(group: h5py.Group, key: str, kind: type) -> Any:
     """An item of the group itself: links out of it are not followed."""
     link = group.get(key, getlink=True)
     if link is None:
-        raise NetXFormatError(f"{name}: {group.name.rstrip('/')}/{key} is missing; export the file again")
+        raise NetXFormatError(f"{group.name.rstrip('/')}/{key} is missing; export the file again")
     if not isinstance(link, h5py.HardLink):
-        raise NetXFormatError(f"{name}: {group.name.rstrip('/')}/{key} is a link; links are not followed")
+        raise NetXFormatError(f"{group.name.rstrip('/')}/{key} is a link; links are not followed")
     item = group[key]
     if not isinstance(item, kind):
-        raise NetXFormatError(f"{name}: {item.name} is not a {kind.__name__.lower()}")
+        raise NetXFormatError(f"{item.name} is not a {kind.__name__.lower()}")
     return item
 
 
-def _array(group: h5py.Group, key: str, name: str) -> np.ndarray:
-    dataset = _local(group, key, h5py.Dataset, name)
+def _array(group: h5py.Group, key: str) -> np.ndarray:
+    dataset = _local(group, key, h5py.Dataset)
     if dataset.size is None or dataset.size > _MAX_ELEMENTS:
         raise NetXFormatError(f"{dataset.name}: {dataset.size} elements; at most {_MAX_ELEMENTS} are allowed")
     if dataset.dtype.kind not in "iuf" or dataset.is_virtual or dataset.external:
@@ -230,8 +228,8 @@ def _array(group: h5py.Group, key: str, name: str) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def _integer(group: h5py.Group, key: str, name: str) -> int:
-    values = _array(group, key, name)
+def _integer(group: h5py.Group, key: str) -> int:
+    values = _array(group, key)
     if values.size != 1:
         raise NetXFormatError(f"{group.name}/{key}: {values.size} values; one is expected")
     return int(values.reshape(())[()])
@@ -242,15 +240,15 @@ def _pair(values: np.ndarray) -> tuple[int, int]:
     return (int(flat[0]), int(flat[-1]))
 
 
-def _shape(group: h5py.Group, name: str) -> Shape:
-    values = tuple(int(v) for v in _array(group, "shape", name).reshape(-1))
+def _shape(group: h5py.Group) -> Shape:
+    values = tuple(int(v) for v in _array(group, "shape").reshape(-1))
     if len(values) not in (1, 2, 3) or min(values) < 1:
         raise NetXFormatError(f"{group.name}/shape: {values} is not allowed; use (C, H, W) or (C,)")
     return values
 
 
-def _text(group: h5py.Group, key: str, name: str) -> str:
-    dataset = _local(group, key, h5py.Dataset, name)
+def _text(group: h5py.Group, key: str) -> str:
+    dataset = _local(group, key, h5py.Dataset)
     if dataset.size != 1 or dataset.dtype.kind not in "SO":
         raise NetXFormatError(f"{dataset.name}: one string is expected")
     return _attr_text(np.asarray(dataset[()]).reshape(-1)[0])

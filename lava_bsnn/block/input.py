@@ -11,6 +11,7 @@ from torch import Tensor
 from .._slayer import block_base, step_delay
 from ..errors import OptionError, ShapeError
 from ..functional.time import fold_time, unfold_time
+from ..functional.weights import straight_through
 from ..neuron import LIF
 from .base import Block, Shape
 
@@ -99,7 +100,7 @@ class Input(Block, block_base.AbstractInput):
             )
         images, num_steps = fold_time(x)  # a repeated frame is rounded once
         scaled = images * self.max_value
-        return unfold_time(scaled + (scaled.round() - scaled).detach(), x.shape[0], num_steps)
+        return unfold_time(straight_through(scaled.round(), scaled), x.shape[0], num_steps)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         self._check_input(x)

@@ -34,9 +34,9 @@ def sign(w: Tensor) -> Tensor:
     return torch.where(w >= 0, 1.0, -1.0).to(w.dtype)
 
 
-def _straight_through(w: Tensor, forward: Tensor, clip: float | None) -> Tensor:
-    carrier = w if clip is None else w.clamp(-clip, clip)
-    return carrier + (forward - carrier).detach()
+def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
+    """Return exactly ``value``, with the gradient of ``carrier``."""
+    return value.detach() + (carrier - carrier.detach())  # the bracket is exactly 0
 
 
 def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) -> Tensor:
@@ -52,7 +52,7 @@ def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) ->
         clip: bound of the clipped straight-through estimator; ``None`` for the plain one.
     """
     alpha = weight_scale(w.detach(), scale, "mean")
-    return _straight_through(w, alpha * sign(w.detach()), clip)
+    return straight_through(alpha * sign(w.detach()), w if clip is None else w.clamp(-clip, clip))
 
 
 def quantize_weights(w: Tensor, bits: int, scale: str = "channel") -> Tensor:
@@ -68,7 +68,7 @@ def quantize_weights(w: Tensor, bits: int, scale: str = "channel") -> Tensor:
     if not 2 <= bits <= 16:
         raise OptionError(f"quantize_weights: bits={bits} is not allowed; use 2..16")
     step = quantization_step(w.detach(), bits, scale)
-    return _straight_through(w, torch.round(w.detach() / step) * step, None)
+    return straight_through(torch.round(w.detach() / step) * step, w)
 
 
 def quantization_step(w: Tensor, bits: int, scale: str) -> Tensor:

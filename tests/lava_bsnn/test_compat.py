@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lava_bsnn import compat
+from lava_bsnn.errors import LavaMissingError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_lava_imports_after_lava_bsnn():
+    code = "import lava_bsnn; import lava.magma.compiler.var_model as m; print(hash(m.PyVarModel()) != 0)"
+    assert run_python(code).strip() == "True"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="stock lava imports on Python 3.10")
+def test_lava_does_not_import_without_lava_bsnn():
+    code = (
+        "try:\n import lava.magma.compiler.var_model\n"
+        "except ValueError as error: print('mutable default' in str(error))"
+    )
+    assert run_python(code).strip() == "True"
+
+
+def test_dataclass_is_restored_after_the_import():
+    code = (
+        "import dataclasses; before = dataclasses.dataclass; import lava_bsnn;"
+        "import lava.magma.compiler.var_model; print(dataclasses.dataclass is before)"
+    )
+    assert run_python(code).strip() == "True"
+
+
+def test_nothing_is_hooked_on_python_3_10(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 13))
+    monkeypatch.setattr(sys, "meta_path", [])
+    assert compat.enable_lava() is False
+    assert sys.meta_path == []
+
+
+def test_the_hook_is_installed_once(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 12, 1))
+    monkeypatch.setattr(sys, "meta_path", [])
+    assert compat.enable_lava() is True
+    assert compat.enable_lava() is True
+    assert len(sys.meta_path) == 1
+
+
+def test_import_loads_nothing_heavy():
+    heavy = ["torch", "matplotlib", "h5py", "sklearn", "lava.lib.dl.slayer", "scipy"]
+    code = f"import sys, lava_bsnn, netx_export; print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_simulating_loads_no_slayer():
+    code = (
+        "import sys, numpy as np, netx_export as n; from netx_export import network as g\n"
+        "layer = g.Layer(name='a', connections=(g.Connection(source='input', "
+        "synapse=g.Dense(weight=np.ones((2, 3), int))),), neuron=g.LIF(threshold=1, "
+        "bias=np.zeros(2, int)), shape=(2,))\n"
+        "net = n.FixedPointNetwork(input=g.Input(shape=(3,)), layers=(layer,))\n"
+        "n.simulate(net, np.ones((1, 3, 2), int))\n"
+        "print([m for m in ('lava.lib.dl.slayer', 'matplotlib', 'h5py') if m in sys.modules])"
+    )
+    assert run_python(code).strip() == "[]"
+
+
+def test_missing_lava_names_the_command_that_installs_it():
+    with pytest.raises(LavaMissingError, match="pip install --no-deps --ignore-requires-python"):
+        compat.import_lava("lava.no_such_module")
+
+
+def test_the_install_command_has_the_versions_of_pyproject():
+    pins = set(re.findall(r"lava-(?:nc|dl)==[0-9.]+", (ROOT / "pyproject.toml").read_text()))
+    assert pins == set(re.findall(r"lava-(?:nc|dl)==[0-9.]+", compat.INSTALL_LAVA))

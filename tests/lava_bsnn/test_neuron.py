@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from lava.lib.dl.slayer.neuron import base, cuba
+
+from lava_bsnn.errors import OptionError
+from lava_bsnn.neuron import LIF
+
+
+def test_spikes_equal_slayers_cuba_neuron_away_from_its_rounding():
+    params = dict(threshold=1.25, current_decay=0.25, voltage_decay=0.125)
+    x = torch.randint(-64, 96, (4, 10, 30)).float() / 64  # on SLAYER's grid
+    ours, stock = LIF(**params), cuba.Neuron(**params)
+    _, our_potential = ours.dynamics(x)
+    _, stock_potential = stock.dynamics(x)
+    first = np.argwhere((our_potential - stock_potential).abs().numpy() > 0.01)
+    assert ours(x).mean() > 0.05
+    # SLAYER truncates its states to 1 / 4096, so potentials agree to about that
+    assert len(first) == 0
+    assert torch.equal(ours(x), stock(x))
+
+
+def test_it_is_a_slayer_neuron():
+    neuron = LIF(threshold=1.5, voltage_decay=0.25)
+    assert isinstance(neuron, base.Neuron)
+    assert neuron.device_params == {
+        "type": "CUBA",
+        "iDecay": 4096,
+        "vDecay": 1024,
+        "vThMant": 96,
+        "refDelay": 1,
+        "gradedSpike": False,
+    }
+
+
+def test_a_potential_at_the_threshold_fires():
+    spikes = LIF(threshold=1.0, voltage_decay=0.0)(torch.tensor([[[0.5, 0.5, 0.5, 0.49]]]))
+    assert spikes.tolist() == [[[0, 1, 0, 0]]]
+
+
+@pytest.mark.parametrize("current_decay", [1.0, 0.5])
+def test_persistent_state_continues_where_the_last_call_ended(current_decay):
+    x = torch.rand(2, 5, 20)
+    options = dict(threshold=1.0, voltage_decay=0.25, current_decay=current_decay)
+    whole = LIF(**options)(x)
+    neuron = LIF(**options, persistent_state=True)
+    parts = torch.cat([neuron(x[..., :7]), neuron(x[..., 7:])], dim=-1)
+    assert torch.equal(whole, parts)
+    neuron.reset_state()
+    assert torch.equal(neuron(x), whole)
+    assert torch.equal(neuron(x[:1, ..., :3]), LIF(**options)(x[:1, ..., :3]))  # other batch: from rest
+
+
+def test_without_persistent_state_calls_are_independent():
+    neuron, x = LIF(), torch.rand(2, 5, 20)
+    assert torch.equal(neuron(x), neuron(x))
+
+
+def test_decays_are_learned_when_asked():
+    neuron = LIF(threshold=1.0, current_decay=0.5, voltage_decay=0.5, requires_grad=True)
+    neuron(torch.rand(2, 3, 8)).sum().backward()
+    assert neuron.voltage_decay.grad.abs() > 0
+    assert neuron.current_decay.grad.abs() > 0
+
+
+def test_the_surrogate_has_its_scale_and_width():
+    x = torch.tensor([[[0.5]]], requires_grad=True)
+    LIF(threshold=1.0, tau_grad=2.0, scale_grad=3.0)(x).sum().backward()
+    assert x.grad.item() == pytest.approx(3.0 * (2.0 - 0.5) / 4.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(voltage_decay=1.5), "voltage_decay=1.5 is not allowed; use a number in 0..1"),
+        (dict(threshold=0.0), "threshold=0.0 is not allowed"),
+        (dict(tau_grad=-1), "tau_grad=-1 is not allowed"),
+        (dict(surrogate="step"), "'step' is unknown"),
+        (dict(shared_param=False), "shared_param=False is not supported"),
+        (dict(graded_spike=True), "graded_spike=True is not supported"),
+    ],
+)
+def test_bad_parameters_are_named(options, message):
+    with pytest.raises(OptionError, match=message):
+        LIF(**options)

@@ -1,0 +1,136 @@
+"""Our simulator against unmodified lava-dl: every spike of every layer at every step."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from lava.lib.dl.netx.utils import optimize_weight_bits
+from lava.proc.dense.models import PyDenseModelBitAcc
+
+from netx_export import compare, network, parity, run, simulate
+from netx_export.hdf5 import stock_problems
+
+pytestmark = pytest.mark.lava
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(bits=8, weight_limit=9, threshold=900),
+        dict(bits=4, weight_limit=127, threshold=2000),
+        dict(in_shape=(4, 7, 4), groups=2, convs=((6, 3, 2, 1), (4, 1, 1, 0)), classes=0),
+        dict(in_shape=(9,), convs=(), dense=(8, 6), weight_limit=127, threshold=150),
+        dict(in_shape=(3, 4, 6), convs=((5, 2, 2, 0),), dense=(), classes=0),
+    ],
+    ids=["spikes", "8 bit", "4 bit", "groups", "dense", "conv only"],
+)
+def test_random_networks_are_equal_in_every_layer(make_network, make_data, options):
+    net = make_network(**options)
+    x = make_data(net, num_samples=4, num_steps=6)
+    ours, lava = simulate(net, x, trace=True), run(net, x, "stock", trace=True)
+    result = compare(ours, lava)
+    assert result.mismatches == 0, result.first
+    assert set(ours.layers) == set(lava.layers)
+    assert (ours.readout is None) == (lava.readout is None)
+    rates = [trace.spikes.mean() for trace in ours.layers.values()]
+    assert max(rates) > 0.05
+
+
+def test_one_changed_integer_is_found(make_network, make_data):
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    x = make_data(net, num_samples=2)
+    neuron = net.layers[0].neuron
+    changed = replace(
+        net,
+        layers=(replace(net.layers[0], neuron=replace(neuron, bias=neuron.bias + 20)), *net.layers[1:]),
+    )
+    result = compare(simulate(changed, x, trace=True), run(net, x, "stock", trace=True))
+    assert result.mismatches > 0
+    assert "dense0 spike, step" in result.first
+
+
+def test_one_step_runs(make_network, make_data):
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    x = make_data(net, num_samples=3, num_steps=1)
+    assert compare(simulate(net, x, trace=True), run(net, x, "stock", trace=True)).mismatches == 0
+
+
+def test_no_process_is_left_behind(make_network, make_data, monkeypatch):
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    run(net, make_data(net), "stock")
+    assert multiprocessing.active_children() == []
+
+
+def test_unknown_backend_is_named(make_network, make_data):
+    net = make_network()
+    with pytest.raises(ValueError, match="backend='gpu' is unknown; use one of 'simulator', 'stock'"):
+        run(net, make_data(net), "gpu")
+
+
+def test_compare_needs_something_in_common(make_network, make_data):
+    net = make_network()
+    result = simulate(net, make_data(net))
+    with pytest.raises(ValueError, match="share no layer"):
+        compare(result, replace(result, readout=None))
+    assert compare(result, result) == parity.Comparison(mismatches=0, compared=result.readout.size)
+
+
+def stock_dense_weights(weight):
+    """Weights that stock lava-dl's dense layer computes with, by its own code."""
+    prepared, bits, exponent, _ = optimize_weight_bits(weight)
+    model = SimpleNamespace()
+    received = []
+    for column in range(weight.shape[1]):
+        process = PyDenseModelBitAcc({"weight_exp": exponent, "num_weight_bits": bits})
+        process.weights, process.num_message_bits = prepared, np.array([0])
+        process.a_buff = np.zeros(len(weight), int)
+        spikes = np.arange(weight.shape[1]) == column
+        process.s_in = SimpleNamespace(recv=lambda spikes=spikes: spikes)
+        process.a_out = SimpleNamespace(send=received.append)
+        process.run_spk()
+        model.last = process.a_buff
+        received[-1:] = [process.a_buff]
+    return np.stack(received, axis=1)
+
+
+def dense_net(weight):
+    layer = network.Layer(
+        name="dense",
+        connections=(network.Connection(source="input", synapse=network.Dense(weight=weight)),),
+        neuron=network.LIF(threshold=1, bias=np.zeros(len(weight), int)),
+        shape=(len(weight),),
+    )
+    return SimpleNamespace(layers=(layer,), output=layer)
+
+
+def test_stock_dense_keeps_every_weight_that_we_write():
+    rng = np.random.default_rng(0)
+    kept = 0
+    for _ in range(400):
+        low, high = np.sort(rng.integers(-128, 128, 2))
+        weight = rng.integers(low, high + 1, (2, 3))
+        if stock_problems(dense_net(weight)):
+            continue
+        np.testing.assert_array_equal(stock_dense_weights(weight), weight)
+        kept += 1
+    assert kept > 300
+
+
+@pytest.mark.parametrize(
+    ("weight", "reason"),
+    [
+        (np.full((2, 3), -1), "all-equal -1 gives current 0"),
+        (np.full((2, 3), -4), "all-equal -4 gives current 0"),
+        (np.array([[-5, -8, -8]]), "lowest weight is a power of two"),
+        (np.array([[255, -1, 3]]), "mixed signs beyond 254 are clipped"),
+    ],
+)
+def test_the_traps_of_stock_dense_are_real(weight, reason):
+    assert not np.array_equal(stock_dense_weights(weight), weight), reason
+    inside = weight.max() <= 127
+    assert bool(stock_problems(dense_net(weight))) == inside  # a network refuses weights beyond 127 itself
