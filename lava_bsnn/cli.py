@@ -13,45 +13,27 @@ from typing import Annotated
 import tyro
 
 from . import __version__
+from .demo import DemoConfig, run_demo, write_json
 from .errors import LavaBsnnError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class Demo(DemoConfig):
     """Train a binary spiking network on real digits, export it, run it on Lava, compare.
 
     Takes about a minute. Example: lava-bsnn demo --out runs/demo --json demo.json
     """
 
-    out: Path = Path("runs/demo")
-    """Folder for checkpoint, network, figures and metrics."""
-    json: str | None = None
-    """Also write the figures as JSON to this file; '-' is standard output."""
-    epochs: int = 20
-    """Passes over the 1347 training digits."""
-    num_steps: int = 8
-    """Time steps per digit."""
-    lava_samples: int = 10
-    """Test digits that run on unmodified lava-dl."""
-    seed: int = 0
-    """Seeds split, initial weights and batches."""
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE|-")] = None
+    """Also write the figures as JSON; '-' is standard output."""
 
     def __call__(self) -> None:
         from rich.console import Console
 
-        from .demo import DemoConfig, run_demo, write_json
-
-        config = DemoConfig(
-            out=self.out,
-            epochs=self.epochs,
-            num_steps=self.num_steps,
-            lava_samples=self.lava_samples,
-            seed=self.seed,
-        )
         target = None if self.json in (None, "-") else Path(self.json)
         if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
             raise LavaBsnnError(f"--json {target}: not a file in an existing folder; make the folder first")
-        result = asdict(run_demo(config, Console(stderr=self.json == "-")))
+        result = asdict(run_demo(self, Console(stderr=self.json == "-")))
         if target is not None:
             write_json(target, result)
         elif self.json == "-":
@@ -80,14 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"lava-bsnn {__version__}")
         return 0
-    command = tyro.cli(
-        Command,  # type: ignore[arg-type]
-        args=arguments,
-        prog="lava-bsnn",
-        description="Binary-weight spiking networks for Lava and Loihi 2.",
-    )
     try:
-        command()
+        tyro.cli(
+            Command,  # type: ignore[arg-type]
+            args=arguments,
+            prog="lava-bsnn",
+            description="Binary-weight spiking networks for Lava and Loihi 2.",
+        )()
     except (LavaBsnnError, OSError) as error:
         print(f"lava-bsnn: {error}", file=sys.stderr)
         return 2

@@ -27,21 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """Settings of the demo.
-
-    Attributes:
-        out: folder for checkpoint, network, figures and metrics.
-        epochs: passes over the 1347 training digits.
-        num_steps: time steps per digit.
-        lava_samples: test digits that run on unmodified lava-dl.
-        seed: seeds split, initial weights and batches.
-    """
+    """Settings of the demo."""
 
     out: Path = Path("runs/demo")
+    """Folder for checkpoint, network, figures and metrics."""
     epochs: int = 20
+    """Passes over the 1347 training digits."""
     num_steps: int = 8
+    """Time steps per digit."""
     lava_samples: int = 10
+    """Test digits that run on unmodified lava-dl."""
     seed: int = 0
+    """Seeds split, initial weights and batches."""
 
     def __post_init__(self) -> None:
         for name, highest in (("epochs", 1000), ("num_steps", 64), ("lava_samples", 450)):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-class LavaBsnnError(ValueError):
+class LavaBsnnError(Exception):
     """Base of every error that lava_bsnn and netx_export raise on bad input."""
 
 

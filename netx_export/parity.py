@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lava_bsnn.errors import ShapeError
+
 from .simulator import Simulation
 
 
@@ -30,7 +32,7 @@ def compare(expected: Simulation, actual: Simulation) -> Comparison:
     The first difference is the one at the earliest layer, then step, sample and neuron.
 
     Raises:
-        ValueError: the runs have different shapes or nothing in common.
+        ShapeError: the runs have different shapes or nothing in common.
     """
     pairs = []
     for name in expected.layers:
@@ -41,11 +43,11 @@ def compare(expected: Simulation, actual: Simulation) -> Comparison:
         if ours is not None and theirs is not None:
             pairs.append((f"output {what}", ours, theirs))
     if not pairs:
-        raise ValueError("compare: the runs share no layer and no output")
+        raise ShapeError("compare: the runs share no layer and no output")
     mismatches, compared, first = 0, 0, ""
     for what, ours, theirs in pairs:
         if ours.shape != theirs.shape:
-            raise ValueError(f"compare: {what}: shapes {ours.shape} and {theirs.shape} differ")
+            raise ShapeError(f"compare: {what}: shapes {ours.shape} and {theirs.shape} differ")
         different = ours != theirs
         compared += different.size
         mismatches += int(different.sum())

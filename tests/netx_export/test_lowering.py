@@ -8,7 +8,7 @@ import torch
 from lava.lib.dl import slayer
 
 from lava_bsnn import block, functional, models
-from lava_bsnn.errors import ExportError
+from lava_bsnn.errors import ExportError, OptionError
 from netx_export import FixedPointNetwork, convert, limits, network, simulate, write
 from netx_export.lowering import DEFAULT_STEPS
 
@@ -234,7 +234,7 @@ def test_all_offending_blocks_are_listed():
 
 def test_unknown_profile_and_steps_are_named():
     net = chain(block.Readout(None, 64, 2))
-    with pytest.raises(ValueError, match="profile='loihi3' is unknown; use one of 'stock'"):
+    with pytest.raises(OptionError, match="profile='loihi3' is unknown; use one of 'stock'"):
         convert(net, "loihi3")
     with pytest.raises(ExportError, match="num_steps=0"):
         convert(net, num_steps=0)

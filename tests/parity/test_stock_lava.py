@@ -11,6 +11,7 @@ import pytest
 from lava.lib.dl.netx.utils import optimize_weight_bits
 from lava.proc.dense.models import PyDenseModelBitAcc
 
+from lava_bsnn.errors import OptionError, ShapeError
 from netx_export import compare, network, parity, run, simulate
 from netx_export.hdf5 import stock_problems
 
@@ -68,14 +69,14 @@ def test_no_process_is_left_behind(make_network, make_data, monkeypatch):
 
 def test_unknown_backend_is_named(make_network, make_data):
     net = make_network()
-    with pytest.raises(ValueError, match="backend='gpu' is unknown; use one of 'simulator', 'stock'"):
+    with pytest.raises(OptionError, match="backend='gpu' is unknown; use one of 'simulator', 'stock'"):
         run(net, make_data(net), "gpu")
 
 
 def test_compare_needs_something_in_common(make_network, make_data):
     net = make_network()
     result = simulate(net, make_data(net))
-    with pytest.raises(ValueError, match="share no layer"):
+    with pytest.raises(ShapeError, match="share no layer"):
         compare(result, replace(result, readout=None))
     assert compare(result, result) == parity.Comparison(mismatches=0, compared=result.readout.size)
 

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lava_bsnn import models, training
+from netx_export import compare, read, run, simulate
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "lava_bsnn.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The whole demo as a user runs it, once."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = command("demo", "--json", "figures.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads((folder / "figures.json").read_text()), done.stdout
+
+
+def test_demo_reaches_its_figures(demo):
+    _, figures, _ = demo
+    assert set(figures) == {
+        "float_accuracy",
+        "fixed_accuracy",
+        "lava_samples",
+        "lava_steps",
+        "lava_mismatches",
+        "net_bytes",
+        "slayer_net_bytes",
+        "seconds",
+    }
+    assert figures["float_accuracy"] >= 0.97
+    assert abs(figures["float_accuracy"] - figures["fixed_accuracy"]) <= 0.005
+    assert figures["lava_samples"] >= 5
+    assert figures["lava_steps"] == figures["lava_samples"] * 8
+    assert figures["lava_mismatches"] == 0
+    assert figures["net_bytes"] < figures["slayer_net_bytes"] / 5
+
+
+def test_demo_writes_its_folder(demo):
+    folder, figures, output = demo
+    out = folder / "runs/demo"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoint.pt",
+        "demo.net",
+        "membrane_trace.png",
+        "metrics.json",
+        "spike_raster.png",
+        "training_curve.png",
+    ]
+    assert (out / "demo.net").stat().st_size == figures["net_bytes"]
+    assert figures.items() <= json.loads((out / "metrics.json").read_text()).items()
+    assert "mismatches" in output
+    for path in out.glob("*.png"):
+        assert np.asarray(Image.open(path).convert("L")).std() > 5  # not blank
+
+
+def test_demo_checkpoint_is_weights_only_and_gives_the_network_again(demo):
+    from netx_export import convert
+
+    out = demo[0] / "runs/demo"
+    assert set(torch.load(out / "checkpoint.pt", weights_only=True)) == {"model", "epochs", "num_steps"}
+    model = models.cnn(10, (1, 8, 8), 8)
+    assert training.load_checkpoint(out / "checkpoint.pt", model)["num_steps"] == 8
+    assert convert(model.eval()) == read(out / "demo.net")
+
+
+@pytest.mark.lava
+def test_parity_fails_when_one_integer_of_the_demo_network_changes(demo):
+    from dataclasses import replace
+
+    net = read(demo[0] / "runs/demo/demo.net")
+    x = net.encode(np.random.default_rng(0).random((1, 1, 8, 8)), 4)
+    lava = run(net, x, "stock", trace=True)
+    assert compare(simulate(net, x, trace=True), lava).mismatches == 0
+    last = net.output
+    bias = last.neuron.bias.copy()
+    bias[3] += 1
+    changed = replace(net, layers=(*net.layers[:-1], replace(last, neuron=replace(last.neuron, bias=bias))))
+    comparison = compare(simulate(changed, x, trace=True), lava)
+    assert comparison.mismatches == 4  # one class, every step
+    assert comparison.first.startswith("output readout, step 0, sample 0, neuron (3,)")
+
+
+def test_inspect_shows_the_layers(demo):
+    done = command("inspect", demo[0] / "runs/demo/demo.net")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "layer",
+        "input",
+        "conv1",
+        "conv2",
+        "dense4",
+        "readout5",
+    ]
+
+
+def test_json_on_standard_output_is_nothing_but_json(tmp_path):
+    done = command("demo", "--json", "-", "--epochs", 1, "--num-steps", 2, "--lava-samples", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lava_mismatches"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "none.net"], "none.net: no such file"),
+        (["inspect", "text.net"], "text.net: not a readable NetX HDF5 file"),
+        (["inspect", "."], "no such file"),
+        (["demo", "--epochs", "0"], "epochs=0 is not allowed; use 1..1000"),
+        (["demo", "--lava-samples", "451"], "lava_samples=451 is not allowed; use 1..450"),
+        (["demo", "--json", "no/such/folder/x.json"], "make the folder first"),
+        (["demo", "--out", "text.net/demo"], "cannot make folder"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_code_2(tmp_path, arguments, message):
+    (tmp_path / "text.net").write_text("hello")
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["text.net"]
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--no-such-option"], ["frobnicate"], []])
+def test_unknown_words_exit_with_2_and_no_traceback(arguments):
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["inspect", "--help"]])
+def test_help_fits_a_screen(arguments):
+    done = command(*arguments, env={**os.environ, "COLUMNS": "100"})
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) <= 40
+    if len(arguments) == 2:
+        assert f"lava-bsnn {arguments[0]} " in done.stdout.replace("\n", " ")
+
+
+def test_version():
+    assert command("--version").stdout.startswith("lava-bsnn 0.")
+
+
+def test_ctrl_c_stops_with_one_line(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lava_bsnn.cli", "demo"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "runs/demo").is_dir():  # started, imports under way
+        time.sleep(0.05)
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "lava-bsnn: stopped"
+    assert not list(Path(tmp_path).rglob("*.tmp"))
+
+
+def test_checkpoints_of_other_models_are_refused(tmp_path):
+    from lava_bsnn.errors import LavaBsnnError
+
+    model = models.cnn(10, (1, 8, 8), 4, channels=(4,), hidden=8)
+    training.save_checkpoint(tmp_path / "a.pt", model)
+    with pytest.raises(LavaBsnnError, match=r"a\.pt: not a checkpoint of this model"):
+        training.load_checkpoint(tmp_path / "a.pt", models.cnn(10, (1, 8, 8), 4, channels=(6,), hidden=8))
+    (tmp_path / "b.pt").write_bytes(b"garbage")
+    with pytest.raises(LavaBsnnError, match="not a checkpoint"):
+        training.load_checkpoint(tmp_path / "b.pt", model)
+    with pytest.raises(LavaBsnnError, match="no such checkpoint"):
+        training.load_checkpoint(tmp_path / "c.pt", model)
