@@ -151,7 +151,7 @@ class LIF(neuron_base.Neuron):
                 current, self._retain(self.current_decay), self._state(self.current_state, x[..., 0])
             )
         if self.norm is not None:
-            current = time_major(self.norm(from_time_major(current)))
+            current = time_major(self.norm(from_time_major(current).contiguous()))
         spikes, potential = functional.lif(
             current,
             self._retain(self.voltage_decay),

@@ -41,8 +41,9 @@ def unfold_time(images: Tensor, num_samples: int, num_steps: int) -> Tensor:
 
 
 def time_major(x: Tensor) -> Tensor:
-    """View ``[N, ..., T]`` as contiguous ``[T, N, ...]``; copies only if it is not stored so."""
-    return x.movedim(-1, 0).contiguous()
+    """View ``[N, ..., T]`` as ``[T, N, ...]``; copied only if it is not stored time-major."""
+    y = x.movedim(-1, 0)
+    return y if is_constant_in_time(x) else y.contiguous()
 
 
 def from_time_major(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from lava.lib.dl.slayer.neuron import base, cuba
+from lava.lib.dl.slayer.neuron import Dropout, base, cuba, norm
 
 from lava_bsnn.errors import OptionError
 from lava_bsnn.neuron import LIF
@@ -69,6 +69,19 @@ def test_the_surrogate_has_its_scale_and_width():
     x = torch.tensor([[[0.5]]], requires_grad=True)
     LIF(threshold=1.0, tau_grad=2.0, scale_grad=3.0)(x).sum().backward()
     assert x.grad.item() == pytest.approx(3.0 * (2.0 - 0.5) / 4.0)
+
+
+def test_slayers_norm_and_dropout_work():
+    options = dict(norm=norm.MeanOnlyBatchNorm, dropout=Dropout(p=0.5))
+    neuron = LIF(threshold=0.2, **options)
+    x = torch.rand(4, 3, 2, 2, 10, requires_grad=True)
+    kept = neuron(x)
+    kept.sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert 0 < neuron.norm.running_mean.mean() < 1
+    assert set(kept.detach().unique().tolist()) <= {0.0, 1.0, 2.0}  # scaled by 1 / (1 - p)
+    neuron.eval()
+    assert set(neuron(x).detach().unique().tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize(
