@@ -62,38 +62,33 @@ class _LIF(torch.autograd.Function):
         detach_reset: bool,
     ) -> tuple[Tensor, Tensor]:
         potential = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+        spikes = torch.empty_like(potential)
         previous = state
         for t in range(current.shape[0]):
             torch.addcmul(current[t], previous, retain, out=potential[t])
-            previous = potential[t].masked_fill(potential[t] >= threshold, 0.0)
+            torch.ge(potential[t], threshold, out=spikes[t])  # bool masks are far slower on a CPU
+            previous = torch.addcmul(potential[t], potential[t], spikes[t], value=-1)
         ctx.save_for_backward(potential, retain, state)
         ctx.options = (threshold, derivative, gamma, detach_reset)
         ctx.mark_non_differentiable(potential)
-        return (potential >= threshold).to(current.dtype), potential
+        return spikes, potential
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         potential, retain, state = ctx.saved_tensors
         threshold, derivative, gamma, detach_reset = ctx.options
-        grad_spikes = grads[0]
-        grad_current = torch.empty_like(potential)
-        grad_retain = torch.zeros_like(retain) if ctx.needs_input_grad[1] else None
-        carried: Tensor | None = None  # dL/dv[t], v the potential after reset
-        for t in range(len(potential) - 1, -1, -1):
-            u = potential[t]
-            slope = derivative(u - threshold, gamma)
-            fired = u >= threshold
-            grad = torch.mul(grad_spikes[t], slope, out=grad_current[t])
-            if carried is not None:
-                grad += carried.masked_fill(fired, 0.0)
-                if not detach_reset:
-                    grad -= carried * u * slope
-            if grad_retain is not None:
-                before = potential[t - 1] if t > 0 else state
-                if t > 0:
-                    before = before.masked_fill(before >= threshold, 0.0)
-                grad_retain += (grad * before).sum_to_size(retain.shape)
-            carried = grad * retain
+        quiet = torch.lt(potential, threshold, out=torch.empty_like(potential))  # 1 - s
+        slope = derivative(potential - threshold, gamma)
+        # dL/du[t] = dL/ds[t] * slope[t] + dL/du[t+1] * retain * dv[t]/du[t]
+        carry = (quiet if detach_reset else torch.addcmul(quiet, potential, slope, value=-1)) * retain
+        grad_current = slope * grads[0]
+        for t in range(len(potential) - 2, -1, -1):
+            grad_current[t].addcmul_(grad_current[t + 1], carry[t])
+        grad_retain = None
+        if ctx.needs_input_grad[1]:
+            kept = potential[:-1] * quiet[:-1]
+            grad_retain = (grad_current[0] * state).sum_to_size(retain.shape)
+            grad_retain += (grad_current[1:] * kept).sum(0).sum_to_size(retain.shape)
         return grad_current, grad_retain, None, None, None, None, None
 
 

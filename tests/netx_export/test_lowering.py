@@ -43,17 +43,20 @@ def agreement(net, shape, steps=4):
     return fixed, shares
 
 
-def test_integer_spikes_follow_the_float_model():
+@pytest.mark.parametrize("pooled", [False, True])
+def test_integer_spikes_follow_the_float_model(pooled):
     net = torch.nn.Sequential(
         block.Input(bits=4),
         block.Conv(PARAMS, 2, 16, 3, padding=1, binarize=None),
-        block.Conv(PARAMS, 16, 16, 3, stride=2, padding=1),
-        block.Dense(PARAMS, 256, 32, binarize="layer"),
+        *([block.Pool(None, 2)] if pooled else []),
+        block.Conv(PARAMS, 16, 16, 3, stride=1 if pooled else 2, padding=1),
+        *([block.Pool(None, 2, mode="sum")] if pooled else []),
+        block.Dense(PARAMS, 64 if pooled else 256, 32, binarize="layer"),
         block.Readout(None, 32, 5),
     )
     fixed, shares = agreement(settle(net, (2, 8, 8)), (2, 8, 8))
     assert min(shares.values()) > 0.98, shares
-    assert isinstance(fixed["conv2"].neuron, network.LIF)
+    assert [type(layer.neuron) for layer in fixed.layers] == [network.LIF] * 3 + [network.Readout]
 
 
 def test_weights_within_a_channel_are_plus_minus_one_integer():
