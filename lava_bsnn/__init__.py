@@ -22,6 +22,7 @@ _SUBMODULES = (
     "fixed_point",
     "functional",
     "models",
+    "modulation",
     "neuron",
     "norm",
     "synapse",

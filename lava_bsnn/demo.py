@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from .training import Epoch
 
 
+MODEL: dict[str, Any] = {
+    "num_classes": 10,
+    "in_shape": (1, 8, 8),
+    "num_steps": 8,
+    "method": "binary",
+    "method_options": {"ends": 8},
+    "input_bits": 4,
+}
+"""Arguments of ``models.create("cnn", ...)``: 1-bit hidden layers, 8 bit at both ends."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """Settings of the demo."""
@@ -90,7 +101,7 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         digits = data.digits(seed=config.seed)
         test = (digits.test_images, digits.test_labels)
         training.seed_everything(config.seed)
-        model = models.cnn(10, (1, 8, 8), config.num_steps)
+        model = models.create("cnn", **{**MODEL, "num_steps": config.num_steps})
 
         progress.update(task, description="training", total=config.epochs)
         history = training.fit(

@@ -93,6 +93,9 @@ def _blocks_of(model: Any) -> list[torch.nn.Module]:
 
 def _problems(module: torch.nn.Module) -> Iterator[str]:
     """What the stock profile cannot express about one block."""
+    if isinstance(module, block.Residual):
+        yield f"{module.label}: skip connections cannot be exported in profile 'stock'; use a chain"
+        return
     if not isinstance(module, (block.SpikingBlock, block.Flatten, block.Input)):
         kind = f"{type(module).__module__}.{type(module).__name__}"
         yield f"{kind} cannot be exported; use blocks of lava_bsnn.block"
@@ -111,6 +114,8 @@ def _problems(module: torch.nn.Module) -> Iterator[str]:
     if module.delay is not None:
         yield f"{label}: axonal delays cannot be exported; use delay=False"
     if neuron is None:
+        if not isinstance(module, (block.Pool, block.Readout)):
+            yield f"{label}: a block without neuron cannot be exported; give it neuron_params"
         return
     if not isinstance(neuron, LIF):
         yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile 'stock'; use LIF"

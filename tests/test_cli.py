@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from lava_bsnn import models, training
+from lava_bsnn.demo import MODEL
 from netx_export import compare, read, run, simulate
 
 
@@ -78,7 +79,7 @@ def test_demo_checkpoint_is_weights_only_and_gives_the_network_again(demo):
 
     out = demo[0] / "runs/demo"
     assert set(torch.load(out / "checkpoint.pt", weights_only=True)) == {"model", "epochs", "num_steps"}
-    model = models.cnn(10, (1, 8, 8), 8)
+    model = models.create("cnn", **MODEL)
     assert training.load_checkpoint(out / "checkpoint.pt", model)["num_steps"] == 8
     assert convert(model.eval()) == read(out / "demo.net")
 
@@ -182,10 +183,10 @@ def test_ctrl_c_stops_with_one_line(tmp_path):
 def test_checkpoints_of_other_models_are_refused(tmp_path):
     from lava_bsnn.errors import LavaBsnnError
 
-    model = models.cnn(10, (1, 8, 8), 4, channels=(4,), hidden=8)
+    model = models.create("cnn", **MODEL, channels=(4,), hidden=8)
     training.save_checkpoint(tmp_path / "a.pt", model)
     with pytest.raises(LavaBsnnError, match=r"a\.pt: not a checkpoint of this model"):
-        training.load_checkpoint(tmp_path / "a.pt", models.cnn(10, (1, 8, 8), 4, channels=(6,), hidden=8))
+        training.load_checkpoint(tmp_path / "a.pt", models.create("cnn", **MODEL, channels=(6,), hidden=8))
     (tmp_path / "b.pt").write_bytes(b"garbage")
     with pytest.raises(LavaBsnnError, match="not a checkpoint"):
         training.load_checkpoint(tmp_path / "b.pt", model)

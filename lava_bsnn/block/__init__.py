@@ -19,8 +19,20 @@ from .base import Block, Shape, SpikingBlock
 from .conv import Conv, Pool
 from .dense import Dense, Readout
 from .input import Flatten, Input
+from .residual import Residual
 
-__all__ = ["Block", "Conv", "Dense", "Flatten", "Input", "Pool", "Readout", "SpikingBlock", "build"]
+__all__ = [
+    "Block",
+    "Conv",
+    "Dense",
+    "Flatten",
+    "Input",
+    "Pool",
+    "Readout",
+    "Residual",
+    "SpikingBlock",
+    "build",
+]
 
 
 def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shape:

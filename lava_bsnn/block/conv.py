@@ -19,7 +19,8 @@ class Conv(SpikingBlock, block_base.AbstractConv):
     """Convolution block, 1-bit weights by default.
 
     Args:
-        neuron_params: arguments of ``neuron``; the caller's dictionary is not changed.
+        neuron_params: arguments of ``neuron``; the caller's dictionary is not changed. With
+            ``None`` there is no neuron and the current goes on, as in a shortcut.
         in_features, out_features, kernel_size, stride, padding, dilation, groups: as in
             SLAYER; pairs are (height, width).
         weight_scale: factor on the initial weights.
@@ -37,7 +38,7 @@ class Conv(SpikingBlock, block_base.AbstractConv):
 
     def __init__(
         self,
-        neuron_params: dict[str, Any],
+        neuron_params: dict[str, Any] | None,
         in_features: int,
         out_features: int,
         kernel_size: Pair,
@@ -62,7 +63,7 @@ class Conv(SpikingBlock, block_base.AbstractConv):
         self.label = name or f"Conv({in_features}, {out_features}, kernel_size={kernel_size})"
         refuse(self.label, "use norm='batch'", weight_norm=weight_norm)
         super().__init__(
-            dict(neuron_params),
+            dict(neuron_params or {}),
             in_features,
             out_features,
             kernel_size,

@@ -25,7 +25,7 @@ class Dense(SpikingBlock, block_base.AbstractDense):
 
     def __init__(
         self,
-        neuron_params: dict[str, Any],
+        neuron_params: dict[str, Any] | None,
         in_neurons: int | tuple[int, ...],
         out_neurons: int,
         weight_scale: float = 1,
@@ -47,7 +47,7 @@ class Dense(SpikingBlock, block_base.AbstractDense):
         refuse(self.label, "use norm='batch'", weight_norm=weight_norm)
         refuse(self.label, "zero the weights with pre_hook_fx", mask=mask is not None)
         super().__init__(
-            dict(neuron_params),
+            dict(neuron_params or {}),
             in_neurons,
             out_neurons,
             weight_scale,

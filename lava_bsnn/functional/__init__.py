@@ -1,12 +1,14 @@
 """Pure functions: weights, surrogate gradients, neuron dynamics, time layout."""
 
 from .dynamics import leaky_integrate, lif
+from .gate import agmm
 from .surrogate import SURROGATES, surrogate_derivative
 from .time import direct_code, fold_time, unfold_time
 from .weights import binarize, quantize_weights, weight_scale
 
 __all__ = [
     "SURROGATES",
+    "agmm",
     "binarize",
     "direct_code",
     "fold_time",

@@ -1,6 +1,7 @@
-"""Networks built from :mod:`lava_bsnn.block`."""
+"""Networks built from :mod:`lava_bsnn.block`, by name."""
 
-from .cnn import cnn
+from .method import METHODS, Method
 from .network import SpikingNetwork
+from .registry import MODELS, create
 
-__all__ = ["SpikingNetwork", "cnn"]
+__all__ = ["METHODS", "MODELS", "Method", "SpikingNetwork", "create"]

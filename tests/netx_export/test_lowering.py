@@ -155,7 +155,9 @@ def test_the_readout_cannot_overflow_within_num_steps():
 
 
 def test_num_steps_comes_from_the_model():
-    net = models.cnn(10, (1, 8, 8), 300, channels=(4,), hidden=64).eval()
+    net = models.create(
+        "cnn", num_classes=10, in_shape=(1, 8, 8), num_steps=300, method="binary", channels=(4,), hidden=64
+    ).eval()
     assert convert(net).max_steps >= 300
 
 
@@ -199,6 +201,14 @@ def chain(*blocks, shape=(1, 8, 8)):
         (
             lambda: chain(block.Conv({**PARAMS, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}, 1, 2, 3)),
             "norm in neuron_params cannot be exported",
+        ),
+        (
+            lambda: chain(block.Conv(None, 1, 2, 3, name="bare"), block.Readout(None, 72, 2)),
+            "bare: a block without neuron cannot be exported; give it neuron_params",
+        ),
+        (
+            lambda: chain(block.Residual([block.Conv(PARAMS, 1, 1, 3, padding=1)])),
+            "Residual: skip connections cannot be exported in profile 'stock'",
         ),
         (lambda: chain(block.Input(PARAMS)), "an input neuron cannot be exported"),
         (lambda: chain(block.Conv(PARAMS, 1, 2, 3), block.Pool(None, 2)), "cannot be the last block"),

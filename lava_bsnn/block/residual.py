@@ -1,0 +1,72 @@
+"""A skip connection around blocks; the sum enters the last neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ..errors import OptionError, ShapeError
+from .base import Block, Shape, SpikingBlock
+
+
+class Residual(Block, torch.nn.Module):
+    """Add a shortcut to the input current of the last block: ``neuron(current(x) + shortcut(x))``.
+
+    With one spiking block inside, every residual hop is one synapse long (the double skip
+    of Bi-Real nets, used by AGMM and Q-SNN); with two it is the classic skip.
+
+    Args:
+        blocks: spiking blocks in a row; the shortcut joins in front of the last one's neuron.
+        shortcut: blocks in a row whose result is a current (``neuron_params=None``), e.g. a
+            1x1 ``Conv``; empty for identity, where a spike adds a current of 1.
+        name: how errors call this block.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[SpikingBlock],
+        shortcut: Iterable[Block] = (),
+        *,
+        name: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.label = name or "Residual"
+        self.blocks = torch.nn.ModuleList(blocks)  # type: ignore[arg-type]
+        self.shortcut = torch.nn.ModuleList(shortcut)  # type: ignore[arg-type]
+        if not len(self.blocks) or getattr(self.blocks[-1], "neuron", None) is None:
+            raise OptionError(f"{self.label}: the last block needs a neuron; give it neuron_params")
+        if any(getattr(module, "neuron", None) is not None for module in self.shortcut):
+            raise OptionError(f"{self.label}: a shortcut carries a current; use neuron_params=None in it")
+
+    @property
+    def neuron(self) -> torch.nn.Module:
+        """The neuron behind the sum."""
+        neuron: torch.nn.Module = self.blocks[-1].neuron  # type: ignore[assignment]
+        return neuron
+
+    def build(self, input_shape: Iterable[int]) -> Shape:
+        shape = skipped = tuple(int(size) for size in input_shape)
+        self.input_shape = shape
+        for module in self.blocks:
+            shape = module.build(shape)  # type: ignore[operator]
+        for module in self.shortcut:
+            skipped = module.build(skipped)  # type: ignore[operator]
+        if shape != skipped:
+            raise ShapeError(
+                f"{self.label}: blocks give shape {shape}, the shortcut {skipped}; "
+                "use a shortcut with the same stride and features"
+            )
+        self._built_shape = shape
+        return shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map spikes to spikes, ``NCHWT``."""
+        skipped = y = x
+        for module in self.shortcut:
+            skipped = module(skipped)
+        for module in self.blocks[:-1]:
+            y = module(y)
+        last = self.blocks[-1]
+        return last.neuron(last.current(y) + skipped)  # type: ignore[operator]

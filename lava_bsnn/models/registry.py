@@ -1,0 +1,135 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .. import block
+from ..errors import OptionError, check_option
+from .method import Layers, Method, method_of
+from .network import SpikingNetwork
+from .resnet import resnet
+from .vgg import VGG13, VGG16, VGGSNN, vgg
+
+Body = Callable[..., list[torch.nn.Module]]
+
+
+def _scaled(features: int | str, width: float) -> Any:
+    return features if isinstance(features, str) else max(1, round(features * width))
+
+
+def _resnet(stem: int, stages: Sequence[tuple[int, int]]) -> Body:
+    def body(layers: Layers, in_shape: tuple[int, ...], width: float, **options: Any) -> Any:
+        scaled = [(_scaled(features, width), count) for features, count in stages]
+        return resnet(layers, in_shape[0], stem=_scaled(stem, width), stages=scaled, **options)
+
+    return body
+
+
+def _vgg(plan: Sequence[int | str]) -> Body:
+    def body(layers: Layers, in_shape: tuple[int, ...], width: float) -> Any:
+        return vgg(layers, in_shape[0], [_scaled(step, width) for step in plan])
+
+    return body
+
+
+def _cnn(
+    layers: Layers,
+    in_shape: tuple[int, ...],
+    width: float,
+    channels: Sequence[int] = (32, 64),
+    hidden: int = 128,
+) -> list[torch.nn.Module]:
+    blocks: list[torch.nn.Module] = []
+    inputs = in_shape[0]
+    for features in (_scaled(c, width) for c in channels):
+        blocks.append(layers.conv(inputs, features, 3, 2 if blocks else 1, first=not blocks))
+        inputs = features
+    size = _size(block.build([block.Input(), *blocks], in_shape))
+    return [*blocks, block.Flatten(), layers.dense(size, _scaled(hidden, width))]
+
+
+def _mlp(
+    layers: Layers, in_shape: tuple[int, ...], width: float, hidden: Sequence[int] = (128,)
+) -> list[torch.nn.Module]:
+    blocks: list[torch.nn.Module] = [block.Flatten()]
+    inputs = _size(in_shape)
+    for features in (_scaled(h, width) for h in hidden):
+        blocks.append(layers.dense(inputs, features, first=len(blocks) == 1))
+        inputs = features
+    return blocks
+
+
+MODELS: dict[str, Body] = {
+    "resnet18": _resnet(64, ((64, 2), (128, 2), (256, 2), (512, 2))),
+    "resnet19": _resnet(128, ((128, 3), (256, 3), (512, 2))),
+    "resnet20": _resnet(16, ((16, 3), (32, 3), (64, 3))),
+    "vgg13": _vgg(VGG13),
+    "vgg16": _vgg(VGG16),
+    "vggsnn": _vgg(VGGSNN),
+    "cnn": _cnn,
+    "mlp": _mlp,
+}
+"""Everything in front of the readout, by name."""
+_GLOBAL_POOL = ("resnet18", "resnet19", "resnet20", "vgg13", "vgg16")
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 1
+    for axis in shape:
+        size *= axis
+    return size
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    num_steps: int,
+    method: str | Method = "agmm",
+    width: float = 1.0,
+    input_bits: int = 0,
+    global_pool: bool | None = None,
+    method_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> SpikingNetwork:
+    """Build a model for one input shape.
+
+    Args:
+        name: one of :data:`MODELS`.
+        num_classes: classes C; the model maps ``NCHWT`` to logits per step ``[N, C, T]``.
+        in_shape: ``(C, H, W)``, or ``(C,)`` for ``"mlp"``.
+        num_steps: time steps T.
+        method: a name of :data:`lava_bsnn.models.METHODS`, or a :class:`Method`.
+        width: factor on all hidden features.
+        input_bits: 0 hands the input on as it is (spikes, counts, or real-valued images); k
+            rounds intensities in [0, 1] to k-bit integers, as export needs.
+        global_pool: average over space before the readout; by default for ResNets, VGG-13
+            and VGG-16. VGGSNN, cnn and mlp flatten.
+        method_options: changes to the method's fields.
+        options: of the architecture: ``skip``, ``imagenet_stem`` (ResNets), ``channels``,
+            ``hidden`` (cnn), ``hidden`` (mlp).
+
+    Raises:
+        OptionError: an unknown name or option.
+        ShapeError: the input is too small for the architecture.
+    """
+    check_option("models.create", "name", name, MODELS)
+    layers = method_of(method, **(method_options or {})).layers(num_steps)
+    try:
+        blocks: list[torch.nn.Module] = [block.Input(bits=input_bits)]
+        blocks += MODELS[name](layers, in_shape, width, **options)
+    except TypeError as error:
+        raise OptionError(f"models.create({name!r}): {error}") from error
+    shape = block.build(blocks, in_shape)
+    if (name in _GLOBAL_POOL if global_pool is None else global_pool) and shape[1:] != (1, 1):
+        blocks.append(block.Pool(None, (shape[1], shape[2])))
+        shape = (shape[0], 1, 1)
+    if len(shape) == 3:
+        blocks.append(block.Flatten())
+    blocks.append(layers.readout(_size(shape), num_classes))
+    return SpikingNetwork(blocks, in_shape=in_shape, num_steps=num_steps)
