@@ -8,6 +8,7 @@ from hypothesis import settings
 import lava_bsnn  # noqa: F401  makes lava importable before any test module does
 from netx_export import network
 
+torch.set_num_threads(1)  # small tensors; a second thread only waits on a loaded machine
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
 

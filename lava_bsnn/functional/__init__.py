@@ -2,6 +2,8 @@
 
 from .dynamics import leaky_integrate, lif
 from .gate import agmm
+from .membrane import quantize_membrane
+from .multi_threshold import mixing_matrix, multi_threshold, qcfs
 from .surrogate import SURROGATES, surrogate_derivative
 from .time import direct_code, fold_time, unfold_time
 from .weights import binarize, quantize_weights, weight_scale
@@ -14,6 +16,10 @@ __all__ = [
     "fold_time",
     "leaky_integrate",
     "lif",
+    "mixing_matrix",
+    "multi_threshold",
+    "qcfs",
+    "quantize_membrane",
     "quantize_weights",
     "surrogate_derivative",
     "unfold_time",

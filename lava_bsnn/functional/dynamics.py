@@ -5,11 +5,14 @@ Each keeps one tensor of the input's size for its backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .membrane import FixedPointMembrane, round_to_levels
 from .surrogate import Derivative
 
 
@@ -49,74 +52,133 @@ def leaky_integrate(x: Tensor, retain: Tensor, state: Tensor) -> Tensor:
     return result
 
 
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """How a membrane potential is kept from one step to the next in k bits (Q-SNN).
+
+    Attributes:
+        bits: 2..24.
+        scale: alpha_u of a step, given the potential to be quantised.
+        before_spike: quantise before the spike is decided (Q-SNN algorithm 1) instead of
+            only what is stored (eq. 12).
+    """
+
+    bits: int
+    scale: Callable[[Tensor], Tensor]
+    before_spike: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spiking:
+    """What makes spikes of a membrane potential.
+
+    Attributes:
+        threshold: fires at or above it.
+        derivative: surrogate ``ds/du`` of ``u - threshold`` and ``gamma``.
+        gamma: width of the surrogate.
+        detach_reset: let no gradient flow through the reset.
+        memory: quantisation of the stored potential; None for none.
+        fixed_point: run the forward pass in the device's integers; None for floating point.
+    """
+
+    threshold: float
+    derivative: Derivative
+    gamma: float = 1.0
+    detach_reset: bool = False
+    memory: Memory | None = None
+    fixed_point: FixedPointMembrane | None = None
+
+
+def _run(
+    current: Tensor, retain: Tensor, state: Tensor, how: Spiking
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Spikes, potential before reset, final stored potential, and alpha_u of each step."""
+    potential = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+    spikes = torch.empty_like(potential)
+    memory, scales, stored = how.memory, [], state
+    for t in range(current.shape[0]):
+        u = torch.addcmul(current[t], stored, retain, out=potential[t])
+        if memory is not None and memory.before_spike:
+            scales.append(memory.scale(u))
+            u = round_to_levels(u, memory.bits, scales[t])
+        torch.ge(u, how.threshold, out=spikes[t])  # bool masks are far slower on a CPU
+        stored = torch.addcmul(u, u, spikes[t], value=-1)
+        if memory is not None and not memory.before_spike:
+            scales.append(memory.scale(stored))
+            stored = round_to_levels(stored, memory.bits, scales[t])
+    return spikes, potential, stored, scales
+
+
 class _LIF(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        current: Tensor,
-        retain: Tensor,
-        state: Tensor,
-        threshold: float,
-        derivative: Derivative,
-        gamma: float,
-        detach_reset: bool,
-    ) -> tuple[Tensor, Tensor]:
-        potential = torch.empty(current.shape, dtype=current.dtype, device=current.device)
-        spikes = torch.empty_like(potential)
-        previous = state
-        for t in range(current.shape[0]):
-            torch.addcmul(current[t], previous, retain, out=potential[t])
-            torch.ge(potential[t], threshold, out=spikes[t])  # bool masks are far slower on a CPU
-            previous = torch.addcmul(potential[t], potential[t], spikes[t], value=-1)
-        ctx.save_for_backward(potential, retain, state)
-        ctx.options = (threshold, derivative, gamma, detach_reset)
-        ctx.mark_non_differentiable(potential)
-        return spikes, potential
+        ctx: Any, current: Tensor, retain: Tensor, state: Tensor, how: Spiking
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        bounds: list[Tensor] = []  # of the stored potential, per step; empty without quantisation
+        if how.fixed_point is not None:
+            spikes, potential, stored = how.fixed_point.run(current, state)
+            bounds = [potential.new_tensor(how.fixed_point.limit)] * len(potential)
+        else:
+            spikes, potential, stored, bounds = _run(current, retain, state, how)
+        ctx.save_for_backward(potential, retain, state, *bounds)
+        ctx.how = how
+        ctx.mark_non_differentiable(potential, stored)
+        return spikes, potential, stored
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        potential, retain, state = ctx.saved_tensors
-        threshold, derivative, gamma, detach_reset = ctx.options
-        quiet = torch.lt(potential, threshold, out=torch.empty_like(potential))  # 1 - s
-        slope = derivative(potential - threshold, gamma)
-        # dL/du[t] = dL/ds[t] * slope[t] + dL/du[t+1] * retain * dv[t]/du[t]
-        carry = (quiet if detach_reset else torch.addcmul(quiet, potential, slope, value=-1)) * retain
+        potential, retain, state, *bounds = ctx.saved_tensors
+        how: Spiking = ctx.how
+        before = how.memory is not None and how.memory.before_spike
+        bound = torch.stack(bounds).reshape(-1, *[1] * (potential.dim() - 1)) if bounds else None
+
+        def stored(x: Tensor, limit: Tensor | None) -> Tensor:
+            return x if how.memory is None else round_to_levels(x, how.memory.bits, limit)  # type: ignore[arg-type]
+
+        decided = stored(potential, bound) if before else potential
+        quiet = torch.empty_like(potential)  # 1 - s
+        if how.fixed_point is not None:
+            torch.le(decided, how.fixed_point.fires_above, out=quiet)
+        else:
+            torch.lt(decided, how.threshold, out=quiet)
+        slope = how.derivative(decided - how.threshold, how.gamma)
+        through = quiet if how.detach_reset else torch.addcmul(quiet, decided, slope, value=-1)
+        if bound is not None:  # rounding passes the gradient on inside the range only
+            inside = ((potential if before else potential * quiet).abs() <= bound).to(potential.dtype)
+            through = through * inside
+            slope = slope * inside if before else slope
+        # dL/du[t] = dL/ds[t] * slope[t] + dL/du[t+1] * retain * d stored[t] / du[t]
+        carry = through * retain
         grad_current = slope * grads[0]
         for t in range(len(potential) - 2, -1, -1):
             grad_current[t].addcmul_(grad_current[t + 1], carry[t])
         grad_retain = None
         if ctx.needs_input_grad[1]:
-            kept = potential[:-1] * quiet[:-1]
+            kept = decided[:-1] * quiet[:-1]
+            if not before:
+                kept = stored(kept, None if bound is None else bound[:-1])
             grad_retain = (grad_current[0] * state).sum_to_size(retain.shape)
             grad_retain += (grad_current[1:] * kept).sum(0).sum_to_size(retain.shape)
-        return grad_current, grad_retain, None, None, None, None, None
+        return grad_current, grad_retain, None, None
 
 
-def lif(
-    current: Tensor,
-    retain: Tensor,
-    state: Tensor,
-    *,
-    threshold: float,
-    derivative: Derivative,
-    gamma: float,
-    detach_reset: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Leaky integrate-and-fire with hard reset (AGMM eq. 1-4).
+def lif(current: Tensor, retain: Tensor, state: Tensor, how: Spiking) -> tuple[Tensor, Tensor, Tensor]:
+    """Leaky integrate-and-fire with hard reset (AGMM eq. 1-4, Q-SNN eq. 1-3 and 12).
 
-    Forward: ``u[t] = retain * v[t-1] + I[t]``, ``s[t] = u[t] >= threshold``,
-    ``v[t] = u[t] * (1 - s[t])``.
+    Forward: ``u[t] = retain * Q(v[t-1]) + I[t]``, ``s[t] = u[t] >= threshold``,
+    ``v[t] = u[t] * (1 - s[t])``; Q is the identity without ``how.memory``.
     Gradient: ``ds/du = derivative(u - threshold, gamma)``; it also flows through the reset
-    factor ``1 - s[t]`` unless ``detach_reset``.
+    factor ``1 - s[t]`` unless ``how.detach_reset``; Q is passed straight through.
 
     Args:
         current: I, ``[T, N, ...]``.
         retain: tau in 0..1, broadcast against ``current[t]``; its gradient is computed.
-        state: v[-1], broadcast against ``current[t]``; detached.
+        state: stored v[-1], broadcast against ``current[t]``; detached.
+        how: threshold, surrogate, reset and memory.
 
     Returns:
-        Spikes (0 or 1) and membrane potential before reset, both ``[T, N, ...]``. The
-        potential carries no gradient.
+        Spikes (0 or 1) and membrane potential before reset, both ``[T, N, ...]``, and the
+        stored potential after the last step. The potentials carry no gradient.
     """
-    spikes, potential = _LIF.apply(current, retain, state, threshold, derivative, gamma, detach_reset)
-    return spikes, potential
+    spikes, potential, stored = _LIF.apply(current, retain, state, how)
+    return spikes, potential, stored

@@ -52,7 +52,8 @@ def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) ->
         clip: bound of the clipped straight-through estimator; ``None`` for the plain one.
     """
     alpha = weight_scale(w.detach(), scale, "mean")
-    return straight_through(alpha * sign(w.detach()), w if clip is None else w.clamp(-clip, clip))
+    carrier = w if clip is None else w * (w.detach().abs() <= clip)
+    return straight_through(alpha * sign(w.detach()), carrier)
 
 
 def quantize_weights(w: Tensor, bits: int, scale: str = "channel") -> Tensor:

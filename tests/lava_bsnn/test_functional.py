@@ -6,6 +6,7 @@ import torch
 
 from lava_bsnn import functional
 from lava_bsnn.errors import OptionError, ShapeError
+from lava_bsnn.functional.dynamics import Spiking
 from lava_bsnn.functional.time import fold_time, unfold_time
 
 
@@ -102,19 +103,13 @@ def test_lif_equals_the_slow_reference_and_its_gradients(surrogate, detach_reset
     current = torch.randn(7, 3, 2, 2, dtype=torch.float64, requires_grad=True)
     retain = torch.tensor([0.6], dtype=torch.float64, requires_grad=True)
     state = torch.rand(3, 2, 2, dtype=torch.float64)
-    spikes, potential = functional.lif(
-        current,
-        retain,
-        state,
-        threshold=threshold,
-        derivative=derivative,
-        gamma=gamma,
-        detach_reset=detach_reset,
-    )
+    how = Spiking(threshold=threshold, derivative=derivative, gamma=gamma, detach_reset=detach_reset)
+    spikes, potential, stored = functional.lif(current, retain, state, how)
     slow_spikes, slow_potential = slow_lif(current, retain, state, threshold, derivative, gamma, detach_reset)
     assert 0.1 < spikes.mean() < 0.9
     assert torch.equal(spikes, slow_spikes)
     np.testing.assert_allclose(potential, slow_potential.detach(), rtol=1e-12)
+    np.testing.assert_allclose(stored, (potential * (1 - spikes.detach()))[-1], rtol=1e-12)
     upstream = torch.randn_like(spikes)
     ours = torch.autograd.grad(spikes, [current, retain], upstream)
     slow = torch.autograd.grad(slow_spikes, [current, retain], upstream)

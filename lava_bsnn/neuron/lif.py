@@ -1,4 +1,4 @@
-"""Spiking neurons that derive from ``slayer.neuron.base.Neuron``."""
+"""Leaky integrate-and-fire neuron with hard reset."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import functional
-from ._slayer import neuron_base, quantize
-from .errors import OptionError
-from .fixed_point import NO_MEMORY
-from .functional.surrogate import Derivative
-from .functional.time import from_time_major, time_major
+from .. import functional
+from .._slayer import neuron_base, quantize
+from ..errors import OptionError, check_option
+from ..fixed_point import ALIGN_BITS, NO_MEMORY
+from ..functional.dynamics import Memory, Spiking
+from ..functional.membrane import FixedPointMembrane, check_membrane_bits
+from ..functional.surrogate import Derivative
+from ..functional.time import from_time_major, time_major
+
+_MOMENTUM = 0.1
 
 
 class LIF(neuron_base.Neuron):
-    """Leaky integrate-and-fire neuron with hard reset.
+    """Leaky integrate-and-fire neuron with hard reset, and a memory of k bits on request.
 
-    ``c[t] = (1 - current_decay) c[t-1] + I[t]``, ``u[t] = (1 - voltage_decay) v[t-1] + c[t]``,
-    ``s[t] = u[t] >= threshold``, ``v[t] = u[t] (1 - s[t])`` (AGMM eq. 1-4 with
-    tau = 1 - voltage_decay). With the default ``current_decay=1`` the current has no memory.
-    The parameters of ``slayer.neuron.cuba.Neuron`` are accepted under the same names.
+    ``c[t] = (1 - current_decay) c[t-1] + I[t]``, ``u[t] = (1 - voltage_decay) Q(v[t-1]) + c[t]``,
+    ``s[t] = u[t] >= threshold``, ``v[t] = u[t] (1 - s[t])`` (AGMM eq. 1-4, Q-SNN eq. 12, with
+    tau = 1 - voltage_decay). Q is the identity unless ``membrane_bits`` is given. With the
+    default ``current_decay=1`` the current has no memory. The parameters of
+    ``slayer.neuron.cuba.Neuron`` are accepted under the same names.
 
     Args:
         threshold: firing threshold, > 0.
@@ -29,12 +34,22 @@ class LIF(neuron_base.Neuron):
         voltage_decay: fraction of membrane potential lost per step, 0..1, likewise.
         tau_grad: width gamma of the surrogate gradient.
         scale_grad: factor on the surrogate gradient.
+        scale: weight steps per unit of current; the grid of ``membrane_mode="matched"``.
         norm: SLAYER norm class applied to the current; blocks have ``norm`` of their own.
         dropout: module applied to the spikes.
         persistent_state: carry the state from one forward call to the next, detached.
         requires_grad: learn both decays.
         surrogate: name in ``functional.SURROGATES`` or a callable.
         detach_reset: let no gradient flow through the reset.
+        membrane_bits: bits of the stored potential, 2..24; None for floating point.
+        membrane_mode: ``"paper"``: alpha_u is the layer's maximum, taken anew at each step
+            in training and as its running mean in evaluation. ``"matched"``: the device's
+            integers of :mod:`lava_bsnn.fixed_point`, with a power-of-two step, in training
+            and evaluation alike.
+        membrane_when: ``"stored"`` quantises what is kept for the next step (eq. 12);
+            ``"before_spike"`` quantises before the spike is decided (algorithm 1).
+        membrane_shift: matched mode: log2 of the step in membrane steps; by default the
+            least that reaches the threshold.
 
     Raises:
         OptionError: a parameter is out of range or not supported.
@@ -57,6 +72,10 @@ class LIF(neuron_base.Neuron):
         *,
         surrogate: str | Derivative = "triangular",
         detach_reset: bool = False,
+        membrane_bits: int | None = None,
+        membrane_mode: str = "paper",
+        membrane_when: str = "stored",
+        membrane_shift: int | None = None,
     ) -> None:
         for name, value in (("current_decay", current_decay), ("voltage_decay", voltage_decay)):
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
@@ -68,12 +87,14 @@ class LIF(neuron_base.Neuron):
         if not shared_param or graded_spike:
             option = "graded_spike=True" if graded_spike else "shared_param=False"
             raise OptionError(f"LIF: {option} is not supported; leave it at its default")
+        check_option("LIF", "membrane_mode", membrane_mode, ("paper", "matched"))
+        check_option("LIF", "membrane_when", membrane_when, ("stored", "before_spike"))
         self._derivative = functional.surrogate_derivative(surrogate)
         super().__init__(
             threshold=1.0,
             p_scale=NO_MEMORY,
             w_scale=scale,
-            s_scale=scale << 6,
+            s_scale=scale << ALIGN_BITS,
             norm=norm,
             dropout=dropout,
             persistent_state=persistent_state,
@@ -84,6 +105,9 @@ class LIF(neuron_base.Neuron):
         self.gamma = float(tau_grad)
         self.scale_grad = float(scale_grad)
         self.detach_reset = detach_reset
+        self.membrane_bits = None if membrane_bits is None else check_membrane_bits(membrane_bits)
+        self.membrane_mode = membrane_mode
+        self.membrane_when = membrane_when
         self.current_decay = torch.nn.Parameter(
             torch.tensor([self.p_scale * current_decay]), requires_grad=requires_grad
         )
@@ -92,12 +116,40 @@ class LIF(neuron_base.Neuron):
         )
         self.register_buffer("current_state", torch.zeros(1), persistent=False)
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
+        if membrane_bits is not None and membrane_mode == "paper":
+            self.register_buffer("membrane_scale", torch.zeros(()))  # alpha_u; 0 before training
+        self.membrane_shift = membrane_shift
+        if membrane_bits is not None and membrane_mode == "matched":
+            self._prepare_matched(membrane_bits)
+
+    def _prepare_matched(self, bits: int) -> None:
+        if self.cx_current_decay < self.p_scale or self.membrane_when != "stored":
+            raise OptionError(
+                "LIF: membrane_mode='matched' needs current_decay=1 and membrane_when='stored', "
+                "as the device computes; use membrane_mode='paper' otherwise"
+            )
+        steps = self._threshold * self.w_scale
+        if steps != int(steps) or steps < 2:
+            raise OptionError(
+                f"LIF: threshold={self._threshold} is not a multiple of 1/{self.w_scale} above it, which "
+                "membrane_mode='matched' needs; change threshold or scale"
+            )
+        if self.membrane_shift is None:
+            largest = (1 << (bits - 1)) - 1
+            self.membrane_shift = 0
+            while largest << self.membrane_shift < int(steps) << ALIGN_BITS:
+                self.membrane_shift += 1
+        if not 0 <= self.membrane_shift <= 22:
+            raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
 
     def extra_repr(self) -> str:
-        return (
+        text = (
             f"threshold={self.threshold}, current_decay={self.cx_current_decay}/4096, "
             f"voltage_decay={self.cx_voltage_decay}/4096"
         )
+        if self.membrane_bits is not None:
+            text += f", membrane_bits={self.membrane_bits}, membrane_mode={self.membrane_mode!r}"
+        return text
 
     @property
     def device(self) -> torch.device:
@@ -143,6 +195,33 @@ class LIF(neuron_base.Neuron):
         slope = self._derivative(distance, gamma)
         return slope if self.scale_grad == 1 else slope * self.scale_grad
 
+    def fixed_point(self) -> FixedPointMembrane | None:
+        """Integer arithmetic of a neuron in matched mode, else None."""
+        if self.membrane_bits is None or self.membrane_mode != "matched":
+            return None
+        assert self.membrane_shift is not None
+        return FixedPointMembrane(
+            bits=self.membrane_bits,
+            shift=self.membrane_shift,
+            weight_steps=self.w_scale,
+            threshold=int(self._threshold * self.w_scale) - 1,  # fires at the threshold itself
+            voltage_decay=self.cx_voltage_decay,
+        )
+
+    def _memory(self, maxima: list[Tensor]) -> Memory | None:
+        if self.membrane_bits is None or self.membrane_mode != "paper":
+            return None
+
+        def scale(potential: Tensor) -> Tensor:
+            if not self.training and self.membrane_scale > 0:
+                alpha: Tensor = self.membrane_scale
+                return alpha
+            alpha = potential.abs().amax().clamp(min=1e-6)
+            maxima.append(alpha)
+            return alpha
+
+        return Memory(bits=self.membrane_bits, scale=scale, before_spike=self.membrane_when == "before_spike")
+
     def _run(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Current, membrane potential before reset, and spikes, all ``[T, N, ...]``."""
         current = time_major(x)
@@ -152,18 +231,25 @@ class LIF(neuron_base.Neuron):
             )
         if self.norm is not None:
             current = time_major(self.norm(from_time_major(current).contiguous()))
-        spikes, potential = functional.lif(
-            current,
-            self._retain(self.voltage_decay),
-            self._state(self.voltage_state, x[..., 0]),
+        maxima: list[Tensor] = []
+        how = Spiking(
             threshold=self.threshold,
             derivative=self._slope,
             gamma=self.gamma,
             detach_reset=self.detach_reset,
+            memory=self._memory(maxima),
+            fixed_point=self.fixed_point(),
         )
+        spikes, potential, stored = functional.lif(
+            current, self._retain(self.voltage_decay), self._state(self.voltage_state, x[..., 0]), how
+        )
+        if self.training and maxima:
+            mean = torch.stack(maxima).mean().detach()
+            first = self.membrane_scale == 0
+            self.membrane_scale.copy_(mean if first else self.membrane_scale.lerp(mean, _MOMENTUM))
         if self.persistent_state:
             self.current_state = current[-1].detach().clone()
-            self.voltage_state = (potential[-1] * (1 - spikes[-1])).detach()
+            self.voltage_state = stored
         return current, potential, spikes
 
     def dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:

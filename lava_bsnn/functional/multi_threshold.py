@@ -1,0 +1,102 @@
+"""Multi-threshold neurons and the QCFS activation that they equal (LM-HT)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import OptionError
+
+
+class _MultiThreshold(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, current: Tensor, lam: Tensor, threshold: Tensor, state: Tensor, levels: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        membrane = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+        spikes = torch.empty_like(membrane)
+        v = state
+        for t in range(current.shape[0]):
+            torch.addcmul(current[t], v, lam, out=membrane[t])
+            torch.div(membrane[t], threshold, out=spikes[t]).floor_().clamp_(0, levels)
+            v = membrane[t] - threshold * spikes[t]
+        ctx.save_for_backward(membrane, lam, threshold, state)
+        ctx.levels = levels
+        ctx.mark_non_differentiable(membrane, v)
+        return spikes, membrane, v
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        membrane, lam, threshold, state = ctx.saved_tensors
+        band = (membrane >= 0.5 * threshold) & (membrane <= (ctx.levels + 0.5) * threshold)
+        grad_current = grads[0] * band / threshold
+        grad_lam = grad_threshold = None
+        if ctx.needs_input_grad[1]:
+            fired = (membrane / threshold).floor_().clamp_(0, ctx.levels)
+            kept = (membrane - threshold * fired)[:-1]
+            grad_lam = (grad_current[0] * state).sum_to_size(lam.shape)
+            grad_lam += (grad_current[1:] * kept).sum(0).sum_to_size(lam.shape)
+        if ctx.needs_input_grad[2]:
+            # s = m / theta on the band (floor passed straight through): ds/dtheta = -m / theta^2
+            grad_threshold = -(grad_current * membrane / threshold).sum().sum_to_size(threshold.shape)
+        return grad_current, grad_lam, grad_threshold, None, None
+
+
+def multi_threshold(
+    current: Tensor, lam: Tensor, threshold: Tensor, state: Tensor, levels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Multi-threshold integrate-and-fire with soft reset (LM-HT eq. 8-11).
+
+    Forward: ``m[t] = lam * v[t-1] + I[t]``, ``s[t] = clip(floor(m[t] / theta), 0, L)``,
+    ``v[t] = m[t] - theta * s[t]``.
+    Gradient: ``ds/dm = 1 / theta`` where ``0.5 theta <= m <= (L + 0.5) theta``, else 0;
+    ``v[t-1]`` is detached (eq. 13-16): between steps only ``lam`` learns.
+
+    Args:
+        current: I, ``[T, N, ...]``.
+        lam: factor on the kept potential, one number.
+        threshold: theta > 0, one number.
+        state: v[-1], broadcast against ``current[t]``; detached.
+        levels: L >= 1.
+
+    Returns:
+        Spike counts 0..L and membrane potential m, both ``[T, N, ...]``, and v after the
+        last step. The potentials carry no gradient.
+    """
+    spikes, membrane, v = _MultiThreshold.apply(current, lam, threshold, state, levels)
+    return spikes, membrane, v
+
+
+def mixing_matrix(logits: Tensor, mode: str) -> Tensor:
+    """T-GIM ``[T, T]``: ``2 sigmoid(logits) / T``, lower triangular for ``"causal"`` (LM-HT eq. 12)."""
+    omega = 2 * torch.sigmoid(logits) / logits.shape[0]
+    return omega.tril() if mode == "causal" else omega
+
+
+class _FloorStraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.floor()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def qcfs(x: Tensor, threshold: Tensor, levels: int) -> Tensor:
+    """Quantisation-clip-floor-shift activation (LM-HT eq. 7; Bu et al. 2022).
+
+    Forward: ``theta * clip(floor(x * n / theta + 1/2) / n, 0, 1)``.
+    Gradient: that of the formula with the floor passed straight through.
+
+    Args:
+        x: any shape.
+        threshold: theta > 0, one number; its gradient is computed.
+        levels: n >= 1.
+    """
+    if levels < 1:
+        raise OptionError(f"qcfs: levels={levels} is not allowed; use 1 or more")
+    steps: Tensor = _FloorStraightThrough.apply(x * levels / threshold + 0.5)
+    return threshold * (steps / levels).clamp(0, 1)

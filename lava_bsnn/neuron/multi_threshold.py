@@ -1,0 +1,175 @@
+"""Multi-threshold neurons, the mixing of time steps in front of them, and QCFS."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import functional
+from .._slayer import neuron_base
+from ..errors import OptionError, ShapeError, check_option
+from ..functional.time import from_time_major, time_major
+
+
+class MultiThresholdLIF(neuron_base.Neuron):
+    """Neuron with L equidistant thresholds and soft reset (M-HT, LM-HT eq. 8-11).
+
+    ``m[t] = lam v[t-1] + I[t]``, ``s[t] = clip(floor(m[t] / theta), 0, L)``,
+    ``v[t] = m[t] - theta s[t]``; gradients as in
+    :func:`lava_bsnn.functional.multi_threshold`. One step equals L steps of an IF neuron with
+    the input spread evenly (lemma 4.1).
+
+    Args:
+        levels: L >= 1.
+        threshold: theta > 0.
+        initial: v[-1], in thresholds; 1/2 for conversion from QCFS (theorem 4.4).
+        learn_lam: learn ``lam = sigmoid(a) + 0.5``, a initially 0; otherwise lam is 1.
+        learn_threshold: learn theta (from QCFS).
+        scaled: give ``theta * s`` instead of the integer s.
+        persistent_state: carry v from one forward call to the next, detached.
+
+    Raises:
+        OptionError: a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        levels: int = 2,
+        threshold: float = 1.0,
+        *,
+        initial: float = 0.0,
+        learn_lam: bool = True,
+        learn_threshold: bool = False,
+        scaled: bool = False,
+        persistent_state: bool = False,
+    ) -> None:
+        if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+            raise OptionError(f"MultiThresholdLIF: levels={levels!r} is not allowed; use 1 or more")
+        if not threshold > 0:
+            raise OptionError(f"MultiThresholdLIF: threshold={threshold!r} is not allowed; use > 0")
+        super().__init__(threshold=1.0, persistent_state=persistent_state)
+        del self._threshold
+        self.levels = levels
+        self.initial = float(initial)
+        self.scaled = scaled
+        self.theta = torch.nn.Parameter(torch.tensor(float(threshold)), requires_grad=learn_threshold)
+        self.lam_logit = torch.nn.Parameter(torch.zeros(())) if learn_lam else None
+        self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}, threshold={self.threshold:.4g}, lam={float(self.lam):.4g}"
+
+    @property
+    def threshold(self) -> float:
+        """theta."""
+        return float(self.theta)
+
+    @property
+    def lam(self) -> Tensor:
+        """Factor on the kept potential, in 0.5..1.5."""
+        if self.lam_logit is None:
+            return self.theta.new_ones(())
+        return torch.sigmoid(self.lam_logit) + 0.5
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return self.theta.device
+
+    def reset_state(self) -> None:
+        """Forget the state that ``persistent_state`` carries."""
+        self.voltage_state = torch.zeros(1, device=self.device)
+
+    def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.theta.detach() * self.initial
+        if self.persistent_state and self.voltage_state.shape == x.shape[:-1]:
+            state = self.voltage_state
+        spikes, membrane, v = functional.multi_threshold(
+            time_major(x), self.lam, self.theta, state, self.levels
+        )
+        if self.persistent_state:
+            self.voltage_state = v
+        return spikes, membrane
+
+    def dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the input current and the membrane potential m, each ``[N, ..., T]``."""
+        return x, from_time_major(self._run(x)[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spike counts 0..L (times theta if ``scaled``) for currents ``[N, ..., T]``."""
+        spikes = from_time_major(self._run(x)[0])
+        return spikes * self.theta if self.scaled else spikes
+
+
+class TemporalMix(torch.nn.Module):
+    """Temporal-global information matrix: ``I[t] = sum_j omega[t, j] x[j]`` (T-GIM, LM-HT eq. 12).
+
+    Stands in front of a :class:`MultiThresholdLIF`, as the ``modulation`` of a block.
+
+    Args:
+        num_steps: time steps T.
+        mode: ``"full"``: ``omega = 2 sigmoid(.) / T``, initially 1/T everywhere, sees all
+            steps; ``"causal"``: its lower triangle, sees past and present;
+            ``"identity"``: nothing is mixed, nothing is learned.
+
+    Raises:
+        OptionError: an unknown mode or no steps.
+        ShapeError: in ``forward``, another number of steps.
+    """
+
+    def __init__(self, num_steps: int, mode: str = "full") -> None:
+        super().__init__()
+        check_option("TemporalMix", "mode", mode, ("full", "causal", "identity"))
+        if num_steps < 1:
+            raise OptionError(f"TemporalMix: num_steps={num_steps} is not allowed; use 1 or more")
+        self.num_steps = num_steps
+        self.mode = mode
+        logits = torch.zeros(num_steps, num_steps)
+        self.logits = None if mode == "identity" else torch.nn.Parameter(logits)
+
+    def extra_repr(self) -> str:
+        return f"num_steps={self.num_steps}, mode={self.mode!r}"
+
+    @property
+    def omega(self) -> Tensor:
+        """The matrix ``[T, T]``; row t makes step t."""
+        if self.logits is None:
+            return torch.eye(self.num_steps)
+        return functional.mixing_matrix(self.logits, self.mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix currents ``[N, ..., T]``."""
+        if x.shape[-1] != self.num_steps:
+            raise ShapeError(
+                f"TemporalMix: input of {x.shape[-1]} steps does not fit; use {self.num_steps} (num_steps)"
+            )
+        if self.logits is None:
+            return x
+        steps = time_major(x)
+        mixed = (self.omega @ steps.reshape(self.num_steps, -1)).reshape(steps.shape)
+        return from_time_major(mixed)
+
+
+class QCFS(torch.nn.Module):
+    """Quantisation-clip-floor-shift activation of an ANN (LM-HT eq. 7), as a block's neuron.
+
+    Args:
+        levels: n >= 1.
+        threshold: theta, learned.
+    """
+
+    def __init__(self, levels: int = 4, threshold: float = 1.0) -> None:
+        super().__init__()
+        if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+            raise OptionError(f"QCFS: levels={levels!r} is not allowed; use 1 or more")
+        if not threshold > 0:
+            raise OptionError(f"QCFS: threshold={threshold!r} is not allowed; use a number > 0")
+        self.levels = levels
+        self.theta = torch.nn.Parameter(torch.tensor(float(threshold)))
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}, threshold={float(self.theta):.4g}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return activations in ``[0, theta]`` for any ``x``."""
+        return functional.qcfs(x, self.theta, self.levels)
