@@ -24,6 +24,7 @@ from typing import Any
 from .errors import LavaMissingError
 
 _BROKEN_MODULE = "lava.magma.compiler.var_model"
+_CUDA_NOTICE = "No CUDA runtime is found"
 INSTALL_LAVA = "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0"
 
 
@@ -75,18 +76,18 @@ def import_lava(name: str) -> ModuleType:
     """Import a module of lava-nc or lava-dl.
 
     SLAYER prints a notice about an optional dataset toolbox while it is imported, and torch
-    warns where it finds a CUDA compiler but no GPU. Both are kept off the terminal, so that
-    standard output stays clean for ``--json -``.
+    tells of a CUDA compiler without a GPU. Both are kept off the terminal.
 
     Raises:
         LavaMissingError: lava is not installed; the message has the command that does.
     """
     enable_lava()
+    errors = io.StringIO()
     cuda_notices = logging.getLogger("torch.utils.cpp_extension")
     level = cuda_notices.level
     cuda_notices.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "lava":
@@ -94,3 +95,6 @@ def import_lava(name: str) -> ModuleType:
         raise LavaMissingError(f"{name} is not installed; run: {INSTALL_LAVA}") from error
     finally:
         cuda_notices.setLevel(level)
+        for line in errors.getvalue().splitlines():
+            if _CUDA_NOTICE not in line:
+                sys.stderr.write(f"{line}\n")

@@ -19,10 +19,17 @@ Pair = int | tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Binarize:
-    """Weight hook: ``alpha * sign(w)`` (see :func:`lava_bsnn.functional.binarize`)."""
+    """Weight hook: ``alpha * sign(w)`` (see :func:`lava_bsnn.functional.binarize`).
+
+    Attributes:
+        scale: ``"channel"`` or ``"layer"``.
+        clip: bound of the clipped straight-through estimator; None for the plain one.
+        standardize: standardise the layer's weights first (WS-DR, Q-SNN eq. 16).
+    """
 
     scale: str = "channel"
     clip: float | None = None
+    standardize: bool = False
 
     def __post_init__(self) -> None:
         check_option("Binarize", "scale", self.scale, SCALES)
@@ -33,12 +40,15 @@ class Binarize:
         return 1
 
     def __call__(self, w: Tensor, descale: bool = False) -> Tensor:
-        return self.integers(w)[0] if descale else functional.binarize(w, self.scale, clip=self.clip)
+        if descale:
+            return self.integers(w)[0]
+        w = functional.standardize(w) if self.standardize else w
+        return functional.binarize(w, self.scale, clip=self.clip)
 
     def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Integer weights (+1 or -1) and the real step per channel that scales them."""
-        step = functional.weight_scale(w.detach(), self.scale, "mean")
-        return sign(w.detach()), step
+        w = functional.standardize(w.detach()) if self.standardize else w.detach()
+        return sign(w), functional.weight_scale(w, self.scale, "mean")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ import torch
 
 from lava_bsnn import block
 from lava_bsnn.errors import ExportError, check_option
-from lava_bsnn.fixed_point import NO_MEMORY
+from lava_bsnn.fixed_point import NO_MEMORY, STATE_BITS
 from lava_bsnn.neuron import LIF
 
 from . import limits, network
@@ -120,6 +120,11 @@ def _problems(module: torch.nn.Module) -> Iterator[str]:
     if not isinstance(neuron, LIF):
         yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile 'stock'; use LIF"
         return
+    if neuron.membrane_bits is not None and neuron.membrane_bits < STATE_BITS:
+        yield (
+            f"{label}: a membrane of {neuron.membrane_bits} bits cannot be exported in profile 'stock', "
+            f"whose neurons have {STATE_BITS}; train with membrane_bits={STATE_BITS} or None"
+        )
     if neuron.norm is not None:
         yield f"{label}: norm in neuron_params cannot be exported; use the block's norm='batch'"
     if neuron.cx_current_decay < NO_MEMORY and module.norm is not None:

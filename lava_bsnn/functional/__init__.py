@@ -6,7 +6,7 @@ from .membrane import quantize_membrane
 from .multi_threshold import mixing_matrix, multi_threshold, qcfs
 from .surrogate import SURROGATES, surrogate_derivative
 from .time import direct_code, fold_time, unfold_time
-from .weights import binarize, quantize_weights, weight_scale
+from .weights import binarize, quantize_weights, standardize, weight_scale
 
 __all__ = [
     "SURROGATES",
@@ -21,6 +21,7 @@ __all__ = [
     "qcfs",
     "quantize_membrane",
     "quantize_weights",
+    "standardize",
     "surrogate_derivative",
     "unfold_time",
     "weight_scale",

@@ -75,21 +75,32 @@ def mixing_matrix(logits: Tensor, mode: str) -> Tensor:
     return omega.tril() if mode == "causal" else omega
 
 
-class _FloorStraightThrough(torch.autograd.Function):
+class _QCFS(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.floor()
+    def forward(ctx: Any, x: Tensor, threshold: Tensor, levels: int) -> Tensor:
+        steps = torch.floor(x * levels / threshold + 0.5).clamp_(0, levels)
+        ctx.save_for_backward(x, threshold)
+        ctx.levels = levels
+        return steps * (threshold / levels)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, threshold = ctx.saved_tensors
+        shifted = x * ctx.levels / threshold + 0.5
+        inside, above = (shifted >= 0) & (shifted < ctx.levels), shifted >= ctx.levels
+        grad_threshold = None
+        if ctx.needs_input_grad[1]:
+            rounding = (shifted.floor() / ctx.levels - x / threshold) * inside
+            grad_threshold = (grads[0] * (rounding + above)).sum().sum_to_size(threshold.shape)
+        return grads[0] * inside, grad_threshold, None
 
 
 def qcfs(x: Tensor, threshold: Tensor, levels: int) -> Tensor:
     """Quantisation-clip-floor-shift activation (LM-HT eq. 7; Bu et al. 2022).
 
     Forward: ``theta * clip(floor(x * n / theta + 1/2) / n, 0, 1)``.
-    Gradient: that of the formula with the floor passed straight through.
+    Gradient: floor straight-through: ``dx`` is 1 where ``-theta / 2n <= x < theta - theta / 2n``;
+    ``dtheta`` is ``(a - x) / theta`` there, 1 above, 0 below.
 
     Args:
         x: any shape.
@@ -98,5 +109,5 @@ def qcfs(x: Tensor, threshold: Tensor, levels: int) -> Tensor:
     """
     if levels < 1:
         raise OptionError(f"qcfs: levels={levels} is not allowed; use 1 or more")
-    steps: Tensor = _FloorStraightThrough.apply(x * levels / threshold + 0.5)
-    return threshold * (steps / levels).clamp(0, 1)
+    result: Tensor = _QCFS.apply(x, threshold, levels)
+    return result

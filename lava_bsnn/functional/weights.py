@@ -56,6 +56,16 @@ def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) ->
     return straight_through(alpha * sign(w.detach()), carrier)
 
 
+def standardize(w: Tensor) -> Tensor:
+    """Standardise a layer's weights: ``(w - mean) / std`` over all of them (Q-SNN eq. 16, WS-DR).
+
+    Gradient: that of the formula. The sign of the result is balanced, which maximises the
+    entropy of binary weights.
+    """
+    std, mean = torch.std_mean(w, correction=0)
+    return (w - mean) / (std + 1e-8)
+
+
 def quantize_weights(w: Tensor, bits: int, scale: str = "channel") -> Tensor:
     """Quantise weights symmetrically to ``bits`` bits.
 

@@ -9,9 +9,12 @@ from typing import Any
 from .. import block
 from ..errors import OptionError, check_option
 from ..modulation import AGMM
-from ..neuron import LIF
+from ..neuron import LIF, QCFS, MultiThresholdLIF, TemporalMix
+from ..synapse import Binarize
 
 Pair = int | tuple[int, int]
+
+NEURONS = {"lif": LIF, "multi_threshold": MultiThresholdLIF, "qcfs": QCFS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,20 +26,26 @@ class Method:
             2..16 for k bits, ``None`` for floating point.
         ends: bits of the first and the last layer; ``None`` for floating point.
         shortcut: weights of 1x1 shortcuts, as ``hidden``.
-        modulation: ``"agmm"`` or ``None``.
-        agmm: options of :class:`lava_bsnn.modulation.AGMM`.
+        standardize: standardise 1-bit hidden weights first (WS-DR).
+        modulation: ``"agmm"``, ``"mix"`` (T-GIM), or ``None``.
+        modulation_options: options of :class:`lava_bsnn.modulation.AGMM` or
+            :class:`lava_bsnn.neuron.TemporalMix`.
+        neuron: ``"lif"``, ``"multi_threshold"``, or ``"qcfs"`` (an ANN for hybrid training).
         neuron_params: parameters of the neuron.
     """
 
     hidden: str | int | None = "channel"
     ends: int | None = None
     shortcut: str | int | None = None
+    standardize: bool = False
     modulation: str | None = None
-    agmm: Mapping[str, Any] = field(default_factory=dict)
+    modulation_options: Mapping[str, Any] = field(default_factory=dict)
+    neuron: str = "lif"
     neuron_params: Mapping[str, Any] = field(default_factory=lambda: {"threshold": 1.0, "voltage_decay": 0.5})
 
     def __post_init__(self) -> None:
-        check_option("Method", "modulation", self.modulation, ("agmm", None))
+        check_option("Method", "modulation", self.modulation, ("agmm", "mix", None))
+        check_option("Method", "neuron", self.neuron, NEURONS)
 
     def layers(self, num_steps: int) -> Layers:
         """Return a maker of blocks for ``num_steps`` time steps."""
@@ -50,14 +59,30 @@ METHODS: dict[str, Method] = {
     "binary": Method(),
     # AGMM: the same with the gate in front of every neuron
     "agmm": Method(modulation="agmm"),
-    # Q-SNN: 1-bit hidden weights and shortcuts, first and last layer at 8 bit
-    "qsnn": Method(ends=8, shortcut="channel"),
+    # Q-SNN: standardised 1-bit hidden weights and shortcuts, 8 bit at both ends, 8-bit membranes
+    "qsnn": Method(
+        ends=8,
+        shortcut="channel",
+        standardize=True,
+        neuron_params={"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 8},
+    ),
+    # LM-HT, trained directly: L = 2 thresholds of 2 / L, learned mixing of steps
+    "lmht": Method(
+        hidden=None,
+        modulation="mix",
+        neuron="multi_threshold",
+        neuron_params={"levels": 2, "threshold": 1.0},
+    ),
+    # ANN with quantised activations, the first half of hybrid training; num_steps=1
+    "qcfs": Method(hidden=None, neuron="qcfs", neuron_params={"levels": 4, "threshold": 1.0}),
 }
 """The methods of the papers, by name."""
 
 
-def _weights(option: str | int | None) -> dict[str, Any]:
+def _weights(option: str | int | None, standardize: bool = False) -> dict[str, Any]:
     if isinstance(option, str):
+        if standardize:
+            return {"pre_hook_fx": Binarize(scale=option, standardize=True)}
         return {"binarize": option}
     return {"binarize": None, "weight_bits": option}
 
@@ -71,10 +96,20 @@ class Layers:
 
     def _options(self, features: int) -> dict[str, Any]:
         method = self.method
-        options: dict[str, Any] = {"neuron_params": dict(method.neuron_params), "neuron": LIF}
+        options: dict[str, Any] = {
+            "neuron_params": dict(method.neuron_params),
+            "neuron": NEURONS[method.neuron],
+        }
         if method.modulation == "agmm":
-            options["modulation"] = AGMM(self.num_steps, features, **method.agmm)
+            options["modulation"] = AGMM(self.num_steps, features, **method.modulation_options)
+        elif method.modulation == "mix":
+            options["modulation"] = TemporalMix(self.num_steps, **method.modulation_options)
         return options
+
+    def _hidden(self, first: bool) -> dict[str, Any]:
+        if first:
+            return _weights(self.method.ends)
+        return _weights(self.method.hidden, self.method.standardize)
 
     def conv(
         self, inputs: int, features: int, kernel: int, stride: int = 1, *, first: bool = False
@@ -86,7 +121,7 @@ class Layers:
             kernel_size=kernel,
             stride=stride,
             padding=kernel // 2,
-            **_weights(self.method.ends if first else self.method.hidden),
+            **self._hidden(first),
             **self._options(features),
         )
 
@@ -94,7 +129,7 @@ class Layers:
         """Identity where the shape stays, else a strided 1x1 convolution with batch norm."""
         if inputs == features and stride == 1:
             return []
-        weights = _weights(self.method.shortcut if self.method.hidden is not None else None)
+        weights = _weights(self.method.shortcut, self.method.standardize)
         return [block.Conv(None, inputs, features, 1, stride, **weights)]
 
     def dense(self, inputs: int, features: int, *, first: bool = False) -> block.Dense:
@@ -102,7 +137,7 @@ class Layers:
         return block.Dense(
             in_neurons=inputs,
             out_neurons=features,
-            **_weights(self.method.ends if first else self.method.hidden),
+            **self._hidden(first),
             **self._options(features),
         )
 

@@ -159,12 +159,12 @@ class LIF(neuron_base.Neuron):
     @property
     def cx_current_decay(self) -> int:
         """Current decay of the device, 0..4096."""
-        return int(self.current_decay.round().clamp(0, self.p_scale))
+        return int(self.current_decay.detach().round().clamp(0, self.p_scale))
 
     @property
     def cx_voltage_decay(self) -> int:
         """Voltage decay of the device, 0..4096."""
-        return int(self.voltage_decay.round().clamp(0, self.p_scale))
+        return int(self.voltage_decay.detach().round().clamp(0, self.p_scale))
 
     @property
     def device_params(self) -> dict[str, Any]:

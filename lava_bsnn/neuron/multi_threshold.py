@@ -57,12 +57,13 @@ class MultiThresholdLIF(neuron_base.Neuron):
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
 
     def extra_repr(self) -> str:
-        return f"levels={self.levels}, threshold={self.threshold:.4g}, lam={float(self.lam):.4g}"
+        lam = float(self.lam.detach())
+        return f"levels={self.levels}, threshold={self.threshold:.4g}, lam={lam:.4g}"
 
     @property
     def threshold(self) -> float:
         """theta."""
-        return float(self.theta)
+        return float(self.theta.detach())
 
     @property
     def lam(self) -> Tensor:
@@ -168,7 +169,7 @@ class QCFS(torch.nn.Module):
         self.theta = torch.nn.Parameter(torch.tensor(float(threshold)))
 
     def extra_repr(self) -> str:
-        return f"levels={self.levels}, threshold={float(self.theta):.4g}"
+        return f"levels={self.levels}, threshold={float(self.theta.detach()):.4g}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return activations in ``[0, theta]`` for any ``x``."""

@@ -25,9 +25,9 @@ CASES = {
 def test_every_model_maps_input_to_logits_per_step_and_trains(name, method):
     options = {**SMALL, **CASES[name]}
     model = models.create(name, method=method, **options)
-    static = torch.rand(3, *options["in_shape"])
+    static = torch.randn(8, *options["in_shape"])
     logits = model(static)
-    assert logits.shape == (3, 7, 2)
+    assert logits.shape == (8, 7, 2)
     logits.square().mean().backward()
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -95,7 +95,7 @@ def test_an_identity_skip_adds_one_threshold_per_spike():
         (
             lambda: models.create("cnn", in_shape=(1, 8, 8), method="xnor", **SMALL),
             OptionError,
-            "method='xnor' is unknown; use one of 'fp', 'binary', 'agmm', 'qsnn'",
+            "method='xnor' is unknown; use one of 'fp', 'binary', 'agmm', 'qsnn', 'lmht', 'qcfs'",
         ),
         (lambda: models.create("cnn", in_shape=(1, 8, 8), depth=3, **SMALL), OptionError, "depth"),
         (

@@ -9,6 +9,7 @@ from lava.lib.dl import slayer
 
 from lava_bsnn import block, functional, models
 from lava_bsnn.errors import ExportError, OptionError
+from lava_bsnn.neuron import MultiThresholdLIF
 from netx_export import FixedPointNetwork, convert, limits, network, simulate, write
 from netx_export.lowering import DEFAULT_STEPS
 
@@ -209,6 +210,14 @@ def chain(*blocks, shape=(1, 8, 8)):
         (
             lambda: chain(block.Residual([block.Conv(PARAMS, 1, 1, 3, padding=1)])),
             "Residual: skip connections cannot be exported in profile 'stock'",
+        ),
+        (
+            lambda: chain(block.Conv({**PARAMS, "membrane_bits": 4}, 1, 2, 3)),
+            "a membrane of 4 bits cannot be exported in profile 'stock'",
+        ),
+        (
+            lambda: chain(block.Conv({}, 1, 2, 3, neuron=MultiThresholdLIF)),
+            "neuron MultiThresholdLIF cannot be exported in profile 'stock'; use LIF",
         ),
         (lambda: chain(block.Input(PARAMS)), "an input neuron cannot be exported"),
         (lambda: chain(block.Conv(PARAMS, 1, 2, 3), block.Pool(None, 2)), "cannot be the last block"),
