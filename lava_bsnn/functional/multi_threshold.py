@@ -19,25 +19,25 @@ class _MultiThreshold(torch.autograd.Function):
         spikes = torch.empty_like(membrane)
         v = state
         for t in range(current.shape[0]):
-            torch.addcmul(current[t], v, lam, out=membrane[t])
+            torch.addcmul(current[t], v, lam[t], out=membrane[t])
             torch.div(membrane[t], threshold, out=spikes[t]).floor_().clamp_(0, levels)
             v = membrane[t] - threshold * spikes[t]
-        ctx.save_for_backward(membrane, lam, threshold, state)
+        ctx.save_for_backward(membrane, threshold, state)
         ctx.levels = levels
         ctx.mark_non_differentiable(membrane, v)
         return spikes, membrane, v
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        membrane, lam, threshold, state = ctx.saved_tensors
+        membrane, threshold, state = ctx.saved_tensors
         band = (membrane >= 0.5 * threshold) & (membrane <= (ctx.levels + 0.5) * threshold)
         grad_current = grads[0] * band / threshold
         grad_lam = grad_threshold = None
         if ctx.needs_input_grad[1]:
             fired = (membrane / threshold).floor_().clamp_(0, ctx.levels)
-            kept = (membrane - threshold * fired)[:-1]
-            grad_lam = (grad_current[0] * state).sum_to_size(lam.shape)
-            grad_lam += (grad_current[1:] * kept).sum(0).sum_to_size(lam.shape)
+            kept = (membrane - threshold * fired).roll(1, 0)
+            kept[0] = state
+            grad_lam = (grad_current * kept).flatten(1).sum(1)
         if ctx.needs_input_grad[2]:
             # s = m / theta on the band (floor passed straight through): ds/dtheta = -m / theta^2
             grad_threshold = -(grad_current * membrane / threshold).sum().sum_to_size(threshold.shape)
@@ -56,7 +56,7 @@ def multi_threshold(
 
     Args:
         current: I, ``[T, N, ...]``.
-        lam: factor on the kept potential, one number.
+        lam: factor on the kept potential, one number or one per step ``[T]``.
         threshold: theta > 0, one number.
         state: v[-1], broadcast against ``current[t]``; detached.
         levels: L >= 1.
@@ -65,6 +65,7 @@ def multi_threshold(
         Spike counts 0..L and membrane potential m, both ``[T, N, ...]``, and v after the
         last step. The potentials carry no gradient.
     """
+    lam = lam.expand(len(current))
     spikes, membrane, v = _MultiThreshold.apply(current, lam, threshold, state, levels)
     return spikes, membrane, v
 

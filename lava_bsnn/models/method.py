@@ -9,7 +9,7 @@ from typing import Any
 from .. import block
 from ..errors import OptionError, check_option
 from ..modulation import AGMM
-from ..neuron import LIF, QCFS, MultiThresholdLIF, TemporalMix
+from ..neuron import LIF, QCFS, MultiThresholdLIF
 from ..synapse import Binarize
 
 Pair = int | tuple[int, int]
@@ -27,9 +27,8 @@ class Method:
         ends: bits of the first and the last layer; ``None`` for floating point.
         shortcut: weights of 1x1 shortcuts, as ``hidden``.
         standardize: standardise 1-bit hidden weights first (WS-DR).
-        modulation: ``"agmm"``, ``"mix"`` (T-GIM), or ``None``.
-        modulation_options: options of :class:`lava_bsnn.modulation.AGMM` or
-            :class:`lava_bsnn.neuron.TemporalMix`.
+        modulation: ``"agmm"`` or ``None``.
+        modulation_options: options of :class:`lava_bsnn.modulation.AGMM`.
         neuron: ``"lif"``, ``"multi_threshold"``, or ``"qcfs"`` (an ANN for hybrid training).
         neuron_params: parameters of the neuron.
     """
@@ -44,7 +43,7 @@ class Method:
     neuron_params: Mapping[str, Any] = field(default_factory=lambda: {"threshold": 1.0, "voltage_decay": 0.5})
 
     def __post_init__(self) -> None:
-        check_option("Method", "modulation", self.modulation, ("agmm", "mix", None))
+        check_option("Method", "modulation", self.modulation, ("agmm", None))
         check_option("Method", "neuron", self.neuron, NEURONS)
 
     def layers(self, num_steps: int) -> Layers:
@@ -69,7 +68,6 @@ METHODS: dict[str, Method] = {
     # LM-HT, trained directly: L = 2 thresholds of 2 / L, learned mixing of steps
     "lmht": Method(
         hidden=None,
-        modulation="mix",
         neuron="multi_threshold",
         neuron_params={"levels": 2, "threshold": 1.0},
     ),
@@ -102,8 +100,8 @@ class Layers:
         }
         if method.modulation == "agmm":
             options["modulation"] = AGMM(self.num_steps, features, **method.modulation_options)
-        elif method.modulation == "mix":
-            options["modulation"] = TemporalMix(self.num_steps, **method.modulation_options)
+        if method.neuron == "multi_threshold":
+            options["neuron_params"].setdefault("num_steps", self.num_steps)
         return options
 
     def _hidden(self, first: bool) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class MultiThresholdLIF(neuron_base.Neuron):
         learn_lam: learn ``lam = sigmoid(a) + 0.5``, a initially 0; otherwise lam is 1.
         learn_threshold: learn theta (from QCFS).
         scaled: give ``theta * s`` instead of the integer s.
+        num_steps: time steps T of the mixing in front of the neuron; None for no mixing.
+        mix: mode of that :class:`TemporalMix`; with it the neuron is LM-HT.
         persistent_state: carry v from one forward call to the next, detached.
 
     Raises:
@@ -41,6 +43,8 @@ class MultiThresholdLIF(neuron_base.Neuron):
         learn_lam: bool = True,
         learn_threshold: bool = False,
         scaled: bool = False,
+        num_steps: int | None = None,
+        mix: str = "full",
         persistent_state: bool = False,
     ) -> None:
         if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
@@ -52,6 +56,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
         self.levels = levels
         self.initial = float(initial)
         self.scaled = scaled
+        self.mix = None if num_steps is None else TemporalMix(num_steps, mix)
         self.theta = torch.nn.Parameter(torch.tensor(float(threshold)), requires_grad=learn_threshold)
         self.lam_logit = torch.nn.Parameter(torch.zeros(())) if learn_lam else None
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
@@ -93,11 +98,13 @@ class MultiThresholdLIF(neuron_base.Neuron):
         return spikes, membrane
 
     def dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the input current and the membrane potential m, each ``[N, ..., T]``."""
+        """Return the mixed input current and the membrane potential m, each ``[N, ..., T]``."""
+        x = x if self.mix is None else self.mix(x)
         return x, from_time_major(self._run(x)[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return spike counts 0..L (times theta if ``scaled``) for currents ``[N, ..., T]``."""
+        x = x if self.mix is None else self.mix(x)
         spikes = from_time_major(self._run(x)[0])
         return spikes * self.theta if self.scaled else spikes
 
@@ -105,7 +112,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
 class TemporalMix(torch.nn.Module):
     """Temporal-global information matrix: ``I[t] = sum_j omega[t, j] x[j]`` (T-GIM, LM-HT eq. 12).
 
-    Stands in front of a :class:`MultiThresholdLIF`, as the ``modulation`` of a block.
+    Stands in front of a :class:`MultiThresholdLIF`, behind any shortcut.
 
     Args:
         num_steps: time steps T.
