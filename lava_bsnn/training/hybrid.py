@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import block
+from ..block.base import Shape
 from ..errors import LavaBsnnError
 from ..models import SpikingNetwork
 from ..neuron import QCFS, MultiThresholdLIF, TemporalMix
@@ -101,10 +102,10 @@ class SubSteps(block.Block, torch.nn.Module):
         self.label = f"SubSteps({count})"
         self.count = count
 
-    def _check_shape(self, shape: block.Shape) -> None:
+    def _check_shape(self, shape: Shape) -> None:
         pass
 
-    def _output_shape(self, shape: block.Shape) -> block.Shape:
+    def _output_shape(self, shape: Shape) -> Shape:
         return shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,7 +139,7 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
         module.neuron = _WindowedIF(module.neuron)
     (window,) = levels
     with torch.no_grad():
-        for module in result.modules():
+        for module in result.modules():  # type: ignore[assignment]
             if isinstance(module, block.SpikingBlock) and module.norm is not None:
                 for offset in (module.norm.running_mean, module.norm.bias):
                     if offset is not None:
