@@ -135,30 +135,36 @@ class _LIF(torch.autograd.Function):
         def stored(x: Tensor, limit: Tensor | None) -> Tensor:
             return x if how.memory is None else round_to_levels(x, how.memory.bits, limit)  # type: ignore[arg-type]
 
-        decided = stored(potential, bound) if before else potential
-        quiet = torch.empty_like(potential)  # 1 - s
-        if how.fixed_point is not None:
-            torch.le(decided, how.fixed_point.fires_above, out=quiet)
-        else:
-            torch.lt(decided, how.threshold, out=quiet)
-        slope = how.derivative(decided - how.threshold, how.gamma)
-        through = quiet if how.detach_reset else torch.addcmul(quiet, decided, slope, value=-1)
-        if bound is not None:  # rounding passes the gradient on inside the range only
-            inside = ((potential if before else potential * quiet).abs() <= bound).to(potential.dtype)
-            through = through * inside
-            slope = slope * inside if before else slope
-        # dL/du[t] = dL/ds[t] * slope[t] + dL/du[t+1] * retain * d stored[t] / du[t]
-        carry = through * retain
-        grad_current = slope * grads[0]
-        for t in range(len(potential) - 2, -1, -1):
-            grad_current[t].addcmul_(grad_current[t + 1], carry[t])
-        grad_retain = None
-        if ctx.needs_input_grad[1]:
-            kept = decided[:-1] * quiet[:-1]
-            if not before:
-                kept = stored(kept, None if bound is None else bound[:-1])
-            grad_retain = (grad_current[0] * state).sum_to_size(retain.shape)
-            grad_retain += (grad_current[1:] * kept).sum(0).sum_to_size(retain.shape)
+        grad_current = torch.empty_like(potential)
+        learn_retain = ctx.needs_input_grad[1]
+        grad_retain = torch.zeros_like(retain) if learn_retain else None
+        quiet = torch.empty_like(potential[0])  # 1 - s
+        kept_gradient: Tensor | None = None  # dL / d stored[t]
+        for t in range(len(potential) - 1, -1, -1):  # step by step: the scratch stays in the cache
+            limit = bound[t] if bound is not None else None
+            decided = stored(potential[t], limit) if before else potential[t]
+            if how.fixed_point is not None:
+                torch.le(decided, how.fixed_point.fires_above, out=quiet)
+            else:
+                torch.lt(decided, how.threshold, out=quiet)
+            slope = how.derivative(decided - how.threshold, how.gamma)
+            kept = decided * quiet if learn_retain or (bound is not None and not before) else None
+            through = quiet if how.detach_reset else torch.addcmul(quiet, decided, slope, value=-1)
+            if limit is not None:  # rounding passes the gradient on inside the range only
+                rounded = potential[t] if before else kept
+                assert rounded is not None
+                inside = (rounded.abs() <= limit).to(potential.dtype)
+                through = through * inside
+                slope = slope * inside if before else slope
+            torch.mul(grads[0][t], slope, out=grad_current[t])
+            if kept_gradient is not None:
+                grad_current[t].addcmul_(kept_gradient, through)
+                if grad_retain is not None and kept is not None:
+                    memory = kept if before else stored(kept, limit)
+                    grad_retain += (grad_current[t + 1] * memory).sum_to_size(retain.shape)
+            kept_gradient = grad_current[t] * retain if t else None
+        if grad_retain is not None:
+            grad_retain += (grad_current[0] * state).sum_to_size(retain.shape)
         return grad_current, grad_retain, None, None
 
 

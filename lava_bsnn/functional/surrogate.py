@@ -14,7 +14,8 @@ Derivative = Callable[[Tensor, float], Tensor]
 
 def triangular(distance: Tensor, gamma: float) -> Tensor:
     """``max(0, gamma - |u - theta|) / gamma^2`` (AGMM eq. 7, Q-SNN eq. 5)."""
-    return (gamma - distance.abs()).clamp_(min=0).div_(gamma * gamma)
+    slope = distance.abs().neg_().add_(gamma).clamp_(min=0)
+    return slope if gamma == 1 else slope.div_(gamma * gamma)
 
 
 def rectangular(distance: Tensor, gamma: float) -> Tensor:
