@@ -69,15 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog="lava-bsnn",
             description="Binary-weight spiking networks for Lava and Loihi 2.",
         )()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (LavaBsnnError, OSError) as error:
         print(f"lava-bsnn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lava-bsnn: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return 0
 
 

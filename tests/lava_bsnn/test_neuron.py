@@ -6,7 +6,7 @@ import torch
 from lava.lib.dl.slayer.neuron import Dropout, base, cuba, norm
 
 from lava_bsnn.errors import OptionError
-from lava_bsnn.neuron import LIF
+from lava_bsnn.neuron import LIF, MultiThresholdLIF
 
 
 def test_spikes_equal_slayers_cuba_neuron_away_from_its_rounding():
@@ -98,3 +98,22 @@ def test_slayers_norm_and_dropout_work():
 def test_bad_parameters_are_named(options, message):
     with pytest.raises(OptionError, match=message):
         LIF(**options)
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        LIF(),
+        LIF(membrane_bits=4),
+        LIF(membrane_bits=8, membrane_mode="matched"),
+        MultiThresholdLIF(2),
+    ],
+    ids=["LIF", "4 bit", "matched", "multi-threshold"],
+)
+def test_the_backward_pass_keeps_one_tensor_of_the_inputs_size(neuron):
+    x = torch.rand(8, 4, 6, 6, 10).movedim(0, -1).requires_grad_()
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        neuron(x)
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved}
+    assert sum(storages.values()) <= x.numel() * 4 + 1024

@@ -1,0 +1,38 @@
+"""What the documentation names exists."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAPERS = (ROOT / "docs/papers.md").read_text()
+
+
+def named_tests():
+    """(file, test pattern) pairs of docs/papers.md; the pattern may be empty."""
+    found = re.findall(r"`(test_\w+\.py)(?:::([\w*]+))?`", PAPERS)
+    assert len(found) > 30
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("file", "pattern"), named_tests())
+def test_every_test_that_the_papers_page_names_exists(file, pattern):
+    text = (ROOT / "tests/lava_bsnn" / file).read_text()
+    names = re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+    assert fnmatch.filter(names, pattern or "*")
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)*\w+\.py)`", PAPERS)) | {"neuron/lif.py"}))
+def test_every_module_that_the_papers_page_names_exists(path):
+    if not path.startswith("test_"):
+        assert (ROOT / "lava_bsnn" / path).is_file()
+
+
+def test_every_relative_link_leads_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
