@@ -1,6 +1,7 @@
 """Figures of a model; each has a function that returns data and one that draws it on ``Axes``."""
 
 from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy
+from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
 from .operations import (
     ENERGY_45NM,
     ENERGY_AGMM,
@@ -45,6 +46,7 @@ __all__ = [
     "FlipRecorder",
     "Footprint",
     "GradientStatistics",
+    "Landscape",
     "LayerActivity",
     "LayerOperations",
     "OperationCount",
@@ -53,9 +55,11 @@ __all__ = [
     "count_operations",
     "entropy",
     "estimate_energy",
+    "filter_direction",
     "flip_ratio",
     "footprint",
     "gradient_statistics",
+    "loss_landscape",
     "memory_footprint",
     "model_size",
     "neuron_counts",
@@ -65,6 +69,7 @@ __all__ = [
     "plot_flip_ratio",
     "plot_footprint",
     "plot_gradient_statistics",
+    "plot_landscape",
     "plot_membrane",
     "plot_model_size",
     "plot_operations",
