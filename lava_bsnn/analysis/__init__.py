@@ -1,5 +1,81 @@
-"""Figures; each plot function draws on and returns matplotlib ``Axes``."""
+"""Figures of a model; each has a function that returns data and one that draws it on ``Axes``."""
 
+from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy
+from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
+from .operations import (
+    ENERGY_45NM,
+    ENERGY_AGMM,
+    EnergyConstants,
+    EnergyEstimate,
+    LayerOperations,
+    OperationCount,
+    count_operations,
+    estimate_energy,
+    plot_energy,
+    plot_operations,
+)
 from .plots import plot_membrane, plot_raster, plot_training
+from .size import (
+    Footprint,
+    ParameterGroup,
+    footprint,
+    memory_footprint,
+    model_size,
+    neuron_counts,
+    parameter_groups,
+    plot_footprint,
+    plot_model_size,
+)
+from .weights import (
+    FlipRecorder,
+    GradientStatistics,
+    entropy,
+    flip_ratio,
+    gradient_statistics,
+    plot_flip_ratio,
+    plot_gradient_statistics,
+    plot_weight_entropy,
+    weight_entropy,
+)
 
-__all__ = ["plot_membrane", "plot_raster", "plot_training"]
+__all__ = [
+    "ENERGY_45NM",
+    "ENERGY_AGMM",
+    "EnergyConstants",
+    "EnergyEstimate",
+    "FlipRecorder",
+    "Footprint",
+    "GradientStatistics",
+    "Landscape",
+    "LayerActivity",
+    "LayerOperations",
+    "OperationCount",
+    "ParameterGroup",
+    "activity",
+    "count_operations",
+    "entropy",
+    "estimate_energy",
+    "filter_direction",
+    "flip_ratio",
+    "footprint",
+    "gradient_statistics",
+    "loss_landscape",
+    "memory_footprint",
+    "model_size",
+    "neuron_counts",
+    "parameter_groups",
+    "plot_energy",
+    "plot_firing_rates",
+    "plot_flip_ratio",
+    "plot_footprint",
+    "plot_gradient_statistics",
+    "plot_landscape",
+    "plot_membrane",
+    "plot_model_size",
+    "plot_operations",
+    "plot_raster",
+    "plot_spike_entropy",
+    "plot_training",
+    "plot_weight_entropy",
+    "weight_entropy",
+]

@@ -7,25 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._style import BLUE, GREEN, GREY, ORANGE, integers, tidy
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import MaxNLocator
 
     from ..training import Epoch
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
-"""Okabe-Ito colours."""
-
-
-def _tidy(axes: Axes) -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
-
-
-def _integers() -> MaxNLocator:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(integer=True)
 
 
 def plot_training(history: Sequence[Epoch], axes: Sequence[Axes]) -> Sequence[Axes]:
@@ -42,8 +29,8 @@ def plot_training(history: Sequence[Epoch], axes: Sequence[Axes]) -> Sequence[Ax
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
     accuracy_axes.legend(frameon=False, loc="lower right")
     for one in axes:
-        one.xaxis.set_major_locator(_integers())
-        _tidy(one)
+        one.xaxis.set_major_locator(integers())
+        tidy(one)
     return axes
 
 
@@ -72,8 +59,8 @@ def plot_raster(spikes: np.ndarray, axes: Axes, *, title: str = "", most: int = 
     which = "neuron" if every == 1 else f"neuron (1 in {every} drawn)"
     axes.set(xlabel="time step", ylabel=which)
     axes.set_title(f"{title}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
-    axes.xaxis.set_major_locator(_integers())
-    return _tidy(axes)
+    axes.xaxis.set_major_locator(integers())
+    return tidy(axes)
 
 
 def plot_membrane(
@@ -97,6 +84,6 @@ def plot_membrane(
     axes.plot(fired, potential[fired], "^", color=GREEN, markersize=8, label="spike, reset to 0")
     axes.axhline(0, color=GREY, linewidth=0.5)
     axes.set(xlabel="time step", ylabel="membrane potential (thresholds)", title=title)
-    axes.xaxis.set_major_locator(_integers())
+    axes.xaxis.set_major_locator(integers())
     axes.legend(frameon=False, fontsize="small", loc="best")
-    return _tidy(axes)
+    return tidy(axes)

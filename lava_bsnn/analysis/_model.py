@@ -1,0 +1,92 @@
+"""Layers of a model by name, and forward hooks that always come off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import OptionError, check_option
+
+Observer = Callable[[str, torch.nn.Module, Tensor, Tensor], None]
+WHICH = ("binary", "hidden", "all")
+
+
+def _by_layer(model: torch.nn.Module, kinds: Any, last: str) -> dict[str, torch.nn.Module]:
+    found = ((name, module) for name, module in model.named_modules() if isinstance(module, kinds))
+    return {name.removesuffix(last).removesuffix(".") or "model": module for name, module in found}
+
+
+def synapses(model: torch.nn.Module) -> dict[str, Any]:
+    """Synapses with weights, ours and SLAYER's, by layer name in the order of definition."""
+    from .._slayer import synapse_layer
+
+    found = _by_layer(model, synapse_layer.GenericLayer, "synapse")
+    fixed = (synapse_layer.Pool, synapse_layer.Unpool)
+    return {name: module for name, module in found.items() if not isinstance(module, fixed)}
+
+
+def neurons(model: torch.nn.Module) -> dict[str, Any]:
+    """Neurons, ours and SLAYER's, by layer name in the order of definition."""
+    from .._slayer import neuron_base
+
+    return _by_layer(model, neuron_base.Neuron, "neuron")
+
+
+def weight_bits(synapse: Any) -> int:
+    """Bits per weight: those of the weight hook, 32 without hook or where it does not say."""
+    return int(getattr(synapse.pre_hook_fx, "bits", 32))
+
+
+def select(model: torch.nn.Module, which: str, where: str) -> dict[str, Any]:
+    """Synapses with 1-bit weights, those between first and last, or all.
+
+    Raises:
+        OptionError: ``which`` is unknown, or the model has no such layer.
+    """
+    check_option(where, "which", which, WHICH)
+    found = synapses(model)
+    if which == "binary":
+        found = {name: synapse for name, synapse in found.items() if weight_bits(synapse) == 1}
+    elif which == "hidden":
+        found = {name: found[name] for name in list(found)[1:-1]}
+    if not found:
+        raise OptionError(f"{where}: which={which!r} selects no layer of this model; use one of {WHICH}")
+    return found
+
+
+@contextmanager
+def observing(modules: Mapping[str, torch.nn.Module], observer: Observer) -> Iterator[None]:
+    """Call ``observer(name, module, input, output)`` after each forward pass of each module."""
+
+    def hook(name: str) -> Callable[..., None]:
+        def after(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            observer(name, module, args[0], output[0] if isinstance(output, tuple) else output)
+
+        return after
+
+    handles = []
+    try:
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(hook(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluate without gradients; modes and buffers, with them neuron states, are restored."""
+    modes = {module: (module.training, dict(module._buffers)) for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, (training, buffers) in modes.items():
+            module.training = training
+            module._buffers.update(buffers)

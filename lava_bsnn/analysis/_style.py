@@ -1,0 +1,61 @@
+"""What all figures share: colours, tidy axes, and bars with names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+"""Okabe-Ito colours."""
+
+
+def tidy(axes: Axes) -> Axes:
+    """Remove the frame's top and right side."""
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def integers() -> MaxNLocator:
+    """Ticks at integers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
+
+
+def bars(
+    values: Mapping[str, float],
+    axes: Axes,
+    *,
+    ylabel: str,
+    xlabel: str = "layer",
+    colour: str | Sequence[Any] = BLUE,
+    label: str | None = None,
+    bottom: list[float] | None = None,
+) -> Axes:
+    """Draw a bar per name; the names stand upright where there is no room for them side by side."""
+    positions = range(len(values))
+    axes.bar(positions, list(values.values()), color=colour, label=label, bottom=bottom)
+    crowded = sum(len(name) + 2 for name in values) > 60
+    axes.set_xticks(positions, list(values), rotation=90 if crowded else 0, fontsize="small")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return tidy(axes)
+
+
+def entropy_limit(axes: Axes) -> Axes:
+    """Mark ln 2, the largest entropy of a binary value."""
+    axes.axhline(np.log(2), color=ORANGE, linestyle="--", label="ln 2: largest of a binary value")
+    axes.set_ylim(0, 1.2 * max(np.log(2), axes.dataLim.ymax))
+    axes.legend(frameon=False, fontsize="small", loc="upper right")
+    return axes
+
+
+def legend_above(axes: Axes, **options: Any) -> Axes:
+    """Put the legend above the axes, where it hides nothing."""
+    axes.legend(frameon=False, fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1), **options)
+    return axes
