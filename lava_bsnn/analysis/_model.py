@@ -76,17 +76,3 @@ def observing(modules: Mapping[str, torch.nn.Module], observer: Observer) -> Ite
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluate without gradients; modes and buffers, with them neuron states, are restored."""
-    modes = {module: (module.training, dict(module._buffers)) for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, (training, buffers) in modes.items():
-            module.training = training
-            module._buffers.update(buffers)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ._model import evaluating, neurons, observing
+from ..modes import evaluating
+from ._model import neurons, observing
 from ._style import GREEN, bars, entropy_limit
 from .weights import entropy
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError
-from ._model import evaluating, synapses
+from ..modes import evaluating
+from ._model import synapses
 from ._style import ORANGE, tidy
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import OptionError, ShapeError
 from ..functional.time import is_constant_in_time
-from ._model import evaluating, observing, synapses
+from ..modes import evaluating
+from ._model import observing, synapses
 from ._style import BLUE, ORANGE, bars, legend_above
 
 if TYPE_CHECKING:

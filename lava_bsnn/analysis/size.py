@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, ShapeError, check_option
-from ._model import evaluating, neurons, observing, synapses, weight_bits
+from ..modes import evaluating
+from ._model import neurons, observing, synapses, weight_bits
 from ._style import BLUE, ORANGE, bars, legend_above
 
 if TYPE_CHECKING:

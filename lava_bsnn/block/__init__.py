@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import torch
 
+from ..modes import evaluating
 from .base import Block, Shape, SpikingBlock
 from .conv import Conv, Pool
 from .dense import Dense, Readout
@@ -45,11 +46,8 @@ def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shap
         if isinstance(module, Block):
             shape = module.build(shape)
         else:
-            training = module.training
-            module.eval()
-            with torch.no_grad():
+            with evaluating(module):
                 result = module(torch.zeros(1, *shape, 1))
-            module.train(training)
             result = result[0] if isinstance(result, tuple) else result
             shape = tuple(result.shape[1:-1])
     return shape

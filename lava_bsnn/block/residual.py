@@ -37,6 +37,10 @@ class Residual(Block, torch.nn.Module):
         self.shortcut = torch.nn.ModuleList(shortcut)  # type: ignore[arg-type]
         if not len(self.blocks) or getattr(self.blocks[-1], "neuron", None) is None:
             raise OptionError(f"{self.label}: the last block needs a neuron; give it neuron_params")
+        for module in self.blocks:
+            for option in ("count_log", "delay", "delay_shift"):
+                if getattr(module, option, None):
+                    raise OptionError(f"{module.label}: {option} is not supported inside a Residual")
         if any(getattr(module, "neuron", None) is not None for module in self.shortcut):
             raise OptionError(f"{self.label}: a shortcut carries a current; use neuron_params=None in it")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LavaBsnnError
+from ..modes import evaluating
 from .losses import tet_cross_entropy
 
 
@@ -90,16 +91,13 @@ def fit(
     return history
 
 
-@torch.no_grad()
 def predict(model: torch.nn.Module, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored."""
-    training = model.training
-    model.eval()
-    parts = [
-        model(torch.from_numpy(images[start : start + batch_size])).sum(-1).argmax(1)
-        for start in range(0, len(images), batch_size)
-    ]
-    model.train(training)
+    with evaluating(model):
+        parts = [
+            model(torch.from_numpy(images[start : start + batch_size])).sum(-1).argmax(1)
+            for start in range(0, len(images), batch_size)
+        ]
     result: np.ndarray = torch.cat(parts).numpy()
     return result
 

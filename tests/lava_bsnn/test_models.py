@@ -115,6 +115,11 @@ def test_an_identity_skip_adds_one_threshold_per_spike():
             "the last block needs a neuron",
         ),
         (
+            lambda: block.Residual([block.Conv({}, 2, 2, 3, count_log=True, name="c")]),
+            OptionError,
+            "c: count_log is not supported inside a Residual",
+        ),
+        (
             lambda: block.Residual([block.Conv({}, 2, 4, 3, padding=1)], name="r").build((2, 8, 8)),
             ShapeError,
             r"r: blocks give shape \(4, 8, 8\), the shortcut \(2, 8, 8\)",
