@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def adamw(parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW with learning rate 2e-3 and weight decay 1e-4."""
+    return torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
+
+
 def fit(
     model: torch.nn.Module,
     train: tuple[np.ndarray, np.ndarray],
@@ -39,27 +44,27 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 64,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 1e-4,
+    optimizer: Callable[[Iterator[torch.nn.Parameter]], torch.optim.Optimizer] = adamw,
     seed: int = 0,
     loss: Callable[[Tensor, Tensor], Tensor] = tet_cross_entropy,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Train with AdamW and a cosine schedule; the same seed gives the same weights.
+    """Train with a cosine schedule; the same seed gives the same weights.
 
     Args:
         model: maps ``[N, ...]`` to logits per step ``[N, classes, T]``.
         train, test: images and labels.
+        optimizer: makes the optimizer of the parameters.
         on_epoch: called after each epoch.
 
     Raises:
         LavaBsnnError: the loss is not finite.
     """
     seed_everything(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimize = optimizer(model.parameters())
     images, labels = (torch.from_numpy(array) for array in train)
     batches = max(1, len(images) // batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimize, epochs * batches)
     history = []
     for epoch in range(1, epochs + 1):
         model.train()
@@ -71,9 +76,9 @@ def fit(
                 raise LavaBsnnError(
                     f"fit: the loss is {value.item()} in epoch {epoch}; use a smaller learning rate"
                 )
-            optimizer.zero_grad()
+            optimize.zero_grad()
             value.backward()
-            optimizer.step()
+            optimize.step()
             schedule.step()
             total += float(value.detach()) * len(index)
             correct += int((logits.detach().sum(-1).argmax(1) == labels[index]).sum())
