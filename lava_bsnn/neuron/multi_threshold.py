@@ -56,7 +56,9 @@ class MultiThresholdLIF(neuron_base.Neuron):
         self.levels = levels
         self.initial = float(initial)
         self.scaled = scaled
-        self.mix = None if num_steps is None else TemporalMix(num_steps, mix)
+        self.mix = None
+        if num_steps is not None:
+            self.mix = TemporalMix(num_steps, mix, persistent_state=persistent_state)
         self.theta = torch.nn.Parameter(torch.tensor(float(threshold)), requires_grad=learn_threshold)
         self.lam_logit = torch.nn.Parameter(torch.zeros(())) if learn_lam else None
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
@@ -85,6 +87,8 @@ class MultiThresholdLIF(neuron_base.Neuron):
     def reset_state(self) -> None:
         """Forget the state that ``persistent_state`` carries."""
         self.voltage_state = torch.zeros(1, device=self.device)
+        if self.mix is not None:
+            self.mix.reset_state()
 
     def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
         state = self.theta.detach() * self.initial
@@ -119,13 +123,17 @@ class TemporalMix(torch.nn.Module):
         mode: ``"full"``: ``omega = 2 sigmoid(.) / T``, initially 1/T everywhere, sees all
             steps; ``"causal"``: its lower triangle, sees past and present;
             ``"identity"``: nothing is mixed, nothing is learned.
+        persistent_state: let consecutive calls carry on where the last one ended, in
+            ``"causal"`` mode up to T steps in all; ``"full"`` needs all steps at once.
 
     Raises:
         OptionError: an unknown mode or no steps.
         ShapeError: in ``forward``, another number of steps.
     """
 
-    def __init__(self, num_steps: int, mode: str = "full") -> None:
+    past: Tensor
+
+    def __init__(self, num_steps: int, mode: str = "full", *, persistent_state: bool = False) -> None:
         super().__init__()
         check_option("TemporalMix", "mode", mode, ("full", "causal", "identity"))
         if num_steps < 1:
@@ -134,6 +142,8 @@ class TemporalMix(torch.nn.Module):
         self.mode = mode
         logits = torch.zeros(num_steps, num_steps)
         self.logits = None if mode == "identity" else torch.nn.Parameter(logits)
+        self.persistent_state = persistent_state
+        self.register_buffer("past", torch.zeros(0), persistent=False)
 
     def extra_repr(self) -> str:
         return f"num_steps={self.num_steps}, mode={self.mode!r}"
@@ -147,15 +157,28 @@ class TemporalMix(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix currents ``[N, ..., T]``."""
-        if x.shape[-1] != self.num_steps:
+        streams = self.persistent_state and self.mode != "full"
+        if self.logits is None and streams:
+            return x
+        steps = seen = time_major(x)
+        if streams and self.past.shape[1:] == steps.shape[1:]:
+            seen = torch.cat([self.past, steps])
+        if len(seen) > self.num_steps or (len(seen) < self.num_steps and not streams):
+            hint = "; call reset_state() before the next sample" if streams else ""
             raise ShapeError(
-                f"TemporalMix: input of {x.shape[-1]} steps does not fit; use {self.num_steps} (num_steps)"
+                f"TemporalMix: input of {len(seen)} steps does not fit; "
+                f"use {self.num_steps} (num_steps){hint}"
             )
         if self.logits is None:
             return x
-        steps = time_major(x)
-        mixed = (self.omega @ steps.reshape(self.num_steps, -1)).reshape(steps.shape)
-        return from_time_major(mixed)
+        if streams:
+            self.past = seen.detach()
+        rows = self.omega[len(seen) - len(steps) : len(seen), : len(seen)]
+        return from_time_major((rows @ seen.flatten(1)).reshape(steps.shape))
+
+    def reset_state(self) -> None:
+        """Forget the steps that ``persistent_state`` carries."""
+        self.past = self.past.new_zeros(0)
 
 
 class QCFS(torch.nn.Module):

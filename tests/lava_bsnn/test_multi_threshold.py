@@ -103,6 +103,27 @@ def test_single_steps_with_carried_state_equal_many_steps(initial):
     assert torch.equal(neuron(x), whole)
 
 
+@pytest.mark.parametrize("mode", ["causal", "identity"])
+def test_causal_lm_ht_streams_single_steps(mode):
+    x = torch.randn(3, 4, 6, dtype=torch.float64)
+    options = dict(levels=3, threshold=0.4, num_steps=6, mix=mode)
+    reference = MultiThresholdLIF(**options).double()
+    neuron = MultiThresholdLIF(**options, persistent_state=True).double()
+    if mode == "causal":
+        torch.nn.init.normal_(reference.mix.logits)
+        neuron.mix.load_state_dict(reference.mix.state_dict())
+    whole = reference(x)
+    assert whole.max() >= 2
+    single = torch.cat([neuron(x[..., t : t + 1]) for t in range(6)], -1)
+    assert torch.equal(single, whole)
+    if mode == "causal":
+        with pytest.raises(ShapeError, match=r"7 steps does not fit; .* reset_state\(\)"):
+            neuron(x[..., :1])
+    neuron.reset_state()
+    chunks = torch.cat([neuron(x[..., :4]), neuron(x[..., 4:])], -1)
+    assert torch.equal(chunks, whole)
+
+
 def test_scaled_output_carries_the_threshold():
     x = torch.rand(2, 3, 4) * 3
     assert torch.equal(MultiThresholdLIF(2, 0.7, scaled=True)(x), MultiThresholdLIF(2, 0.7)(x) * 0.7)
