@@ -105,7 +105,7 @@ def test_single_steps_with_carried_state_equal_many_steps(initial):
 
 @pytest.mark.parametrize("mode", ["causal", "identity"])
 def test_causal_lm_ht_streams_single_steps(mode):
-    x = torch.randn(3, 4, 6, dtype=torch.float64)
+    x = 2 * torch.rand(3, 4, 6, dtype=torch.float64)
     options = dict(levels=3, threshold=0.4, num_steps=6, mix=mode)
     reference = MultiThresholdLIF(**options).double()
     neuron = MultiThresholdLIF(**options, persistent_state=True).double()
