@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "lava-bsnn needs Python 3.10, 3.11 or 3.12; use make PYTHON=python3.11" >&2; exit 2; }
 	@echo "installing pinned dependencies into $(VENV) (several GB, a few minutes, once)"
 	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 11))' \
 		|| $(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(LAVA)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@

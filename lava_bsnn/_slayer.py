@@ -11,13 +11,11 @@ from lava.lib.dl.slayer.block import base as block_base  # noqa: E402
 from lava.lib.dl.slayer.block.base import step_delay  # noqa: E402
 from lava.lib.dl.slayer.neuron import base as neuron_base  # noqa: E402
 from lava.lib.dl.slayer.synapse import layer as synapse_layer  # noqa: E402
-from lava.lib.dl.slayer.utils import quantize  # noqa: E402
 
 __all__ = [
     "Delay",
     "block_base",
     "neuron_base",
-    "quantize",
     "step_delay",
     "synapse_layer",
 ]

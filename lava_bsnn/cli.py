@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ import tyro
 from . import __version__
 from .demo import DemoConfig, run_demo, write_json
 from .errors import LavaBsnnError
+from .files import check_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +33,8 @@ class Demo(DemoConfig):
         from rich.console import Console
 
         target = None if self.json in (None, "-") else Path(self.json)
-        if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
-            raise LavaBsnnError(f"--json {target}: not a file in an existing folder; make the folder first")
+        if target is not None:
+            check_writable(target)
         result = asdict(run_demo(self, Console(stderr=self.json == "-")))
         if target is not None:
             write_json(target, result)
@@ -56,18 +58,23 @@ class Inspect:
 Command = Annotated[Demo, tyro.conf.subcommand("demo")] | Annotated[Inspect, tyro.conf.subcommand("inspect")]
 
 
+def _exit_on_sigterm(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # unlike a kill, lets Lava's processes be stopped
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 after bad input, or 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(f"lava-bsnn {__version__}")
         return 0
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
     try:
         tyro.cli(
             Command,  # type: ignore[arg-type]
             args=arguments,
             prog="lava-bsnn",
-            description="Binary-weight spiking networks for Lava and Loihi 2.",
+            description="Binary-weight spiking networks for Lava and Loihi 2. --version prints the version.",
         )()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output went away, as `| head` does

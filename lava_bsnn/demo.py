@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .errors import LavaBsnnError, OptionError
-from .files import atomic_path
+from .files import atomic_path, check_writable
 
 if TYPE_CHECKING:
     from netx_export import FixedPointNetwork, Simulation
@@ -91,6 +91,8 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LavaBsnnError(f"demo: cannot make folder {config.out} ({error.strerror}); use --out") from error
+    for name in ("checkpoint.pt", "demo.net", "metrics.json"):
+        check_writable(config.out / name)
     with _progress(console) as progress:
         task = progress.add_task("loading torch and SLAYER", total=None)
 

@@ -16,14 +16,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success fsync it and rename it to ``path``.
 
     Raises:
-        LavaBsnnError: the folder does not exist, or ``path`` is a folder.
+        LavaBsnnError: the folder does not exist or cannot be written, or ``path`` is a folder,
+            a device, or a pipe.
     """
     target = Path(path)
+    if target.is_symlink():  # a link stays a link, to the new file
+        target = target.resolve()
     if not target.parent.is_dir():
         raise LavaBsnnError(f"{target}: folder {target.parent} does not exist; make it first")
-    if target.is_dir():
-        raise LavaBsnnError(f"{target}: is a folder; give the name of a file")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "not a regular file"
+        raise LavaBsnnError(f"{target}: is {what}; give the name of a file")
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    except OSError as error:
+        raise LavaBsnnError(
+            f"{target}: cannot write to {target.parent} ({error.strerror}); choose another folder"
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,3 +45,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise what :func:`atomic_path` would raise, before the work that fills the file."""
+    with contextlib.suppress(_UnusedError), atomic_path(path):
+        raise _UnusedError
+
+
+class _UnusedError(Exception):
+    """Leaves :func:`atomic_path` without a file."""

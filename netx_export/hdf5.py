@@ -63,6 +63,7 @@ def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
 def _write_layer(handle: h5py.Group, layer: Layer) -> None:
     synapse, neuron = layer.connections[0].synapse, layer.neuron
     handle.attrs["name"] = np.bytes_(layer.name)
+    handle.attrs["readout"] = isinstance(neuron, Readout)
     handle["shape"] = np.array(layer.shape, dtype=np.int32)
     if isinstance(synapse, Conv):
         out_channels, in_channels, *kernel = synapse.weight.shape
@@ -100,9 +101,9 @@ def stock_problems(net: FixedPointNetwork) -> list[str]:
             low, high = int(synapse.weight.min()), int(synapse.weight.max())
             if low == high == 0:
                 problems.append(f"{layer.name}: all weights are zero; stock lava-dl refuses the layer")
-            elif high < 0 and -low & (-low - 1) == 0:
+            elif high <= 0 and -low & (-low - 1) == 0:
                 problems.append(
-                    f"{layer.name}: all weights are negative and the lowest, {low}, is a power of two; "
+                    f"{layer.name}: no weight is positive and the lowest, {low}, is a power of two; "
                     "stock lava-dl clips it; change it by one"
                 )
         elif layer.name == net.output.name and isinstance(layer.neuron, Readout):
@@ -119,14 +120,17 @@ def read(path: str | os.PathLike[str]) -> FixedPointNetwork:
     """
     name = os.fspath(path)
     if not Path(name).is_file():
-        raise NetXFormatError(f"{name}: no such file; give the path of a .net file")
+        what = "is not a file" if Path(name).exists() else "no such file"
+        raise NetXFormatError(f"{name}: {what}; give the path of a .net file")
     try:
         with h5py.File(name, "r") as file:
             net = _read_network(file)
             digest = file.attrs.get("digest")
     except LavaBsnnError as error:
         raise NetXFormatError(f"{name}: {error}") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+    except PermissionError as error:
+        raise NetXFormatError(f"{name}: permission denied; make it readable") from error
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NetXFormatError(f"{name}: not a readable NetX HDF5 file ({detail}); export it again") from error
     if digest is not None and _attr_text(digest) != net.digest():
@@ -189,7 +193,7 @@ def _read_layer(handle: h5py.Group, kind: str, source: str, *, last: bool) -> La
     )
     reads_out = (threshold, current_decay, voltage_decay) == (limits.THRESHOLD_MAX, NO_MEMORY, 0)
     neuron: LIF | Readout
-    if reads_out and last and kind == "dense":
+    if reads_out and handle.attrs.get("readout", last and kind == "dense"):
         neuron = Readout(bias=bias)
     else:
         neuron = LIF(threshold=threshold, bias=bias, current_decay=current_decay, voltage_decay=voltage_decay)
@@ -236,6 +240,8 @@ def _integer(group: h5py.Group, key: str) -> int:
 
 
 def _pair(values: np.ndarray) -> tuple[int, int]:
+    if values.size not in (1, 2):
+        raise NetXFormatError(f"{values.size} values for height and width; one or two are expected")
     flat = values.reshape(-1)
     return (int(flat[0]), int(flat[-1]))
 

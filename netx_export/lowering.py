@@ -30,6 +30,8 @@ from .network import INPUT, Connection, FixedPointNetwork, Layer, Shape, Synapse
 
 DEFAULT_STEPS = 16
 _CANDIDATES = 64
+_COARSE = 0.1
+"""Relative rounding error of a layer's weights from which on ``convert`` warns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,11 @@ def convert(
         raise ExportError(f"convert: num_steps={num_steps} is not allowed; use 1 or more")
     blocks = _blocks_of(model)
     problems = [problem for module in blocks for problem in _problems(module)]
+    for index, module in enumerate(blocks):
+        if isinstance(module, block.Input) and index:
+            problems.append(f"{module.label}: an Input in the middle cannot be exported; put it first")
+        if isinstance(module, block.Readout) and index < len(blocks) - 1:
+            problems.append(f"{module.label}: a Readout in the middle cannot be exported; put it last")
     if problems:
         raise ExportError("; ".join(problems))
     return _lower(blocks, num_steps)
@@ -78,9 +85,8 @@ def convert(
 
 def _blocks_of(model: Any) -> list[torch.nn.Module]:
     blocks = getattr(model, "blocks", model)
-    if isinstance(blocks, torch.nn.Module) and not isinstance(
-        blocks, (torch.nn.Sequential, torch.nn.ModuleList)
-    ):
+    chain = (torch.nn.Sequential, torch.nn.ModuleList, list, tuple)
+    if not isinstance(blocks, chain):
         raise ExportError(
             f"convert: {type(model).__name__} is not a chain of blocks; use a Sequential, a list "
             "of blocks, or a module whose attribute `blocks` is one"
@@ -309,7 +315,26 @@ def _choose_scale(
             best = (float(error), weight, bias, scale)
     if best is None:
         raise ExportError(f"{label}: no scale keeps the integers in range; use fewer inputs or steps")
+    _check_resolution(label, best[1] / best[3], real, max_value, readout_steps)
     return best[1], best[2], 0 if readout_steps is not None else int(best[3])
+
+
+def _check_resolution(
+    label: str, rounded: np.ndarray, real: np.ndarray, max_value: int, readout_steps: int | None
+) -> None:
+    """Refuse weights that round to nothing, warn of weights that round to little."""
+    norm = np.linalg.norm(real)
+    error = np.linalg.norm(rounded - real) / norm if norm else 0.0
+    steps = "" if readout_steps is None else f" and {readout_steps} steps"
+    cause = (
+        f"biases of 13 bits and sums of 24 bits over {real[0].size} inputs of up to {max_value}{steps} "
+        "leave too few weight levels"
+    )
+    remedy = "use fewer input bits, inputs, or steps, or smaller biases"
+    if error == 1 and not rounded.any():
+        raise ExportError(f"{label}: all weights round to zero: {cause}; {remedy}")
+    if error > _COARSE:
+        warnings.warn(f"{label}: weights are rounded by {error:.0%}: {cause}; {remedy}", stacklevel=2)
 
 
 def _round(q: np.ndarray, multiplier: np.ndarray) -> np.ndarray:

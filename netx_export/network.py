@@ -85,6 +85,11 @@ class Conv(_Content):
         out_channels, in_channels, *kernel = self.weight.shape
         if len(shape) != 3 or shape[0] != in_channels * self.groups:
             raise ValueError(f"conv of {in_channels * self.groups} channels cannot take input {shape}")
+        if min(*self.stride, *self.dilation, self.groups, *kernel) < 1 or min(self.padding) < 0:
+            raise ValueError(
+                f"conv with stride {self.stride}, padding {self.padding}, dilation {self.dilation} and "
+                f"{self.groups} groups is not possible"
+            )
         size = [
             (n + 2 * pad - dilation * (k - 1) - 1) // stride + 1
             for n, k, stride, pad, dilation in zip(
@@ -240,7 +245,10 @@ class FixedPointNetwork(_Content):
         """
         x = np.asarray(intensities)
         if not self.input.bits:
-            raise ExportError("input: this network takes spikes, not intensities; pass them as they are")
+            raise ExportError(
+                "input: this network takes spikes, which go in as they are; for intensities, train with "
+                "block.Input(bits=k)"
+            )
         if x.shape[1:] != self.input.shape:
             raise ExportError(f"input: samples of shape {x.shape[1:]} do not fit; use {self.input.shape}")
         if x.size and not (x.min() >= 0 and x.max() <= 1):

@@ -109,6 +109,8 @@ def simulate(
         ShapeError: ``x`` does not fit the network.
     """
     x = check_data(net, x)
+    if batch_size < 1:
+        raise ShapeError(f"simulate: batch_size={batch_size} is not allowed; use 1 or more")
     parts = []
     for start in range(0, len(x), batch_size):
         parts.append(_simulate_batch(net, x[start : start + batch_size], trace))

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -27,18 +32,24 @@ def run_stock(path: str | os.PathLike[str], x: np.ndarray, *, trace: bool = Fals
     """
     net = read(path)
     x = check_data(net, x)
-    num_samples, num_steps = x.shape[0], x.shape[-1]
-    total = num_samples * num_steps + len(net.layers)
-
     hdf5 = import_lava("lava.lib.dl.netx.hdf5")
     io = import_lava("lava.proc.io")
     network = hdf5.Network(
         net_config=os.fspath(path),
         input_message_bits=net.input.bits,
-        reset_interval=num_steps,
+        reset_interval=x.shape[-1],
         reset_offset=1,
     )
+    with _interrupting_the_parent_only():
+        return _run(net, network, io, x, trace)
+
+
+def _run(net: FixedPointNetwork, network: Any, io: Any, x: np.ndarray, trace: bool) -> Simulation:
+    num_samples, num_steps = x.shape[0], x.shape[-1]
+    total = num_samples * num_steps + len(net.layers)
     try:
+        if len(network.inp.shape) == 1:  # a first dense layer reads its input in C, H, W order
+            x = x.reshape(num_samples, -1, num_steps)
         source = io.source.RingBuffer(data=_to_stream(x))
         source.s_out.connect(network.inp)
         sinks = []
@@ -60,6 +71,25 @@ def run_stock(path: str | os.PathLike[str], x: np.ndarray, *, trace: bool = Fals
         network.stop()
         network.net_config.f.close()
     return _align(net, streams, potential, num_samples, num_steps, trace)
+
+
+@contextmanager
+def _interrupting_the_parent_only() -> Iterator[None]:
+    """Let Ctrl-C raise here and pass by the processes that Lava forks, which would not end."""
+    parent, before = os.getpid(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        if os.getpid() == parent:
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _to_stream(x: np.ndarray) -> np.ndarray:

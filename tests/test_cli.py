@@ -125,10 +125,11 @@ def test_json_on_standard_output_is_nothing_but_json(tmp_path):
     [
         (["inspect", "none.net"], "none.net: no such file"),
         (["inspect", "text.net"], "text.net: not a readable NetX HDF5 file"),
-        (["inspect", "."], "no such file"),
+        (["inspect", "."], "is not a file; give the path of a .net file"),
         (["demo", "--epochs", "0"], "epochs=0 is not allowed; use 1..1000"),
         (["demo", "--lava-samples", "451"], "lava_samples=451 is not allowed; use 1..450"),
-        (["demo", "--json", "no/such/folder/x.json"], "make the folder first"),
+        (["demo", "--json", "no/such/folder/x.json"], "folder no/such/folder does not exist; make it first"),
+        (["demo", "--json", "."], "is a folder; give the name of a file"),
         (["demo", "--out", "text.net/demo"], "cannot make folder"),
     ],
 )
@@ -178,6 +179,38 @@ def test_ctrl_c_stops_with_one_line(tmp_path):
     assert process.returncode == 130
     assert errors.strip() == "lava-bsnn: stopped"
     assert not list(Path(tmp_path).rglob("*.tmp"))
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_while_lava_runs_leaves_no_process(tmp_path, number, code):
+    """Ctrl-C reaches the whole foreground process group, SIGTERM the command alone."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lava_bsnn.cli", "demo", "--epochs", "1", "--lava-samples", "400"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def members():
+        found = subprocess.run(["ps", "-o", "pid=", "-s", str(process.pid)], capture_output=True, text=True)
+        return found.stdout.split()
+
+    while len(members()) < 6 and process.poll() is None:  # Lava has forked its processes
+        time.sleep(0.2)
+    time.sleep(2)
+    assert process.poll() is None
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    for _ in range(50):
+        if not members():
+            break
+        time.sleep(0.2)
+    assert members() == []
 
 
 def test_checkpoints_of_other_models_are_refused(tmp_path):

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from .. import functional
-from .._slayer import neuron_base, quantize
+from .._slayer import neuron_base
 from ..errors import OptionError, check_option
 from ..fixed_point import ALIGN_BITS, NO_MEMORY
 from ..functional.dynamics import Memory, Spiking
 from ..functional.membrane import FixedPointMembrane, check_membrane_bits
 from ..functional.surrogate import Derivative
 from ..functional.time import from_time_major, time_major
+from ..functional.weights import straight_through
 
 _MOMENTUM = 0.1
 
@@ -80,8 +81,12 @@ class LIF(neuron_base.Neuron):
         for name, value in (("current_decay", current_decay), ("voltage_decay", voltage_decay)):
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise OptionError(f"LIF: {name}={value!r} is not allowed; use a number in 0..1")
-        if not threshold > 0:
+        if not 0 < threshold < float("inf"):
             raise OptionError(f"LIF: threshold={threshold!r} is not allowed; use a number > 0")
+        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+            raise OptionError(f"LIF: scale={scale!r} is not allowed; use an integer >= 1")
+        if dropout is not None and not callable(dropout):
+            raise OptionError(f"LIF: dropout={dropout!r} is not allowed; use a module")
         if not tau_grad > 0:
             raise OptionError(f"LIF: tau_grad={tau_grad!r} is not allowed; use a number > 0")
         if not shared_param or graded_spike:
@@ -184,7 +189,9 @@ class LIF(neuron_base.Neuron):
         self.voltage_state = torch.zeros(1, device=self.device)
 
     def _retain(self, decay: Tensor) -> Tensor:
-        return 1.0 - quantize(decay.clamp(0, self.p_scale)) / self.p_scale
+        # clamp passes no gradient at its bounds, where a decay would be stuck
+        amount = straight_through(decay.detach().clamp(0, self.p_scale).round(), decay)
+        return 1.0 - amount / self.p_scale
 
     def _state(self, state: Tensor, like: Tensor) -> Tensor:
         if self.persistent_state and state.shape == like.shape:

@@ -31,7 +31,9 @@ def load_checkpoint(path: str | os.PathLike[str], model: torch.nn.Module) -> dic
         model.load_state_dict(state)
     except FileNotFoundError as error:
         raise LavaBsnnError(f"{path}: no such checkpoint; train first") from error
-    except (RuntimeError, pickle.UnpicklingError, KeyError, AttributeError, EOFError, TypeError) as error:
+    except pickle.UnpicklingError as error:  # torch advises to allow code here; we do not
+        raise LavaBsnnError(f"{path}: not a checkpoint: damaged, or holds more than weights") from error
+    except (RuntimeError, LookupError, AttributeError, EOFError, TypeError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LavaBsnnError(f"{path}: not a checkpoint of this model ({reason})") from error
     facts: dict[str, Any] = content

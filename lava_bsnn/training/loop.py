@@ -62,7 +62,8 @@ def fit(
     """
     seed_everything(seed)
     optimize = optimizer(model.parameters())
-    images, labels = (torch.from_numpy(array) for array in train)
+    device = next(model.parameters()).device
+    images, labels = (torch.from_numpy(array).to(device) for array in train)
     batches = max(1, len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimize, epochs * batches)
     history = []
@@ -98,12 +99,13 @@ def fit(
 
 def predict(model: torch.nn.Module, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored."""
+    device = next(model.parameters()).device
     with evaluating(model):
         parts = [
-            model(torch.from_numpy(images[start : start + batch_size])).sum(-1).argmax(1)
+            model(torch.from_numpy(images[start : start + batch_size]).to(device)).sum(-1).argmax(1)
             for start in range(0, len(images), batch_size)
         ]
-    result: np.ndarray = torch.cat(parts).numpy()
+    result: np.ndarray = torch.cat(parts).cpu().numpy()
     return result
 
 

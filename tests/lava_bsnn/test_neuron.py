@@ -65,6 +65,14 @@ def test_decays_are_learned_when_asked():
     assert neuron.current_decay.grad.abs() > 0
 
 
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_decays_learn_from_their_bounds_too(decay):
+    neuron = LIF(threshold=1.0, current_decay=decay, voltage_decay=decay, requires_grad=True)
+    neuron(torch.rand(2, 3, 8)).sum().backward()
+    assert neuron.voltage_decay.grad.abs() > 0
+    assert neuron.current_decay.grad.abs() > 0
+
+
 def test_the_surrogate_has_its_scale_and_width():
     x = torch.tensor([[[0.5]]], requires_grad=True)
     LIF(threshold=1.0, tau_grad=2.0, scale_grad=3.0)(x).sum().backward()
@@ -89,6 +97,9 @@ def test_slayers_norm_and_dropout_work():
     [
         (dict(voltage_decay=1.5), "voltage_decay=1.5 is not allowed; use a number in 0..1"),
         (dict(threshold=0.0), "threshold=0.0 is not allowed"),
+        (dict(threshold=float("inf")), "threshold=inf is not allowed"),
+        (dict(scale=0), "scale=0 is not allowed"),
+        (dict(dropout=0.5), "dropout=0.5 is not allowed; use a module"),
         (dict(tau_grad=-1), "tau_grad=-1 is not allowed"),
         (dict(surrogate="step"), "'step' is unknown"),
         (dict(shared_param=False), "shared_param=False is not supported"),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+import os
+
 import h5py
 import numpy as np
 import pytest
 
 from lava_bsnn.errors import ExportError, LavaBsnnError, NetXFormatError
 from lava_bsnn.files import atomic_path
-from netx_export import FixedPointNetwork, network, read, write
+from netx_export import FixedPointNetwork, limits, network, read, write
 
 
 @pytest.fixture
@@ -78,6 +81,27 @@ def test_skips_are_refused_in_the_stock_profile(tmp_path, make_network):
         write(skip, tmp_path / "x.net")
 
 
+def test_links_are_followed_and_devices_are_refused(tmp_path, make_network):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.net").symlink_to(tmp_path / "folder/real.net")
+    write(make_network(), tmp_path / "link.net")
+    assert (tmp_path / "link.net").is_symlink()
+    assert read(tmp_path / "folder/real.net") == make_network()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LavaBsnnError, match="pipe: is not a regular file; give the name of a file"):
+        write(make_network(), tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_neuron_with_the_readouts_numbers_stays_a_neuron(tmp_path, make_network):
+    net = make_network(in_shape=(5,), convs=(), dense=(4,), classes=0, threshold=limits.THRESHOLD_MAX)
+    layer = net.layers[0]
+    neuron = dataclasses.replace(layer.neuron, current_decay=4096, voltage_decay=0)
+    net = FixedPointNetwork(input=net.input, layers=(dataclasses.replace(layer, neuron=neuron),))
+    write(net, tmp_path / "x.net")
+    assert read(tmp_path / "x.net") == net
+
+
 def replace(group, key, value):
     del group[key]
     group[key] = value
@@ -117,6 +141,10 @@ def damage(name):
             handle.attrs["lava_bsnn_schema"] = 99
         elif name == "bad shape":
             replace(layer, "shape", np.array([0, -1]))
+        elif name == "zero stride":
+            replace(layer, "stride", np.array([0, 0]))
+        elif name == "empty stride":
+            replace(layer, "stride", np.array([], dtype=int))
         elif name == "group for data":
             del layer["weight"]
             layer.create_group("weight")
@@ -140,6 +168,8 @@ def damage(name):
         ("changed weight", "does not match its digest"),
         ("newer schema", "schema 99 is not known"),
         ("bad shape", "/layer/1/shape"),
+        ("zero stride", r"conv with stride \(0, 0\)"),
+        ("empty stride", "0 values for height and width"),
         ("group for data", "/layer/1/weight is not a dataset"),
     ],
 )

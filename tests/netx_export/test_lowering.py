@@ -133,6 +133,7 @@ def test_pool_with_neuron_is_exact():
     np.testing.assert_array_equal(result.layers["pool0"].spikes, expected.numpy().astype(bool))
 
 
+@pytest.mark.filterwarnings("ignore:.*weights are rounded by")
 def test_every_integer_keeps_its_limit_for_extreme_norms():
     for gain, offset in ((1e-4, 0.0), (50.0, -30.0), (1.0, 3.0), (1e-3, 0.9)):
         net = settle(
@@ -219,6 +220,20 @@ def chain(*blocks, shape=(1, 8, 8)):
             lambda: chain(block.Conv({}, 1, 2, 3, neuron=MultiThresholdLIF)),
             "neuron MultiThresholdLIF cannot be exported in profile 'stock'; use LIF",
         ),
+        (
+            lambda: chain(block.Dense(PARAMS, 64, 8), block.Input(bits=4), block.Readout(None, 8, 2)),
+            "an Input in the middle cannot be exported; put it first",
+        ),
+        (
+            lambda: chain(block.Readout(None, 64, 8), block.Readout(None, 8, 2)),
+            "a Readout in the middle cannot be exported; put it last",
+        ),
+        (
+            lambda: chain(block.Input(bits=8), block.Readout(None, 784, 10), shape=(784,)),
+            "all weights round to zero: .* 784 inputs of up to 255 and 16 steps",
+        ),
+        (lambda: "net.pt", "str is not a chain of blocks"),
+        (lambda: None, "NoneType is not a chain of blocks"),
         (lambda: chain(block.Input(PARAMS)), "an input neuron cannot be exported"),
         (lambda: chain(block.Conv(PARAMS, 1, 2, 3), block.Pool(None, 2)), "cannot be the last block"),
         (
@@ -245,6 +260,12 @@ def test_what_cannot_be_exported_is_named(make, message):
     assert "\n" not in str(error.value)
 
 
+def test_coarse_weights_are_reported():
+    net = settle(torch.nn.Sequential(block.Input(bits=8), block.Readout(None, 100, 5)), (100,))
+    with pytest.warns(UserWarning, match=r"Readout\(100, 5\): weights are rounded by \d+%: .* 16 steps"):
+        convert(net)
+
+
 def test_all_offending_blocks_are_listed():
     net = chain(
         block.Conv(PARAMS, 1, 2, 3, delay=True, name="a"),
@@ -267,6 +288,7 @@ def test_stock_dense_traps_are_refused_before_a_file_is_opened(tmp_path):
         (np.zeros((2, 3), int), "all weights are zero"),
         (np.full((2, 3), -2), "power of two"),
         (np.array([[-1, -3, -4]]), "power of two"),
+        (np.array([[-2, 0, 0]]), "power of two"),
     ):
         layer = network.Layer(
             name="dense",

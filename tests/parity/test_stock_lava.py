@@ -42,6 +42,14 @@ def test_random_networks_are_equal_in_every_layer(make_network, make_data, optio
     assert max(rates) > 0.05
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4), (5, 1, 1), (1, 2, 2)])
+def test_a_dense_layer_on_an_image_is_equal(make_network, make_data, shape):
+    net = make_network(in_shape=shape, convs=(), dense=(6,), bits=3)
+    x = make_data(net)
+    result = compare(simulate(net, x, trace=True), run(net, x, "stock", trace=True))
+    assert result.mismatches == 0, result.first
+
+
 def test_one_changed_integer_is_found(make_network, make_data):
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
     x = make_data(net, num_samples=2)
@@ -76,6 +84,9 @@ def test_unknown_backend_is_named(make_network, make_data):
 def test_compare_needs_something_in_common(make_network, make_data):
     net = make_network()
     result = simulate(net, make_data(net))
+    spiking = make_network(classes=0)
+    traced = simulate(spiking, make_data(spiking), trace=True)
+    assert compare(traced, traced).compared == sum(t.spikes.size for t in traced.layers.values())
     with pytest.raises(ShapeError, match="share no layer"):
         compare(result, replace(result, readout=None))
     assert compare(result, result) == parity.Comparison(mismatches=0, compared=result.readout.size)
@@ -112,14 +123,16 @@ def dense_net(weight):
 def test_stock_dense_keeps_every_weight_that_we_write():
     rng = np.random.default_rng(0)
     kept = 0
+    matrices = [np.array([[low, high]]) for low in range(-128, 0) for high in (low, low // 2, -1, 0, 1)]
     for _ in range(400):
         low, high = np.sort(rng.integers(-128, 128, 2))
-        weight = rng.integers(low, high + 1, (2, 3))
+        matrices.append(rng.integers(low, high + 1, (2, 3)))
+    for weight in matrices:
         if stock_problems(dense_net(weight)):
             continue
         np.testing.assert_array_equal(stock_dense_weights(weight), weight)
         kept += 1
-    assert kept > 300
+    assert kept > 900
 
 
 @pytest.mark.parametrize(
