@@ -60,7 +60,7 @@ class Quantize:
 
     def __post_init__(self) -> None:
         check_option("Quantize", "scale", self.scale, SCALES)
-        if isinstance(self.bits, bool) or self.bits not in range(2, 17):
+        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or self.bits not in range(2, 17):
             raise OptionError(f"Quantize: weight_bits={self.bits!r} is not allowed; use 2..16 or None")
 
     def __call__(self, w: Tensor, descale: bool = False) -> Tensor:

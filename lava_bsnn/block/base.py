@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +24,29 @@ def refuse(where: str, remedy: str, **options: Any) -> None:
     for name, value in options.items():
         if value:
             raise OptionError(f"{where}: {name}={value!r} is not supported; {remedy}")
+
+
+def make_neuron(
+    where: str, neuron: Callable[..., torch.nn.Module], neuron_params: dict[str, Any]
+) -> torch.nn.Module:
+    """Call ``neuron`` with its parameters; :class:`OptionError` names one that it does not take."""
+    try:
+        return neuron(**neuron_params)
+    except TypeError as error:
+        allowed = ", ".join(inspect.signature(neuron).parameters)
+        raise OptionError(f"{where}: neuron_params: {error}; use {allowed}") from error
+
+
+def pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:
+    """``value`` as (height, width) if it is an integer or two, each ``least`` or more."""
+    both = (
+        (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
+    )
+    if len(both) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in both):
+        raise OptionError(
+            f"{where}: {name}={value!r} is not allowed; use an integer of {least} or more, or two of them"
+        )
+    return both
 
 
 class Block:
@@ -69,7 +93,17 @@ class Block:
                 f"{self.label}: input of shape {tuple(x.shape)} is not allowed; use "
                 "[N, C, H, W, T] or [N, C, T], e.g. functional.direct_code(frames, num_steps)"
             )
-        self._check_shape(tuple(x.shape[1:-1]))
+        if not x.is_floating_point() or not x.shape[-1]:
+            raise ShapeError(
+                f"{self.label}: input of {x.dtype} with {x.shape[-1]} steps is not allowed; use floating "
+                "point, e.g. x.float(), and at least one step"
+            )
+        shape = tuple(x.shape[1:-1])
+        if self.input_shape is not None and shape != self.input_shape:
+            raise ShapeError(
+                f"{self.label}: input of shape {shape} does not fit; it was built for {self.input_shape}"
+            )
+        self._check_shape(shape)
 
     def export_hdf5(self, handle: Any) -> None:
         """Refuse: a block alone does not know the integer grid of the layer before it.
@@ -125,10 +159,7 @@ class SpikingBlock(Block):
         self.modulation = modulation
         self.neuron = None
         if neuron_params is not None:
-            try:
-                self.neuron = neuron(**neuron_params)
-            except TypeError as error:
-                raise OptionError(f"{self.label}: neuron_params: {error}") from error
+            self.neuron = make_neuron(self.label, neuron, neuron_params)
         self.delay = Delay(max_delay=62) if delay else None
 
     def current(self, x: Tensor) -> Tensor:

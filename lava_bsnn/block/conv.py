@@ -12,7 +12,7 @@ from .._slayer import block_base
 from ..errors import OptionError, ShapeError
 from ..neuron import LIF
 from ..synapse import Pair
-from .base import Shape, SpikingBlock, WeightHook, conv_size, refuse
+from .base import Shape, SpikingBlock, WeightHook, conv_size, pair, refuse
 
 
 class Conv(SpikingBlock, block_base.AbstractConv):
@@ -66,10 +66,10 @@ class Conv(SpikingBlock, block_base.AbstractConv):
             dict(neuron_params or {}),
             in_features,
             out_features,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
+            pair(self.label, "kernel_size", kernel_size, 1),
+            pair(self.label, "stride", stride, 1),
+            pair(self.label, "padding", padding, 0),
+            pair(self.label, "dilation", dilation, 1),
             groups,
             weight_scale,
             delay_shift=delay_shift,
@@ -131,6 +131,11 @@ class Pool(SpikingBlock, block_base.AbstractPool):
             weight_norm=weight_norm,
             pre_hook_fx=pre_hook_fx,
         )
+        kernel_size = pair(self.label, "kernel_size", kernel_size, 1)
+        stride = kernel_size if stride is None else pair(self.label, "stride", stride, 1)
+        padding = pair(self.label, "padding", padding, 0)
+        if padding[0] > kernel_size[0] // 2 or padding[1] > kernel_size[1] // 2:
+            raise OptionError(f"{self.label}: padding={padding} is more than half of the kernel; use less")
         super().__init__(
             dict(neuron_params or {}),
             kernel_size,

@@ -13,7 +13,7 @@ from ..errors import OptionError, ShapeError
 from ..functional.time import fold_time, unfold_time
 from ..functional.weights import straight_through
 from ..neuron import LIF
-from .base import Block, Shape
+from .base import Block, Shape, make_neuron
 
 
 class Flatten(Block, block_base.AbstractFlatten):
@@ -68,14 +68,14 @@ class Input(Block, block_base.AbstractInput):
         name: str | None = None,
     ) -> None:
         self.label = name or "Input"
-        if isinstance(bits, bool) or bits not in range(9):
+        if isinstance(bits, bool) or not isinstance(bits, int) or bits not in range(9):
             raise OptionError(f"{self.label}: bits={bits!r} is not allowed; use 0 (spikes) or 1..8")
         if neuron_params is None and (weight is not None or bias is not None):
             raise OptionError(f"{self.label}: weight and bias need neuron_params; give both or none")
         super().__init__(dict(neuron_params or {}), weight, bias, delay_shift, count_log)
         self.bits = bits
         if neuron_params is not None:
-            self.neuron = neuron(**neuron_params)
+            self.neuron = make_neuron(self.label, neuron, neuron_params)
 
     @property
     def max_value(self) -> int:

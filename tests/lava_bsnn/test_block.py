@@ -223,6 +223,16 @@ def test_ours_and_stock_blocks_train_together():
         (lambda: block.Conv({"treshold": 1}, 1, 2, 3), "neuron_params.*treshold"),
         (lambda: block.Conv(PARAMS, 1, 2, 3, binarize=None, weight_bits=1), "weight_bits=1 is not allowed"),
         (lambda: block.Dense(PARAMS, 4, 2, mask=torch.ones(2, 4)), "mask"),
+        (lambda: block.Conv({"treshold": 1}, 1, 2, 3), "use threshold, current_decay, voltage_decay"),
+        (lambda: block.Input({"treshold": 1}), "Input: neuron_params: .*; use threshold"),
+        (lambda: block.Conv(PARAMS, 1, 2, 0), "kernel_size=0 is not allowed; use an integer of 1 or more"),
+        (lambda: block.Conv(PARAMS, 1, 2, (3, 3, 3)), r"kernel_size=\(3, 3, 3\) is not allowed"),
+        (lambda: block.Conv(PARAMS, 1, 2, 2.5), "kernel_size=2.5 is not allowed"),
+        (lambda: block.Conv(PARAMS, 1, 2, 3, 0), "stride=0 is not allowed"),
+        (lambda: block.Conv(PARAMS, 1, 2, 3, padding="same"), "padding='same' is not allowed"),
+        (lambda: block.Conv(PARAMS, 1, 2, 3, padding=-1), "padding=-1 is not allowed"),
+        (lambda: block.Conv(PARAMS, 1, 2, 3, binarize=None, weight_bits=8.0), "weight_bits=8.0"),
+        (lambda: block.Pool(None, 2, padding=2), "is more than half of the kernel"),
         (lambda: block.Readout(PARAMS, 4, 2), "neuron_params"),
         (lambda: block.Pool(None, 2, mode="max"), "mode='max' is unknown; use one of 'average', 'sum'"),
         (lambda: block.Pool(None, 2, dilation=2), "dilation=2 is not supported"),
@@ -249,6 +259,22 @@ def test_unknown_options_are_named(make, message):
 def test_wrong_shapes_are_named(module, shape, message):
     with pytest.raises(ShapeError, match=message):
         module(torch.zeros(shape))
+
+
+def test_other_types_and_empty_time_are_named():
+    conv = block.Conv(PARAMS, 3, 2, 3)
+    for x in (torch.zeros(2, 3, 8, 8, 4, dtype=torch.int64), torch.zeros(2, 3, 8, 8, 0)):
+        with pytest.raises(
+            ShapeError, match=r"use floating point, e\.g\. x\.float\(\), and at least one step"
+        ):
+            conv(x)
+
+
+def test_another_shape_than_built_is_named():
+    conv = block.Conv(PARAMS, 3, 2, 3)
+    conv.build((3, 8, 8))
+    with pytest.raises(ShapeError, match=r"\(3, 9, 8\) does not fit; it was built for \(3, 8, 8\)"):
+        conv(torch.zeros(2, 3, 9, 8, 4))
 
 
 def test_a_kernel_larger_than_its_input_is_named():

@@ -40,7 +40,7 @@ def agreement(net, shape, steps=4):
                 layer = next(layers)
                 integer = torch.from_numpy(result.layers[layer.name].spikes)
                 shares[layer.name] = float((integer == y.bool().reshape(integer.shape)).float().mean())
-                y = integer.float()
+                y = integer.float().reshape(y.shape)
     return fixed, shares
 
 
