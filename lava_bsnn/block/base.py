@@ -39,9 +39,8 @@ def make_neuron(
 
 def pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:
     """``value`` as (height, width) if it is an integer or two, each ``least`` or more."""
-    both = (
-        (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    )
+    both = (value, value) if isinstance(value, int) else value
+    both = tuple(both) if isinstance(both, (tuple, list)) else ()
     if len(both) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in both):
         raise OptionError(
             f"{where}: {name}={value!r} is not allowed; use an integer of {least} or more, or two of them"

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lava_bsnn import models
+from lava_bsnn import data, models, training
 from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
 from lava_bsnn.training.hybrid import to_lmht, to_single_threshold
@@ -128,3 +128,23 @@ def test_other_neurons_are_named():
     with pytest.raises(LavaBsnnError, match="all neurons must be MultiThresholdLIF"):
         to_single_threshold(spiking)
     assert all(isinstance(m.neuron, LIF) for m in spiking.modules() if getattr(m, "neuron", None))
+
+
+def test_hybrid_training_on_real_digits():
+    """Train the QCFS ANN, convert without loss of accuracy, fine-tune at fewer steps."""
+    digits = data.digits()
+    train = digits.train_images, digits.train_labels
+    test = digits.test_images, digits.test_labels
+    training.seed_everything(0)
+    ann = models.create(
+        "cnn", num_classes=10, in_shape=(1, 8, 8), num_steps=1, method="qcfs", channels=(8, 16), hidden=32
+    )
+    training.fit(ann, train, test, epochs=6, loss=training.rate_cross_entropy)
+    accuracy = training.accuracy(ann, *test)
+    assert accuracy > 0.93
+    same = to_lmht(ann, levels=2, num_steps=2)
+    assert abs(training.accuracy(same, *test) - accuracy) <= 2 / len(test[1])  # rounding at a floor
+    short = to_lmht(ann, levels=2, num_steps=1)
+    before = training.accuracy(short, *test)
+    training.fit(short, train, test, epochs=2, loss=training.rate_cross_entropy)
+    assert training.accuracy(short, *test) >= before - 0.01
