@@ -47,6 +47,14 @@ def test_the_library_is_the_equation(inputs, theta, L, v):
     assert ours(inputs, theta, L, v) == multi_threshold(inputs, theta, L, v)
 
 
+@given(st.data(), levels, steps, st.integers(1, 60))
+def test_lemma_a_1_bounded_input_keeps_the_potential_below_the_threshold(data, L, T, theta):
+    v0 = data.draw(st.integers(0, theta - 1))
+    inputs = data.draw(st.lists(st.integers(0, L * theta), min_size=T, max_size=T))
+    _, kept = ours(inputs, theta, L, v0)
+    assert 0 <= kept < theta
+
+
 @given(st.data(), levels, st.integers(1, 60))
 def test_lemma_4_1_one_step_is_L_steps_of_an_integrate_and_fire_neuron(data, L, unit):
     theta = L * unit  # so that I / L is an integer
