@@ -96,13 +96,18 @@ def _run(
     potential = torch.empty(current.shape, dtype=current.dtype, device=current.device)
     spikes = torch.empty_like(potential)
     memory, scales, stored = how.memory, [], state
+    factor = float(retain) if retain.numel() == 1 else None  # a number is faster than a tensor
+    scratch = torch.empty_like(potential[0])  # fresh memory costs page faults
     for t in range(current.shape[0]):
-        u = torch.addcmul(current[t], stored, retain, out=potential[t])
+        if factor is None:
+            u = torch.addcmul(current[t], stored, retain, out=potential[t])
+        else:
+            u = torch.add(current[t], stored, alpha=factor, out=potential[t])
         if memory is not None and memory.before_spike:
             scales.append(memory.scale(u))
             u = round_to_levels(u, memory.bits, scales[t])
         torch.ge(u, how.threshold, out=spikes[t])  # bool masks are far slower on a CPU
-        stored = torch.addcmul(u, u, spikes[t], value=-1)
+        stored = torch.addcmul(u, u, spikes[t], value=-1, out=scratch)
         if memory is not None and not memory.before_spike:
             scales.append(memory.scale(stored))
             stored = round_to_levels(stored, memory.bits, scales[t])
@@ -139,7 +144,7 @@ class _LIF(torch.autograd.Function):
         learn_retain = ctx.needs_input_grad[1]
         grad_retain = torch.zeros_like(retain) if learn_retain else None
         quiet = torch.empty_like(potential[0])  # 1 - s
-        kept_gradient: Tensor | None = None  # dL / d stored[t]
+        factor = float(retain) if retain.numel() == 1 else None
         for t in range(len(potential) - 1, -1, -1):  # step by step: the scratch stays in the cache
             limit = bound[t] if bound is not None else None
             decided = stored(potential[t], limit) if before else potential[t]
@@ -149,7 +154,7 @@ class _LIF(torch.autograd.Function):
                 torch.lt(decided, how.threshold, out=quiet)
             slope = how.derivative(decided - how.threshold, how.gamma)
             kept = decided * quiet if learn_retain or (bound is not None and not before) else None
-            through = quiet if how.detach_reset else torch.addcmul(quiet, decided, slope, value=-1)
+            through = quiet if how.detach_reset else quiet.addcmul_(decided, slope, value=-1)
             if limit is not None:  # rounding passes the gradient on inside the range only
                 rounded = potential[t] if before else kept
                 assert rounded is not None
@@ -157,12 +162,14 @@ class _LIF(torch.autograd.Function):
                 through = through * inside
                 slope = slope * inside if before else slope
             torch.mul(grads[0][t], slope, out=grad_current[t])
-            if kept_gradient is not None:
-                grad_current[t].addcmul_(kept_gradient, through)
+            if t + 1 < len(potential):  # dL/du[t] += dL/du[t+1] * retain * d stored[t] / du[t]
+                if factor is None:
+                    grad_current[t].addcmul_(grad_current[t + 1] * retain, through)
+                else:
+                    grad_current[t].addcmul_(grad_current[t + 1], through, value=factor)
                 if grad_retain is not None and kept is not None:
                     memory = kept if before else stored(kept, limit)
                     grad_retain += (grad_current[t + 1] * memory).sum_to_size(retain.shape)
-            kept_gradient = grad_current[t] * retain if t else None
         if grad_retain is not None:
             grad_retain += (grad_current[0] * state).sum_to_size(retain.shape)
         return grad_current, grad_retain, None, None
