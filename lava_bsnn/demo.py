@@ -141,7 +141,7 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         slayer_bytes = _slayer_net_bytes(net, config.num_steps)
 
     result = DemoResult(
-        float_accuracy=training.accuracy(model, *test),
+        float_accuracy=history[-1].test_accuracy,
         fixed_accuracy=float((simulation.prediction == test[1]).mean()),
         lava_samples=len(shown),
         lava_steps=len(shown) * config.num_steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import Any
 
 import torch
@@ -200,9 +201,7 @@ def conv_size(label: str, layer: Any, size: tuple[int, ...]) -> tuple[int, int]:
 def check_dense(label: str, layer: Any, shape: Shape) -> None:
     """Raise :class:`ShapeError` unless a dense layer takes inputs of this shape."""
     expected = layer.weight[0].numel()
-    size = 1
-    for axis in shape:
-        size *= axis
+    size = prod(shape)
     if size != expected:
         raise ShapeError(
             f"{label}: input shape {shape} has {size} values per step; {expected} are expected (in_neurons)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -29,10 +30,7 @@ class Flatten(Block, block_base.AbstractFlatten):
             raise ShapeError(f"{self.label}: input shape {shape} is not allowed; use (C, H, W)")
 
     def _output_shape(self, shape: Shape) -> Shape:
-        size = 1
-        for axis in shape:
-            size *= axis
-        return (size,)
+        return (prod(shape),)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, None]:
         self._check_input(x)

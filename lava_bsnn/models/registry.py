@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def _cnn(
     for features in (_scaled(c, width) for c in channels):
         blocks.append(layers.conv(inputs, features, 3, 2 if blocks else 1, first=not blocks))
         inputs = features
-    size = _size(block.build([block.Input(), *blocks], in_shape))
+    size = prod(block.build([block.Input(), *blocks], in_shape))
     return [*blocks, block.Flatten(), layers.dense(size, _scaled(hidden, width))]
 
 
@@ -56,7 +57,7 @@ def _mlp(
     layers: Layers, in_shape: tuple[int, ...], width: float, hidden: Sequence[int] = (128,)
 ) -> list[torch.nn.Module]:
     blocks: list[torch.nn.Module] = [block.Flatten()]
-    inputs = _size(in_shape)
+    inputs = prod(in_shape)
     for features in (_scaled(h, width) for h in hidden):
         blocks.append(layers.dense(inputs, features, first=len(blocks) == 1))
         inputs = features
@@ -75,13 +76,6 @@ MODELS: dict[str, Body] = {
 }
 """Everything in front of the readout, by name."""
 _GLOBAL_POOL = ("resnet18", "resnet19", "resnet20", "vgg13", "vgg16")
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for axis in shape:
-        size *= axis
-    return size
 
 
 def create(
@@ -131,5 +125,5 @@ def create(
         shape = (shape[0], 1, 1)
     if len(shape) == 3:
         blocks.append(block.Flatten())
-    blocks.append(layers.readout(_size(shape), num_classes))
+    blocks.append(layers.readout(prod(shape), num_classes))
     return SpikingNetwork(blocks, in_shape=in_shape, num_steps=num_steps)

@@ -78,10 +78,9 @@ class _WindowedIF(MultiThresholdLIF):
     def __init__(self, source: MultiThresholdLIF) -> None:
         super().__init__(1, source.threshold, initial=source.initial, learn_lam=False, scaled=source.scaled)
         self.to(source.theta)
-        window = source.levels
-        omega = torch.eye(1) if source.mix is None else source.mix.omega.detach()
         if source.mix is None:
             raise LavaBsnnError("to_single_threshold: a neuron without num_steps; give it num_steps")
+        window, omega = source.levels, source.mix.omega.detach()
         square = torch.ones(window, window, dtype=omega.dtype, device=omega.device) / window
         self.mix = _FixedMix(torch.kron(omega, square))
         lam = torch.ones(len(omega) * window, dtype=omega.dtype, device=omega.device)
