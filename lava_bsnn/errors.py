@@ -21,6 +21,10 @@ class ShapeError(LavaBsnnError):
     """A tensor does not have the shape that a layer expects."""
 
 
+class DataError(LavaBsnnError):
+    """A dataset is missing, or one of its samples cannot be read or is not what it should be."""
+
+
 class ExportError(LavaBsnnError):
     """A model or a network cannot be expressed in the export profile asked for."""
 

@@ -1,0 +1,104 @@
+"""From events or images to frames of the shape a model expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .packed import EVENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """Events to frames int16 or uint8 ``[C, H, W, T]`` of ``num_steps`` equal time bins, with tonic.
+
+    As in tonic, bins last ``(t[-1] - t[0]) // num_steps`` us from the first event on, and what
+    comes after the last bin (at least the last event) is in none.
+
+    Attributes:
+        sensor: (H, W) of the events.
+        size: side of the frames; coordinates are scaled before framing. None keeps the sensor.
+        counts: events per pixel and bin (int16) instead of 0/1 (uint8).
+        denoise: us within which a neighbouring pixel must have an event; None keeps all.
+
+    Raises:
+        ValueError: the recording is empty, leaves the sensor, or lasts fewer us than steps.
+    """
+
+    sensor: tuple[int, int]
+    num_steps: int
+    size: int | None = None
+    counts: bool = False
+    denoise: float | None = None
+
+    def __call__(self, events: np.ndarray) -> np.ndarray:
+        from tonic import transforms
+
+        events = self._checked(events)
+        height, width = self.sensor
+        if self.denoise is not None:
+            events = transforms.Denoise(filter_time=self.denoise)(events)
+        if self.size is not None:
+            shrink = transforms.Downsample(sensor_size=(width, height, 2), target_size=(self.size, self.size))
+            events = shrink(events)
+            height = width = self.size
+        if len(events) == 0:
+            raise ValueError(f"no event is left by denoise={self.denoise} us; use a longer time")
+        lasts = int(events["t"][-1] - events["t"][0])
+        if lasts < self.num_steps:
+            raise ValueError(f"it lasts {lasts} us, allowed is num_steps={self.num_steps} or more")
+        frames = transforms.ToFrame(sensor_size=(width, height, 2), n_time_bins=self.num_steps)(events)
+        if not self.counts:
+            frames = (frames > 0).astype(np.uint8)
+        result: np.ndarray = np.ascontiguousarray(frames.transpose(1, 2, 3, 0))
+        return result
+
+    def _checked(self, events: np.ndarray) -> np.ndarray:
+        """Events as tonic's dtype, sorted by time."""
+        if len(events) == 0:
+            raise ValueError("it holds no events")
+        fields: Any = events.dtype.names
+        for name, limit in (("x", self.sensor[1]), ("y", self.sensor[0]), ("p", 2)):
+            if fields is None or name not in fields or "t" not in fields:
+                raise ValueError(f"its fields are {fields}; allowed are x, y, t, p")
+            low, high = int(events[name].min()), int(events[name].max())
+            if low < 0 or high >= limit:
+                raise ValueError(f"{name} is {low}..{high}, allowed is 0..{limit - 1}")
+        clean = np.empty(len(events), dtype=EVENT)
+        for name in "xytp":
+            clean[name] = events[name]
+        if (np.diff(clean["t"]) < 0).any():
+            clean = clean[np.argsort(clean["t"], kind="stable")]
+        return clean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizing:
+    """Images uint8 ``[C, h, w]`` to ``[C, size, size]``; None keeps any size.
+
+    With ``crop`` the shorter side becomes ``size * 8 / 7`` (256 for 224) and the middle is kept, the usual
+    way to test on ImageNet.
+
+    Raises:
+        ValueError: an image of a set with one size has another.
+    """
+
+    shape: tuple[int, int, int] | None
+    size: int | None = None
+    crop: bool = False
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        if self.shape is not None and image.shape != self.shape:
+            raise ValueError(f"its shape is {list(image.shape)}, allowed is {list(self.shape)}")
+        if self.size is None or image.shape[1:] == (self.size, self.size):
+            return image
+        import torch
+        from torchvision.transforms import functional
+
+        tensor, side = torch.from_numpy(np.ascontiguousarray(image)), [self.size, self.size]
+        if self.crop:
+            tensor = functional.resize(tensor, [self.size * 8 // 7], antialias=True)
+            return functional.center_crop(tensor, side).numpy()
+        return functional.resize(tensor, side, antialias=True).numpy()

@@ -1,0 +1,203 @@
+"""A dataset by name, as two torch datasets ready for training."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, OptionError
+from .augment import Augmented, Compose, Mapped, ToFloat
+from .frames import Framing, Sizing
+from .info import DatasetInfo, Place, Progress
+from .registry import get, locate
+from .samples import Samples
+from .sources import Source, stratified
+from .transforms import build
+
+MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Splits:
+    """Training and test data of one set; items are (float32 tensor, int label).
+
+    Attributes:
+        train: with augmentation; ``train.set_epoch(epoch)`` selects the draws of an epoch.
+        test: without augmentation.
+        shape: (C, H, W) of the items; those of event sets are ``[C, H, W, T]``.
+        skipped: what was wrong with the samples that ``skip_bad`` left out.
+        notes: what differs from the complete set, such as fewer samples.
+    """
+
+    train: Augmented
+    test: Mapped
+    info: DatasetInfo
+    shape: tuple[int, int, int]
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    name: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    num_steps: int = 10,
+    size: int | None = None,
+    counts: bool = False,
+    denoise: float | None = None,
+    augment: Sequence[str] = (),
+    normalize: bool = False,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    seed: int = 0,
+    skip_bad: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Splits:
+    """Load a dataset of :data:`DATASETS`; nothing is downloaded.
+
+    Args:
+        root: folder or file to look in first, see :func:`find`.
+        num_steps: time bins T of event sets; images have no time and are repeated by the model.
+        size: side of the items in pixels; None keeps the set's own.
+        counts: events per bin instead of 0/1; event sets only.
+        denoise: us, drops events without a neighbour within that time; event sets only.
+        augment: names of random transforms of the training data, see docs/data.md.
+        normalize: subtract the set's channel means and divide by its deviations; static sets only.
+        test_fraction, split_seed: stratified hold-out of sets without an official split; None is the
+            usual share (0.1 for cifar10-dvs, else 0.25).
+        seed: of the augmentation.
+        skip_bad: read every sample once and leave bad ones out, instead of an error on access.
+        cache: folder for frames of event sets that are read from files, and for simulated recordings.
+        progress: called with (done, total) while recordings are simulated.
+
+    Raises:
+        OptionError: an option is unknown, out of range, or not for this kind of set.
+        DataError: the set is missing or damaged; later, on access, a sample is.
+    """
+    info = get(name)
+    fraction = info.test_fraction if test_fraction is None else test_fraction
+    _check(info, num_steps, size, counts, denoise, normalize, fraction)
+    shape = info.shape if size is None else (info.shape[0], size, size)
+    before, after = build(info, tuple(augment), shape)
+    folder = None if cache is None else Path(cache)
+    path = locate(name, root)
+    source, held_out = info.loader(info, Place(path=path, cache=folder, progress=progress))
+    parts, notes = _split(info, source, held_out, fraction, split_seed)
+
+    datasets: list[Samples] = []
+    skipped: tuple[str, ...] = ()
+    for split, part, indices in parts:
+        options: dict[str, Any] = {"num_classes": info.num_classes}
+        if info.kind == "events":
+            framing = Framing(
+                sensor=info.shape[1:], num_steps=num_steps, size=size, counts=counts, denoise=denoise
+            )
+            options |= {"convert": framing, "shape": (*shape, num_steps)}
+            in_memory = part.in_memory and _bytes(len(indices), options["shape"], counts) <= MEMORY_LIMIT
+            if folder is not None and not in_memory:
+                options["cache"] = _cache_folder(folder, info, split, path, part, framing)
+        else:
+            native = "random-resized-crop" in augment and split == "train"
+            options |= _sizing(info, part, size, shape, native)
+            in_memory = False
+        samples = Samples(name, split, part, indices, **options)
+        if in_memory:
+            samples.keep()
+        if skip_bad:
+            skipped += samples.skip_bad()
+        datasets.append(samples)
+
+    mean, std = (info.mean, info.std) if normalize else ((), ())
+    finish = ToFloat(source.scale, mean, std)
+    return Splits(
+        train=Augmented(datasets[0], Compose([*before, finish, *after]), seed),
+        test=Mapped(datasets[1], finish),
+        info=info,
+        shape=shape,
+        skipped=skipped,
+        notes=notes,
+    )
+
+
+def _check(
+    info: DatasetInfo,
+    num_steps: int,
+    size: int | None,
+    counts: bool,
+    denoise: float | None,
+    normalize: bool,
+    fraction: float,
+) -> None:
+    if num_steps < 1:
+        raise OptionError(f"data.load: num_steps={num_steps} is not allowed; use 1 or more")
+    if not 0.01 <= fraction <= 0.99:
+        raise OptionError(f"data.load: test_fraction={fraction} is not allowed; use 0.01..0.99")
+    largest = info.shape[1] if info.kind == "events" else 1024
+    if size is not None and not 1 <= size <= largest:
+        raise OptionError(f"data.load: size={size} is not allowed for {info.name}; use 1..{largest}")
+    if denoise is not None and not denoise > 0:
+        raise OptionError(f"data.load: denoise={denoise} is not allowed; use a time above 0 us, or None")
+    wrong = ("normalize" if normalize else "") if info.kind == "events" else ""
+    if info.kind == "static":
+        wrong = "counts" if counts else "denoise" if denoise is not None else ""
+    if wrong:
+        raise OptionError(f"data.load: {wrong} is not for {info.name} ({info.kind}); leave it out")
+
+
+def _split(
+    info: DatasetInfo, source: Source, held_out: Source | None, fraction: float, seed: int
+) -> tuple[list[tuple[str, Source, np.ndarray]], tuple[str, ...]]:
+    """Split name, source and indices of both parts; and notes on their sizes."""
+    if held_out is not None:
+        parts = [("train", source), ("test", held_out)]
+        sizes = (info.train_size, info.test_size)
+        notes = [
+            f"{split} has {len(part)} of {size} samples"
+            for (split, part), size in zip(parts, sizes, strict=True)
+            if len(part) != size
+        ]
+        return [(split, part, np.arange(len(part))) for split, part in parts], tuple(notes)
+    if len(source) < 2:
+        raise DataError(
+            f"{info.name}: {len(source)} sample cannot be split into train and test; use 2 or more"
+        )
+    train, test, by_class = stratified(source.labels, info.num_classes, fraction, seed)
+    notes = [f"{len(source)} samples, {len(test)} of them held out for test with split_seed={seed}"]
+    if not by_class:
+        notes.append("too few samples a class to split by class")
+    return [("train", source, train), ("test", source, test)], tuple(notes)
+
+
+def _sizing(
+    info: DatasetInfo, source: Source, size: int | None, shape: tuple[int, int, int], native: bool
+) -> dict[str, Any]:
+    """Converter of images, and the shape that must result; images in files may have any size."""
+    if source.in_memory:
+        sizing = Sizing(shape=info.shape, size=None if native else size)
+    else:
+        sizing = Sizing(shape=None, size=None if native else shape[1], crop=info.name == "imagenet")
+    return {"convert": sizing, "shape": None if native else shape}
+
+
+def _bytes(number: int, shape: tuple[int, ...], counts: bool) -> int:
+    return number * math.prod(shape) * (2 if counts else 1)
+
+
+def _cache_folder(
+    cache: Path, info: DatasetInfo, split: str, path: Path | None, source: Source, framing: Framing
+) -> Path:
+    """Folder named by all that the frames depend on."""
+    key = hashlib.sha256(f"{path} {split} {framing}".encode())
+    if path is not None and path.is_file():
+        key.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    for index in range(len(source)):
+        key.update(source.where(index).encode())
+    return cache / f"{info.name}-{split}-{key.hexdigest()[:16]}"
