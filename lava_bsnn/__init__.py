@@ -18,6 +18,7 @@ _SUBMODULES = (
     "block",
     "compat",
     "data",
+    "distributed",
     "errors",
     "fixed_point",
     "functional",

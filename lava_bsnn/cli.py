@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tyro.conf import subcommand
 
 from . import __version__
-from .demo import DemoConfig, run_demo, write_json
+from .commands.net import Demo, Inspect
+from .commands.train import Datasets, Eval, Recipes, Resume, Train
 from .errors import LavaBsnnError
-from .files import check_writable
 
-
-@dataclass(frozen=True, kw_only=True)
-class Demo(DemoConfig):
-    """Train a binary spiking network on real digits, export it, run it on Lava, compare.
-
-    Takes about a minute. Example: lava-bsnn demo --out runs/demo --json demo.json
-    """
-
-    json: Annotated[str | None, tyro.conf.arg(metavar="FILE|-")] = None
-    """Also write the figures as JSON; '-' is standard output."""
-
-    def __call__(self) -> None:
-        from rich.console import Console
-
-        target = None if self.json in (None, "-") else Path(self.json)
-        if target is not None:
-            check_writable(target)
-        result = asdict(run_demo(self, Console(stderr=self.json == "-")))
-        if target is not None:
-            write_json(target, result)
-        elif self.json == "-":
-            print(json.dumps(result, indent=2))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspect:
-    """Show the layers of a NetX file. Example: lava-bsnn inspect runs/demo/demo.net"""
-
-    file: Annotated[Path, tyro.conf.Positional]
-    """The .net file."""
-
-    def __call__(self) -> None:
-        from netx_export import read
-
-        print(read(self.file))
-
-
-Command = Annotated[Demo, tyro.conf.subcommand("demo")] | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+Command = (
+    Annotated[Demo, subcommand("demo")]
+    | Annotated[Datasets, subcommand("datasets")]
+    | Annotated[Recipes, subcommand("recipes")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[Eval, subcommand("eval")]
+    | Annotated[Inspect, subcommand("inspect")]
+)
 
 
 def _exit_on_sigterm(number: int, frame: object) -> None:

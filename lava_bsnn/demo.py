@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .errors import LavaBsnnError, OptionError
-from .files import atomic_path, check_writable
+from .files import atomic_path, check_writable, write_json
 
 if TYPE_CHECKING:
     from netx_export import FixedPointNetwork, Simulation
@@ -158,12 +157,6 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
     if comparison.mismatches:
         raise LavaBsnnError(f"demo: simulator and Lava differ first at {comparison.first}; please report it")
     return result
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` as JSON; the file is complete or not there."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import LavaBsnnError
 
@@ -43,6 +45,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600
         temporary.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name survives a power cut too
+        finally:
+            os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,6 +58,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise what :func:`atomic_path` would raise, before the work that fills the file."""
     with contextlib.suppress(_UnusedError), atomic_path(path):
         raise _UnusedError
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as JSON; the file is complete or not there."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 class _UnusedError(Exception):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from . import distributed
 from .errors import ShapeError
 from .functional.time import fold_time, unfold_time
 
@@ -14,7 +15,8 @@ class BatchNorm(_BatchNorm):
     """Batch normalisation per channel of ``NCHWT`` / ``NCT`` tensors over batch, space and time.
 
     The same as ``torch.nn.BatchNorm2d`` on ``T * N`` images. An input that repeats one
-    frame is normalised once.
+    frame is normalised once. In a distributed run the statistics in training are those of
+    all processes, whose batches must be of equal size.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -23,7 +25,31 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         images, num_steps = fold_time(x)
-        return unfold_time(super().forward(images), x.shape[0], num_steps)
+        synchronise = self.training and distributed.world_size() > 1
+        y = self._synchronised(images) if synchronise else super().forward(images)
+        return unfold_time(y, x.shape[0], num_steps)
+
+    def _synchronised(self, images: Tensor) -> Tensor:
+        """Normalise by mean and variance over the batches of all processes."""
+        axes = [0, *range(2, images.dim())]
+        column = (-1, *[1] * (images.dim() - 2))
+        count = images[:, 0].numel() * distributed.world_size()
+        mean = distributed.total(images.sum(axes)) / count
+        centred = images - mean.view(column)
+        variance = distributed.total(centred.square().sum(axes)) / count
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                assert self.num_batches_tracked is not None
+                self.num_batches_tracked += 1
+                momentum = self.momentum
+                weight = 1 / float(self.num_batches_tracked) if momentum is None else momentum
+                self.running_mean.lerp_(mean, weight)
+                self.running_var.lerp_(variance * (count / max(1, count - 1)), weight)
+        gain = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            gain = gain * self.weight
+        y = centred * gain.view(column)
+        return y if self.bias is None else y + self.bias.view(column)
 
     def affine_terms(self) -> tuple[Tensor, Tensor]:
         """Gain and offset per channel of the evaluation-mode transform ``gain * x + offset``."""

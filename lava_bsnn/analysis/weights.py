@@ -68,23 +68,21 @@ class FlipRecorder:
 
     def __init__(self, model: torch.nn.Module, which: str = "binary") -> None:
         self._layers = select(model, which, "FlipRecorder")
-        self._signs = {name: _is_positive(synapse) for name, synapse in self._layers.items()}
+        self.signs = {name: _is_positive(synapse) for name, synapse in self._layers.items()}
         self.ratios: dict[str, list[float]] = {name: [] for name in self._layers}
 
     def record(self) -> dict[str, float]:
         """Append and return the share of signs that changed since the call before."""
         signs = {name: _is_positive(synapse) for name, synapse in self._layers.items()}
-        latest = {
-            name: _share(self._signs[name] != signs[name].to(self._signs[name].device)) for name in signs
-        }
-        self._signs = signs
+        latest = {name: _share(self.signs[name] != signs[name].to(self.signs[name].device)) for name in signs}
+        self.signs = signs
         for name, ratio in latest.items():
             self.ratios[name].append(ratio)
         return latest
 
     def mean(self) -> list[float]:
         """Flip ratio of each epoch over all recorded weights."""
-        sizes = [signs.numel() for signs in self._signs.values()]
+        sizes = [signs.numel() for signs in self.signs.values()]
         return [float(value) for value in np.average(list(self.ratios.values()), axis=0, weights=sizes)]
 
 

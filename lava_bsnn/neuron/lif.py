@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import functional
+from .. import distributed, functional
 from .._slayer import neuron_base
 from ..errors import OptionError, check_option
 from ..fixed_point import ALIGN_BITS, NO_MEMORY
@@ -223,7 +223,7 @@ class LIF(neuron_base.Neuron):
             if not self.training and self.membrane_scale > 0:
                 alpha: Tensor = self.membrane_scale
                 return alpha
-            alpha = potential.abs().amax().clamp(min=1e-6)
+            alpha = distributed.largest(potential.abs().amax().clamp(min=1e-6))
             maxima.append(alpha)
             return alpha
 

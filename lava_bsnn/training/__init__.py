@@ -1,26 +1,59 @@
-"""Losses and the training loop."""
+"""Losses, the training engine, and recipes that start it."""
 
-from .checkpoint import load_checkpoint, save_checkpoint
-from .loop import Epoch, accuracy, fit, predict, seed_everything
-from .losses import (
-    SpikeRegulation,
-    TotalLoss,
-    rate_cross_entropy,
-    spike_regulation,
-    tet_cross_entropy,
-)
+from __future__ import annotations
 
-__all__ = [
-    "Epoch",
-    "SpikeRegulation",
-    "TotalLoss",
-    "accuracy",
-    "fit",
-    "load_checkpoint",
-    "predict",
-    "rate_cross_entropy",
-    "save_checkpoint",
-    "seed_everything",
-    "spike_regulation",
-    "tet_cross_entropy",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+    from .engine import Epoch, Step
+    from .evaluation import accuracy, evaluate, predict
+    from .loop import fit, seed_everything
+    from .losses import (
+        SpikeRegulation,
+        TotalLoss,
+        rate_cross_entropy,
+        spike_regulation,
+        tet_cross_entropy,
+    )
+    from .recipe import Recipe, load_recipe, recipe_names
+    from .run import Result, evaluate_run, load_run, train
+    from .schedule import optimizer
+
+_HOME = {
+    "Epoch": "engine",
+    "Recipe": "recipe",
+    "Result": "run",
+    "SpikeRegulation": "losses",
+    "Step": "engine",
+    "TotalLoss": "losses",
+    "accuracy": "evaluation",
+    "evaluate": "evaluation",
+    "evaluate_run": "run",
+    "fit": "loop",
+    "load_checkpoint": "checkpoint",
+    "load_recipe": "recipe",
+    "load_run": "run",
+    "optimizer": "schedule",
+    "predict": "evaluation",
+    "rate_cross_entropy": "losses",
+    "read_checkpoint": "checkpoint",
+    "recipe_names": "recipe",
+    "save_checkpoint": "checkpoint",
+    "seed_everything": "loop",
+    "spike_regulation": "losses",
+    "tet_cross_entropy": "losses",
+    "train": "run",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

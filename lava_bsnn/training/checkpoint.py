@@ -1,9 +1,10 @@
-"""Checkpoints that hold weights only, so that loading one runs no code of its author."""
+"""Checkpoints that hold weights and plain values only, so that loading one runs no code of its author."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from typing import Any
 
 import torch
@@ -13,28 +14,52 @@ from ..files import atomic_path
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: torch.nn.Module, **facts: Any) -> None:
-    """Write ``{"model": state_dict, **facts}``; facts are numbers, strings, lists, or dicts."""
+    """Write ``{"model": state_dict, **facts}``; facts are tensors, numbers, strings, lists, or dicts."""
     with atomic_path(path) as temporary:
         torch.save({"model": model.state_dict(), **facts}, temporary)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of a checkpoint; its checksums are compared first.
+
+    Raises:
+        LavaBsnnError: the file is missing, damaged, or holds more than weights and plain values.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise LavaBsnnError(f"{path}: damaged: a checksum is wrong; use another checkpoint")
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+            raise LavaBsnnError(f"{path}: not a checkpoint of this program")
+    except FileNotFoundError as error:
+        raise LavaBsnnError(f"{path}: no such checkpoint; train first") from error
+    except pickle.UnpicklingError as error:  # torch advises to allow code here; we do not
+        raise LavaBsnnError(f"{path}: not a checkpoint: damaged, or holds more than weights") from error
+    except (RuntimeError, LookupError, ValueError, EOFError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise LavaBsnnError(f"{path}: not a checkpoint ({_first_line(error)})") from error
+    return content
 
 
 def load_checkpoint(path: str | os.PathLike[str], model: torch.nn.Module) -> dict[str, Any]:
     """Load the weights into ``model`` and return the facts.
 
+    Of a run's ``last.pt`` with weight averaging the averaged weights are taken, which are
+    those that the run's accuracies belong to.
+
     Raises:
-        LavaBsnnError: the file is missing, damaged, holds more than weights, or does not
-            fit the model.
+        LavaBsnnError: as :func:`read_checkpoint`, or the weights do not fit the model.
     """
+    facts = read_checkpoint(path)
+    state = facts.pop("model")
+    state = facts.get("average") or state
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = content.pop("model")
         model.load_state_dict(state)
-    except FileNotFoundError as error:
-        raise LavaBsnnError(f"{path}: no such checkpoint; train first") from error
-    except pickle.UnpicklingError as error:  # torch advises to allow code here; we do not
-        raise LavaBsnnError(f"{path}: not a checkpoint: damaged, or holds more than weights") from error
-    except (RuntimeError, LookupError, AttributeError, EOFError, TypeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LavaBsnnError(f"{path}: not a checkpoint of this model ({reason})") from error
-    facts: dict[str, Any] = content
+    except (RuntimeError, LookupError, AttributeError, TypeError) as error:
+        raise LavaBsnnError(f"{path}: not a checkpoint of this model ({_first_line(error)})") from error
     return facts
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,114 +1,135 @@
-"""A plain training loop for data that fits into memory."""
+"""The training loop: for arrays and datasets, one process or many, with resume."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LavaBsnnError
-from ..modes import evaluating
+from ..errors import OptionError, check_option
+from .batches import Data, as_dataset, epoch_batches
+from .engine import Engine, Epoch, Step
 from .losses import tet_cross_entropy
+from .schedule import SCHEDULES, optimizer, rate_factor
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """Figures of one epoch; accuracies in 0..1."""
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    test_accuracy: float
+    from .schedule import MakeOptimizer
 
 
 def seed_everything(seed: int) -> None:
     """Seed torch, numpy and Python."""
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed % (1 << 32))
     torch.manual_seed(seed)
-
-
-def adamw(parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW with learning rate 2e-3 and weight decay 1e-4."""
-    return torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
 
 
 def fit(
     model: torch.nn.Module,
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
+    train: Data,
+    test: Data,
     *,
     epochs: int,
     batch_size: int = 64,
-    optimizer: Callable[[Iterator[torch.nn.Parameter]], torch.optim.Optimizer] = adamw,
-    seed: int = 0,
+    optimizer: MakeOptimizer = optimizer(),  # noqa: B008  a frozen default
     loss: Callable[[Tensor, Tensor], Tensor] = tet_cross_entropy,
+    schedule: str = "cosine",
+    warmup_epochs: float = 0,
+    clip_norm: float | None = None,
+    ema_decay: float | None = None,
+    seed: int = 0,
+    num_workers: int = 0,
+    fabric: Fabric | None = None,
+    out: Path | None = None,
+    checkpoint_steps: int = 0,
+    resume: bool = False,
+    on_step: Callable[[Step], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Train with a cosine schedule; the same seed gives the same weights.
+    """Train a model; the same seed gives the same weights, also after a resume.
+
+    Order of samples and random numbers of a step depend on seed, epoch, step and process
+    only. With weight averaging the model holds the averaged weights in the end.
 
     Args:
         model: maps ``[N, ...]`` to logits per step ``[N, classes, T]``.
-        train, test: images and labels.
+        train, test: arrays ``(inputs, labels)``, or map-style datasets of such pairs. A
+            dataset with ``set_epoch`` is told each epoch.
+        batch_size: samples per step, over all processes.
         optimizer: makes the optimizer of the parameters.
-        on_epoch: called after each epoch.
+        loss: maps logits and labels to a scalar.
+        schedule: ``"cosine"`` to 0, or ``"constant"``, after ``warmup_epochs`` of linear rise.
+        clip_norm: largest norm of all gradients.
+        ema_decay: exponential moving average of the weights, e.g. 0.999, used for evaluation.
+        fabric: launched ``lightning_fabric.Fabric``: devices, precision, DDP; by default the
+            model's device in single precision.
+        out: existing folder for ``last.pt``, from which ``resume`` continues, and ``best.pt``.
+        checkpoint_steps: write ``last.pt`` every so many steps and not only after each epoch.
+        on_step, on_epoch: called after each step and epoch in the first process.
 
     Raises:
-        LavaBsnnError: the loss is not finite.
+        LavaBsnnError: the loss is not finite, a label does not fit, or ``last.pt`` is missing,
+            damaged, or of another run.
     """
+    check_option("fit", "schedule", schedule, SCHEDULES)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise OptionError(f"fit: {name}={value} is not allowed; use 1 or more")
     seed_everything(seed)
-    optimize = optimizer(model.parameters())
-    device = next(model.parameters()).device
-    images, labels = (torch.from_numpy(array).to(device) for array in train)
-    batches = max(1, len(images) // batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimize, epochs * batches)
-    history = []
-    for epoch in range(1, epochs + 1):
-        model.train()
-        total, correct, seen = 0.0, 0, 0
-        for index in torch.randperm(len(images)).tensor_split(batches):
-            logits = model(images[index])
-            value = loss(logits, labels[index])
-            if not torch.isfinite(value):
-                raise LavaBsnnError(
-                    f"fit: the loss is {value.item()} in epoch {epoch}; use a smaller learning rate"
-                )
-            optimize.zero_grad()
-            value.backward()
-            optimize.step()
-            schedule.step()
-            total += float(value.detach()) * len(index)
-            correct += int((logits.detach().sum(-1).argmax(1) == labels[index]).sum())
-            seen += len(index)
-        history.append(
-            Epoch(
-                epoch=epoch,
-                loss=total / seen,
-                train_accuracy=correct / seen,
-                test_accuracy=accuracy(model, *test),
+    run = Engine(
+        model=model,
+        train=as_dataset(train, "train"),
+        test=as_dataset(test, "test"),
+        optimizer=optimizer,
+        fabric=fabric or _fabric_of(model),
+        ema_decay=ema_decay,
+        batch_size=batch_size,
+        seed=seed,
+        num_workers=num_workers,
+    )
+    if run.world_size > batch_size:
+        raise OptionError(f"fit: batch_size={batch_size} is smaller than the {run.world_size} processes")
+    if resume:
+        if out is None:
+            raise OptionError("fit: resume=True needs out, the folder of last.pt")
+        run.load(out / "last.pt")
+    elif out is not None:
+        run.save(out / "last.pt")
+    while run.epoch < epochs:
+        batches = epoch_batches(len(run.train), batch_size, seed, run.epoch)
+        for inputs, labels in run.epoch_loader(batches):
+            factor = rate_factor(
+                run.epoch * len(batches) + run.step,
+                epochs * len(batches),
+                round(warmup_epochs * len(batches)),
+                schedule,
             )
-        )
-        if on_epoch is not None:
-            on_epoch(history[-1])
-    return history
+            run.train_step(inputs, labels, loss, factor, clip_norm)
+            if on_step is not None and run.is_first:
+                on_step(run.progress(len(batches)))
+            if out is not None and checkpoint_steps and run.step % checkpoint_steps == 0:
+                run.save(out / "last.pt")
+        record = run.end_epoch()
+        if out is not None:
+            if record.test_accuracy == max(epoch.test_accuracy for epoch in run.history):
+                run.save_weights(out / "best.pt")
+            run.save(out / "last.pt")
+        if on_epoch is not None and run.is_first:
+            on_epoch(record)
+    if run.average is not None:
+        model.load_state_dict(run.average.module.state_dict())
+    run.meter.close()
+    return run.history
 
 
-def predict(model: torch.nn.Module, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored."""
+def _fabric_of(model: torch.nn.Module) -> Fabric:
+    from lightning_fabric import Fabric
+
     device = next(model.parameters()).device
-    with evaluating(model):
-        parts = [
-            model(torch.from_numpy(images[start : start + batch_size]).to(device)).sum(-1).argmax(1)
-            for start in range(0, len(images), batch_size)
-        ]
-    result: np.ndarray = torch.cat(parts).cpu().numpy()
-    return result
-
-
-def accuracy(model: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of samples that :func:`predict` gets right, in 0..1."""
-    return float((predict(model, images) == labels).mean())
+    return Fabric(accelerator=device.type, devices=1 if device.index is None else [device.index])

@@ -8,25 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import block
+from .. import block, distributed
 from ..errors import LavaBsnnError, OptionError
 
 Term = Callable[[Tensor, Tensor], Tensor]
 
 
-def tet_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def tet_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross entropy at each time step, averaged over batch and steps (TET; Q-SNN eq. 18, first term).
 
     Args:
         logits: ``[N, classes, T]``.
         labels: int64 ``[N]``.
+        label_smoothing: share of the target spread over all classes, 0..1.
     """
-    return F.cross_entropy(logits, labels[:, None].expand(-1, logits.shape[-1]))
+    targets = labels[:, None].expand(-1, logits.shape[-1])
+    return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
 
-def rate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of the logits averaged over time; shapes as in :func:`tet_cross_entropy`."""
-    return F.cross_entropy(logits.mean(-1), labels)
+def rate_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of the logits averaged over time; arguments as in :func:`tet_cross_entropy`."""
+    return F.cross_entropy(logits.mean(-1), labels, label_smoothing=label_smoothing)
 
 
 def spike_regulation(rates: Tensor, target: float = 0.5) -> Tensor:
@@ -68,7 +70,7 @@ class SpikeRegulation:
         """
         if not self._rates:
             raise LavaBsnnError("SpikeRegulation: no rates recorded; run the model with gradients first")
-        rates = torch.stack(list(self._rates.values()))
+        rates = distributed.mean(torch.stack(list(self._rates.values())))
         self._rates.clear()
         return spike_regulation(rates, self.target)
 

@@ -1,0 +1,1 @@
+"""The sub-commands of ``lava-bsnn``: each a frozen dataclass whose call does the work."""

@@ -1,0 +1,41 @@
+"""Output that every command shares: JSON for machines, text for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from ..files import check_writable, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonOutput:
+    """Adds ``--json``."""
+
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE|-")] = None
+    """Also write the figures as JSON; '-' is standard output."""
+
+    def check_json(self) -> None:
+        """Refuse a target that cannot be written, before the work."""
+        if self.json not in (None, "-"):
+            check_writable(self.json)
+
+    def console(self) -> Console:
+        """Console for people: standard error where standard output carries JSON."""
+        from rich.console import Console
+
+        return Console(stderr=self.json == "-", highlight=False)
+
+    def write(self, content: Any) -> None:
+        """Write the JSON where it was asked for."""
+        if self.json == "-":
+            print(json.dumps(content, indent=2))
+        elif self.json is not None:
+            write_json(Path(self.json), content)

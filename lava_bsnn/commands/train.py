@@ -1,0 +1,255 @@
+"""Commands about data, recipes and training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from .output import JsonOutput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..training.engine import Epoch, Step
+    from ..training.recipe import Recipe
+    from ..training.run import Result
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Assignments = Annotated[
+    tuple[tuple[str, ...], ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datasets(JsonOutput):
+    """List the data sets: shape, classes, licence, and whether they are here.
+
+    Example: lava-bsnn datasets --root ~/data
+    """
+
+    root: Path | None = None
+    """Folder to look in first; then $LAVA_BSNN_DATA, then ./data."""
+
+    def __call__(self) -> None:
+        from rich.table import Table
+
+        from .. import data
+
+        self.check_json()
+        table = Table("name", "shape", "classes", "licence", "present, or how to get it", box=None)
+        rows = []
+        for info in data.DATASETS.values():
+            status = data.status(info.name, self.root)
+            shape = "x".join(map(str, info.shape)) + (" events" if info.kind == "events" else "")
+            table.add_row(info.name, shape, str(info.num_classes), info.licence, status)
+            rows.append(
+                {
+                    "name": info.name,
+                    "kind": info.kind,
+                    "shape": list(info.shape),
+                    "classes": info.num_classes,
+                    "licence": info.licence,
+                    "status": status,
+                    "source": info.source,
+                }
+            )
+        if self.json != "-":
+            self.console().print(table)
+        self.write(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes(JsonOutput):
+    """List the recipes, or print one as YAML.
+
+    Example: lava-bsnn recipes digits-events-agmm > my.yaml
+    """
+
+    name: Annotated[str | None, tyro.conf.Positional] = None
+    """Recipe to print."""
+
+    def __call__(self) -> None:
+        from rich.table import Table
+
+        from ..training.recipe import load_recipe, recipe_names
+
+        self.check_json()
+        if self.name is not None:
+            recipe = load_recipe(self.name)
+            if self.json != "-":
+                print(recipe.to_yaml(), end="")
+            self.write(asdict(recipe))
+            return
+        recipes = {name: load_recipe(name) for name in recipe_names()}
+        if self.json != "-":
+            table = Table("recipe", "what", "published", box=None)
+            for name, recipe in recipes.items():
+                published = "" if recipe.published is None else f"{recipe.published:.2f}%"
+                table.add_row(name, recipe.summary, published)
+            self.console().print(table)
+        self.write([{"name": name, **asdict(recipe)} for name, recipe in recipes.items()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(JsonOutput):
+    """Train a recipe.
+
+    Example: lava-bsnn train digits-events-agmm --set epochs=5 lr=1e-3 --out runs/events
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional]
+    """A name of `lava-bsnn recipes`, or a YAML file."""
+    out: Path | None = None
+    """Folder of the run; by default runs/RECIPE."""
+    assignments: Assignments = ()
+    """Change fields of the recipe, e.g. lr=0.01 method_options.ends=8."""
+    resume: Flag = False
+    """Continue a run that was stopped, bit for bit."""
+    skip_bad: Flag = False
+    """Leave samples out that cannot be read, instead of stopping."""
+    dry_run: Flag = False
+    """Build model and shapes, take one synthetic step, print what it needs; no data, no files."""
+
+    def __call__(self) -> None:
+        from ..training.recipe import load_recipe
+
+        self.check_json()
+        recipe = load_recipe(self.recipe).replace(chain.from_iterable(self.assignments))
+        if self.skip_bad:
+            recipe = dataclasses.replace(recipe, skip_bad=True)
+        name = Path(self.recipe).stem if self.recipe.endswith((".yaml", ".yml")) else self.recipe
+        if self.dry_run:
+            self.write(_dry_run(recipe, name, self.console()))
+            return
+        out = Path("runs") / name if self.out is None else self.out
+        _run(self, recipe, out, resume=self.resume)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(JsonOutput):
+    """Continue a run that was stopped, bit for bit. Example: lava-bsnn resume runs/events"""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """The --out of lava-bsnn train."""
+
+    def __call__(self) -> None:
+        from ..training.recipe import run_recipe
+
+        self.check_json()
+        _run(self, run_recipe(self.folder), self.folder, resume=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(JsonOutput):
+    """Test a trained run again. Example: lava-bsnn eval runs/events --json -"""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """The --out of lava-bsnn train."""
+    best: Flag = False
+    """Take the weights of the best epoch, not those of the last."""
+
+    def __call__(self) -> None:
+        from ..training.recipe import run_recipe
+
+        self.check_json()
+        run_recipe(self.folder)  # raises before slow imports
+        from ..training.run import BEST, LAST, evaluate_run
+
+        console = self.console()
+        with console.status("testing"):
+            result = evaluate_run(self.folder, BEST if self.best else LAST)
+        console.print(f"test accuracy {result.test_accuracy:.2%} ({result.checkpoint})")
+        self.write(asdict(result))
+
+
+def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
+    from rich.table import Table
+
+    from ..training.dry_run import dry_run
+
+    with console.status(f"building {recipe.model}"):
+        figures = dry_run(recipe, name)
+    table = Table(title=f"{name}: {recipe.summary}", show_header=False)
+    shape = "x".join(map(str, figures.in_shape[:-1]))
+    for what, value in (
+        ("input", f"{shape}, {figures.in_shape[-1]} steps, {figures.num_classes} classes"),
+        ("parameters", f"{figures.parameters:,}"),
+        ("size, bits packed", f"{figures.size_mb:.2f} MB"),
+        ("SOPs per step, untrained", f"{figures.sops_per_step:,.0f}"),
+        ("MACs per step, first and last layer", f"{figures.macs_per_step:,.0f}"),
+        (f"memory for batches of {recipe.batch_size}, estimate", f"{figures.memory_mb:,.0f} MB"),
+        ("loss of a synthetic step", f"{figures.loss:.3f}"),
+    ):
+        table.add_row(what, value)
+    console.print(table)
+    return asdict(figures)
+
+
+def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None:
+    from ..training.run import train
+
+    console = output.console()
+    with _display(recipe, console) as callbacks:
+        result = train(recipe, out, resume=resume, **callbacks)
+    from .. import distributed
+
+    if distributed.rank() == 0:
+        _report(result, recipe, out, console)
+        output.write(asdict(result))
+
+
+@contextmanager
+def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Callable[..., None]]]:
+    """A progress bar over all steps, and a line per epoch."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("reading data", total=None)
+
+        def data(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, description="making recordings")
+
+        def say(text: str) -> None:
+            console.print(text, soft_wrap=True)
+
+        def step(now: Step) -> None:
+            done = (now.epoch - 1) * now.num_steps + now.step
+            text = (
+                f"epoch {now.epoch}/{recipe.epochs} loss {now.loss:.3f} accuracy {now.accuracy:.1%} "
+                f"rate {now.firing_rate:.1%}"
+            )
+            progress.update(task, completed=done, total=recipe.epochs * now.num_steps, description=text)
+
+        def epoch(one: Epoch) -> None:
+            flips = "" if one.flip_ratio is None else f"  flips {one.flip_ratio:.2%}"
+            console.print(
+                f"epoch {one.epoch:3d}/{recipe.epochs}  loss {one.loss:.4f}  train {one.train_accuracy:.2%}  "
+                f"test {one.test_accuracy:.2%}  rate {one.firing_rate:.1%}{flips}  {one.seconds:.1f} s",
+                soft_wrap=True,
+            )
+
+        yield {"on_data": data, "on_start": say, "on_step": step, "on_epoch": epoch}
+
+
+def _report(result: Result, recipe: Recipe, out: Path, console: Console) -> None:
+    published = "" if recipe.published is None else f"; published: {recipe.published:.2f}%"
+    console.print(
+        f"test accuracy {result.test_accuracy:.2%} after {recipe.epochs} epochs, at best "
+        f"{result.best_test_accuracy:.2%} (epoch {result.best_epoch}, chosen on the test set){published}",
+        soft_wrap=True,
+    )
+    if result.skipped:
+        console.print(f"{result.skipped} bad samples were left out")
+    console.print(
+        f"{result.train_seconds:.0f} s of training; checkpoints, log and figure are in {out}", soft_wrap=True
+    )

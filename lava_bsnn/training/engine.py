@@ -1,0 +1,252 @@
+"""What changes while a model trains: weights, optimizer, averages, figures, and their checkpoint."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .. import distributed
+from ..errors import LavaBsnnError, OptionError
+from .batches import loader, mixed_seed, share
+from .checkpoint import read_checkpoint, save_checkpoint
+from .diagnose import first_not_finite
+from .evaluation import check_labels, count_correct
+from .rates import RateMeter
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from .schedule import MakeOptimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """Figures of one epoch; accuracies, rates and ratios in 0..1.
+
+    Attributes:
+        firing_rate: spikes per neuron and step in training, mean over the layers, sampled.
+        flip_ratio: share of 1-bit weights that changed sign (AGMM eq. 8); None without any.
+        learning_rate: of the last step.
+        seconds: wall time, evaluation included.
+    """
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+    firing_rate: float = 0.0
+    flip_ratio: float | None = None
+    learning_rate: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where a run is: figures of the current epoch up to and with this step (counted from 1)."""
+
+    epoch: int
+    step: int
+    num_steps: int
+    loss: float
+    accuracy: float
+    firing_rate: float
+
+
+class Engine:
+    """A run in progress: steps, epochs, and its checkpoint."""
+
+    def __init__(
+        self,
+        *,
+        model: torch.nn.Module,
+        train: Any,
+        test: Any,
+        optimizer: MakeOptimizer,
+        fabric: Fabric,
+        ema_decay: float | None,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+    ) -> None:
+        self.model, self.train, self.test, self.fabric = model, train, test, fabric
+        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
+        self.world_size, self.rank = fabric.world_size, fabric.global_rank
+        self.is_first = self.rank == 0
+        self.wrapped, self.optimizer = fabric.setup(model, optimizer(model.parameters()))
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self.average: Any = None
+        if ema_decay is not None:
+            from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+            self.average = AveragedModel(
+                model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
+            )
+        self.meter = RateMeter(model)
+        self.flips = _flip_recorder(model)
+        self.epoch = self.step = 0
+        self.history: list[Epoch] = []
+        self.sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)  # loss, correct, seen
+        self.seconds, self._since = 0.0, time.perf_counter()
+
+    def epoch_loader(self, batches: list[Tensor]) -> Any:
+        """Rest of the epoch, this process's share."""
+        if hasattr(self.train, "set_epoch"):
+            self.train.set_epoch(self.epoch)
+        self.wrapped.train()
+        rest = [share(batch, self.rank, self.world_size) for batch in batches[self.step :]]
+        return loader(self.train, rest, self.num_workers, pin=self.fabric.device.type == "cuda")
+
+    def train_step(
+        self, inputs: Tensor, labels: Tensor, loss: Any, factor: float, clip: float | None
+    ) -> None:
+        torch.manual_seed(mixed_seed(self.seed, self.epoch, self.step, self.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        inputs, labels = self.fabric.to_device((inputs, labels))
+        self.meter.enabled = self.step % RateMeter.EVERY == 0
+        logits = self.wrapped(inputs)
+        check_labels(labels, logits)
+        value = loss(logits, labels)
+        if not torch.isfinite(value):
+            where = first_not_finite(self.model, inputs)
+            raise LavaBsnnError(
+                f"fit: the loss is {value.item()} in epoch {self.epoch + 1}, step {self.step + 1}; first not "
+                f"finite: {where}; use a smaller learning rate or clip_norm; the last checkpoint is kept"
+            )
+        self.optimizer.zero_grad()
+        self.fabric.backward(value)
+        if clip is not None:
+            self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        with torch.no_grad():
+            correct = (logits.detach().sum(-1).argmax(1) == labels).sum()
+            self.sums += torch.stack([value.detach() * len(labels), correct, correct.new_tensor(len(labels))])
+        self.step += 1
+
+    def progress(self, num_steps: int) -> Step:
+        loss, correct, seen = self.sums.tolist()
+        return Step(
+            epoch=self.epoch + 1,
+            step=self.step,
+            num_steps=num_steps,
+            loss=loss / seen,
+            accuracy=correct / seen,
+            firing_rate=self.meter.mean(),
+        )
+
+    def end_epoch(self) -> Epoch:
+        loss, correct, seen = distributed.total(self.sums).tolist()
+        evaluated = self.model if self.average is None else self.average.module
+        with self.fabric.autocast():
+            hits = count_correct(
+                evaluated, self.test, self.batch_size, self.rank, self.world_size, self.num_workers
+            )
+        right = distributed.total(torch.tensor(hits, dtype=torch.float64, device=self.fabric.device))
+        record = Epoch(
+            epoch=self.epoch + 1,
+            loss=loss / seen,
+            train_accuracy=correct / seen,
+            test_accuracy=float(right) / len(self.test),
+            firing_rate=self.meter.mean(reduce=True),
+            flip_ratio=None if self.flips is None else self._record_flips(),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            seconds=round(self._elapsed(), 3),
+        )
+        self.history.append(record)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+        self.meter.reset()
+        self.seconds, self._since = 0.0, time.perf_counter()
+        return record
+
+    def _record_flips(self) -> float:
+        self.flips.record()
+        return self.flips.mean()[-1]
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.perf_counter() - self._since
+
+    def save(self, path: Path) -> None:
+        """Write all that :meth:`load` needs; weights are checked first."""
+        for name, tensor in self.model.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                raise LavaBsnnError(
+                    f"fit: {name} is not finite after epoch {self.epoch}, step {self.step}; use a smaller "
+                    "learning rate or clip_norm; the last checkpoint is kept"
+                )
+        if self.is_first:
+            save_checkpoint(
+                path,
+                self.model,
+                average=None if self.average is None else self.average.module.state_dict(),
+                averaged=None if self.average is None else self.average.n_averaged,
+                optimizer=self.optimizer.state_dict(),
+                flips=None if self.flips is None else self.flips.signs,
+                run={
+                    "seed": self.seed,
+                    "batch_size": self.batch_size,
+                    "samples": len(self.train),
+                    "world_size": self.world_size,
+                },
+                epoch=self.epoch,
+                step=self.step,
+                sums=self.sums,
+                rates=self.meter.state(),
+                seconds=self._elapsed(),
+                history=[asdict(epoch) for epoch in self.history],
+            )
+        self.fabric.barrier()
+
+    def save_weights(self, path: Path) -> None:
+        if self.is_first:
+            model = self.model if self.average is None else self.average.module
+            save_checkpoint(path, model, epoch=self.epoch, test_accuracy=self.history[-1].test_accuracy)
+
+    def load(self, path: Path) -> None:
+        content = read_checkpoint(path)
+        ours = {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "samples": len(self.train),
+            "world_size": self.world_size,
+        }
+        theirs = content.get("run", {})
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                raise LavaBsnnError(
+                    f"{path}: was written with {name}={theirs.get(name)}, not {value}; a run is resumed with "
+                    "the settings that it was started with"
+                )
+        try:
+            self.model.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            if self.average is not None:
+                self.average.module.load_state_dict(content["average"])
+                self.average.n_averaged.copy_(content["averaged"])
+            if self.flips is not None:
+                self.flips.signs = content["flips"]
+            self.sums.copy_(content["sums"])
+            self.meter.load(content["rates"])
+            self.history = [Epoch(**epoch) for epoch in content["history"]]
+            self.epoch, self.step, self.seconds = content["epoch"], content["step"], content["seconds"]
+        except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise LavaBsnnError(f"{path}: does not fit this run ({reason})") from error
+        self._since = time.perf_counter()
+
+
+def _flip_recorder(model: torch.nn.Module) -> Any:
+    from ..analysis import FlipRecorder
+
+    try:
+        return FlipRecorder(model)
+    except OptionError:  # no 1-bit weights
+        return None

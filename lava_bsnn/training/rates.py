@@ -1,0 +1,63 @@
+"""Firing rates of a model while it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import block, distributed
+
+
+class RateMeter:
+    """Mean spikes per neuron and step of the spiking layers, in the forward passes it is enabled for.
+
+    Attributes:
+        enabled: count the next training passes.
+        EVERY: steps from one counted pass to the next, which keeps the cost low.
+    """
+
+    EVERY = 16
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        spiking = [
+            m.neuron
+            for m in model.modules()
+            if isinstance(m, block.SpikingBlock) and m.neuron is not None and not isinstance(m, block.Readout)
+        ]
+        self.enabled = False
+        self._sum = torch.zeros((), dtype=torch.float64)
+        self._count = 0
+        self._hooks = [neuron.register_forward_hook(self._record) for neuron in spiking]
+
+    def _record(self, neuron: torch.nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
+        if self.enabled and neuron.training:
+            self._sum += (spikes.detach() != 0).to(torch.float32).mean().cpu()
+            self._count += 1
+
+    def mean(self, reduce: bool = False) -> float:
+        """Mean over layers and counted passes; 0 before the first; ``reduce``: over all processes."""
+        if not self._count:
+            return 0.0
+        value = self._sum / self._count
+        return float(distributed.mean(value) if reduce else value)
+
+    def reset(self) -> None:
+        """Start anew."""
+        self._sum.zero_()
+        self._count = 0
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"sum": float(self._sum), "count": self._count}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up a :meth:`state`."""
+        self._sum.fill_(state["sum"])
+        self._count = int(state["count"])
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        for hook in self._hooks:
+            hook.remove()

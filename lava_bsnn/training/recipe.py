@@ -1,0 +1,313 @@
+"""A recipe: everything that defines a training run, in one flat dataclass and one YAML file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import LavaBsnnError, OptionError, check_option
+from .schedule import OPTIMIZERS, SCHEDULES
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+LOSSES = ("tet", "rate")
+CONFIG = "config.yaml"
+"""Recipe in the folder of a run."""
+HYBRID = "hybrid"
+"""Method of a recipe that turns a trained QCFS network into LM-HT and fine-tunes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to train, on what, and how.
+
+    Attributes:
+        summary: what it is, and the row of the table that it aims at.
+        published: test accuracy that the source prints, percent.
+        dataset: a name of ``data.DATASETS``.
+        data_root: where the data set is; by default where ``data.find`` looks.
+        cache: folder that keeps the frames of event recordings; by default they are made anew.
+        skip_bad: leave samples out that cannot be read, instead of stopping.
+        num_steps: time steps T.
+        size: height and width that images or events are brought to.
+        counts: event frames hold counts instead of 0 and 1.
+        denoise: drop events without a neighbour within so many microseconds.
+        augment: names of ``data`` augmentations, in order.
+        normalize: subtract mean and divide by standard deviation per channel.
+        test_fraction: held-out share of data sets without a split of their own; by default
+            the usual one.
+        split_seed: seed of that split; by default ``seed``.
+        model: a name of ``models.MODELS``.
+        method: a name of ``models.METHODS``, or ``"hybrid"``: the network of ``start``, trained
+            with method ``qcfs``, becomes LM-HT and is fine-tuned.
+        width: factor on all hidden features.
+        input_bits: bits of the input intensities; 0 hands them on as they are.
+        model_options: of the architecture.
+        method_options: changes to the method; of a hybrid, ``levels`` and ``mix``.
+        start: folder of a run whose weights are taken first.
+        epochs: passes over the training set.
+        batch_size: samples per step, over all processes.
+        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
+        lr: learning rate.
+        momentum: of SGD.
+        weight_decay: on weights.
+        schedule: ``"cosine"`` or ``"constant"``.
+        warmup_epochs: epochs in which the learning rate rises.
+        clip_norm: largest norm of the gradient.
+        label_smoothing: share of the target spread over all classes.
+        loss: ``"tet"`` (cross entropy at each step) or ``"rate"`` (of the mean over time).
+        spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
+        ema_decay: moving average of the weights.
+        precision: ``"32-true"``, ``"16-mixed"`` or ``"bf16-mixed"``.
+        seed: seeds weights, order, augmentation.
+        num_workers: processes that load data.
+        checkpoint_steps: write a checkpoint every so many steps too.
+
+    Raises:
+        OptionError: a value is not allowed.
+    """
+
+    summary: str = ""
+    published: float | None = None
+    dataset: str
+    data_root: str | None = None
+    cache: str | None = None
+    skip_bad: bool = False
+    num_steps: int = 4
+    size: int | None = None
+    counts: bool = False
+    denoise: float | None = None
+    augment: tuple[str, ...] = ()
+    normalize: bool = False
+    test_fraction: float | None = None
+    split_seed: int | None = None
+    model: str
+    method: str = "agmm"
+    width: float = 1.0
+    input_bits: int = 0
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    epochs: int
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    loss: str = "tet"
+    spike_regulation: float = 0.0
+    ema_decay: float | None = None
+    precision: str = "32-true"
+    seed: int = 0
+    num_workers: int = 0
+    checkpoint_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
+        for name, allowed in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("loss", LOSSES),
+            ("precision", PRECISIONS),
+        ):
+            check_option("recipe", name, getattr(self, name), allowed)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise OptionError(f"recipe: {name}={value} is not allowed; use {low:g}..{high:g}")
+
+    def replace(self, assignments: Iterable[str]) -> Recipe:
+        """Return the recipe with fields changed by ``"name=value"`` texts.
+
+        Values are YAML; ``"method_options.ends=8"`` changes one entry of a mapping.
+
+        Raises:
+            OptionError: not of this form, an unknown field, or a value that is not allowed.
+        """
+        values = dataclasses.asdict(self)
+        for text in assignments:
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise OptionError(f"--set {text}: is not key=value; use e.g. --set lr=0.01")
+            _assign(values, key.strip(), value, text)
+        return from_mapping(values, "--set")
+
+    def to_yaml(self, *, full: bool = True) -> str:
+        """Return the recipe as a YAML file; ``full=False`` leaves defaults out."""
+        values = dataclasses.asdict(self)
+        if not full:
+            values = {name: value for name, value in values.items() if value != _DEFAULTS.get(name, ...)}
+        values["augment"] = list(self.augment)
+        text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+        return text
+
+
+_KINDS: dict[str, Any] = typing.get_type_hints(Recipe)
+_DEFAULTS = {
+    f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+    for f in dataclasses.fields(Recipe)
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "num_steps": (1, 1024),
+    "size": (4, 1024),
+    "denoise": (1, 1e9),
+    "test_fraction": (0.01, 0.99),
+    "split_seed": (0, (1 << 32) - 1),
+    "width": (0.01, 16),
+    "input_bits": (0, 8),
+    "epochs": (1, 100_000),
+    "batch_size": (1, 1 << 20),
+    "lr": (0, 100),
+    "momentum": (0, 1),
+    "weight_decay": (0, 1),
+    "warmup_epochs": (0, 100_000),
+    "clip_norm": (1e-6, 1e6),
+    "label_smoothing": (0, 1),
+    "spike_regulation": (0, 100),
+    "ema_decay": (0, 1),
+    "seed": (0, (1 << 32) - 1),
+    "num_workers": (0, 256),
+    "checkpoint_steps": (0, 1 << 30),
+}
+
+
+def _assign(values: dict[str, Any], key: str, text: str, source: str) -> None:
+    *path, last = key.split(".")
+    target: Any = values
+    for part in path:
+        if not isinstance(target, dict) or (target is values and part not in values):
+            raise _unknown(key, source)
+        target = target.setdefault(part, {})
+    if not isinstance(target, dict) or (target is values and last not in values):
+        raise _unknown(key, source)
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise OptionError(f"--set {source}: {text!r} is not a YAML value") from error
+
+
+def _unknown(key: str, source: str) -> OptionError:
+    near = difflib.get_close_matches(key.split(".")[0], _KINDS, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(_KINDS)}"
+    return OptionError(f"--set {source}: a recipe has no field {key!r}; {hint}")
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """Return the value as its field's type holds it."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and type(None) in options:
+        return None
+    kind = options[0]
+    origin = typing.get_origin(kind) or kind
+    if origin is tuple and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if origin is tuple and isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if origin is Mapping and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return dict(value)
+    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as a text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    wanted = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(
+        kind, "a list of texts" if origin is tuple else "a mapping"
+    )
+    raise OptionError(f"recipe: {name}={value!r} is not allowed; use {wanted}")
+
+
+def from_mapping(values: Any, where: str) -> Recipe:
+    """Build a recipe from what a YAML file holds.
+
+    Raises:
+        OptionError: not a mapping, unknown or missing fields, or a value that is not allowed.
+    """
+    if not isinstance(values, Mapping):
+        raise OptionError(f"{where}: a recipe is a YAML mapping of fields to values")
+    unknown = [str(name) for name in values if name not in _KINDS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], _KINDS, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"use {', '.join(_KINDS)}"
+        raise OptionError(f"{where}: unknown fields {', '.join(unknown)}; {hint}")
+    missing = [name for name, default in _DEFAULTS.items() if default is dataclasses.MISSING]
+    missing = [name for name in missing if name not in values]
+    if missing:
+        raise OptionError(f"{where}: fields {', '.join(missing)} are missing; add them")
+    return Recipe(**values)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package, sorted."""
+    folder = resources.files("lava_bsnn") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Return a recipe of the package by name, or one from a ``.yaml`` file.
+
+    A file may start from another with ``extends: NAME`` and give only what differs.
+
+    Raises:
+        OptionError: no such recipe, or a file that is none.
+    """
+    return from_mapping(_mapping(name, depth=0), str(name))
+
+
+def run_recipe(out: Path) -> Recipe:
+    """Recipe of a run's folder.
+
+    Raises:
+        LavaBsnnError: the folder holds no run.
+    """
+    if not (out / CONFIG).is_file():
+        raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); give the --out of lava-bsnn train")
+    return load_recipe(out / CONFIG)
+
+
+def _mapping(name: str | Path, depth: int) -> dict[str, Any]:
+    text = _text(name)
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"{name}: is not a YAML file ({reason})") from error
+    if not isinstance(values, dict):
+        raise OptionError(f"{name}: a recipe is a YAML mapping of fields to values")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if depth > 3:
+        raise OptionError(f"{name}: extends {base}: too many files extend each other")
+    return {**_mapping(str(base), depth + 1), **values}
+
+
+def _text(name: str | Path) -> str:
+    if str(name).endswith((".yaml", ".yml")):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LavaBsnnError(f"{name}: cannot be read ({error}); give a YAML file") from error
+    names = recipe_names()
+    if str(name) not in names:
+        near = difflib.get_close_matches(str(name), names, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`lava-bsnn recipes` lists them"
+        raise OptionError(f"no recipe {str(name)!r}; {hint} (or give a .yaml file)")
+    return (resources.files("lava_bsnn") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,0 +1,293 @@
+"""Runs of recipes in folders: train, resume, evaluate."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import data, models
+from ..errors import LavaBsnnError, check_option
+from ..files import atomic_path
+from .checkpoint import load_checkpoint
+from .engine import Epoch, Step
+from .evaluation import evaluate
+from .hybrid import to_lmht
+from .loop import fit, seed_everything
+from .losses import SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
+from .recipe import CONFIG, HYBRID, Recipe, load_recipe, run_recipe
+from .run_log import RunLog, read_history
+from .schedule import optimizer
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+START, LAST, BEST = "start.yaml", "last.pt", "best.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Outcome of a run; accuracies in 0..1.
+
+    Attributes:
+        test_accuracy: of the weights in ``checkpoint``, those after the last epoch.
+        best_test_accuracy: the highest of all epochs, an optimistic figure: the test set chose it.
+        skipped: samples left out because they could not be read.
+    """
+
+    test_accuracy: float
+    best_test_accuracy: float
+    best_epoch: int
+    train_seconds: float
+    checkpoint: str
+    config: dict[str, Any]
+    skipped: int = 0
+
+
+def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
+    """Training and test set of a recipe; ``progress(done, total)`` is called in long preparations."""
+    return data.load(
+        recipe.dataset,
+        root=recipe.data_root,
+        num_steps=recipe.num_steps,
+        size=recipe.size,
+        counts=recipe.counts,
+        augment=recipe.augment,
+        normalize=recipe.normalize,
+        test_fraction=recipe.test_fraction,
+        split_seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
+        seed=recipe.seed,
+        skip_bad=recipe.skip_bad,
+        cache=recipe.cache,
+        denoise=recipe.denoise,
+        progress=progress,
+    )
+
+
+def input_shape(recipe: Recipe) -> tuple[int, int, int]:
+    """``(C, H, W)`` of a recipe's samples, known without the data.
+
+    Raises:
+        OptionError: an unknown data set.
+    """
+    check_option("recipe", "dataset", recipe.dataset, data.DATASETS)
+    channels, height, width = data.DATASETS[recipe.dataset].shape
+    return (channels, height, width) if recipe.size is None else (channels, recipe.size, recipe.size)
+
+
+def build_model(
+    recipe: Recipe, in_shape: tuple[int, ...], num_classes: int, ann: Recipe | None = None
+) -> models.SpikingNetwork:
+    """Model of a recipe with fresh weights.
+
+    Args:
+        ann: of a hybrid, the recipe of the QCFS network it starts from.
+    """
+    method, num_steps, options = recipe.method, recipe.num_steps, dict(recipe.method_options)
+    if recipe.method == HYBRID:
+        method, num_steps, options = "qcfs", 1, {} if ann is None else dict(ann.method_options)
+    model = models.create(
+        recipe.model,
+        num_classes=num_classes,
+        in_shape=in_shape,
+        num_steps=num_steps,
+        method=method,
+        width=recipe.width,
+        input_bits=recipe.input_bits,
+        method_options=options,
+        **recipe.model_options,
+    )
+    if recipe.method == HYBRID:
+        model = to_lmht(model, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})
+    return model
+
+
+def build_loss(recipe: Recipe, model: torch.nn.Module) -> TotalLoss:
+    """Loss terms of a recipe."""
+    entropy = tet_cross_entropy if recipe.loss == "tet" else rate_cross_entropy
+    smoothing = recipe.label_smoothing
+    terms: dict[str, Any] = {recipe.loss: (1.0, lambda z, y: entropy(z, y, smoothing))}
+    if recipe.spike_regulation:
+        terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model))
+    return TotalLoss(terms)
+
+
+def make_fabric(recipe: Recipe) -> Fabric:
+    """Launched Fabric: one device, or DDP over the processes that ``torchrun`` has started."""
+    from lightning_fabric import Fabric
+
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    options: dict[str, Any] = {"devices": 1}
+    if "LOCAL_RANK" in os.environ:
+        options = {"devices": local, "num_nodes": world // local, "strategy": "ddp"}
+    fabric = Fabric(accelerator=accelerator, precision=recipe.precision, **options)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    on_data: Callable[[int, int], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Result:
+    """Train a recipe into a folder; ``resume`` continues a run in it, bit for bit.
+
+    Writes ``config.yaml``, ``last.pt``, ``best.pt``, ``metrics.csv``, TensorBoard events and
+    ``training_curve.png``.
+
+    Args:
+        on_data: called with (done, total) while recordings are made.
+        on_start: told in words what will be trained.
+
+    Raises:
+        LavaBsnnError: the folder holds a run already, the data set is missing, a sample is
+            bad, or the loss is not finite.
+    """
+    fabric = make_fabric(recipe)
+    is_first = fabric.global_rank == 0
+    resume = resume and (out / LAST).exists()
+    if not resume and is_first:
+        _start_folder(recipe, out)
+    fabric.barrier()
+    splits = load_data(recipe, on_data)
+    seed_everything(recipe.seed)
+    model = _model_in(out, recipe, splits.shape, splits.info.num_classes)
+    if recipe.start is not None and not resume:
+        _take_weights(recipe, model, splits)
+    if on_start is not None and is_first:
+        on_start(
+            f"{recipe.dataset}: {len(splits.train)} training and {len(splits.test)} test samples"
+            + "".join(f" ({note})" for note in splits.notes)
+            + (f"; {len(splits.skipped)} bad ones left out" if splits.skipped else "")
+            + f"; {recipe.model}, {recipe.method}: "
+            f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
+        )
+    log = RunLog(out) if is_first else None
+
+    def finish_epoch(epoch: Epoch) -> None:
+        if log is not None:
+            log.add(epoch)
+        if on_epoch is not None:
+            on_epoch(epoch)
+
+    history = fit(
+        model,
+        splits.train,
+        splits.test,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        optimizer=optimizer(
+            recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
+        ),
+        loss=build_loss(recipe, model),
+        schedule=recipe.schedule,
+        warmup_epochs=recipe.warmup_epochs,
+        clip_norm=recipe.clip_norm,
+        ema_decay=recipe.ema_decay,
+        seed=recipe.seed,
+        num_workers=recipe.num_workers,
+        fabric=fabric,
+        out=out,
+        checkpoint_steps=recipe.checkpoint_steps,
+        resume=resume,
+        on_step=on_step,
+        on_epoch=finish_epoch,
+    )
+    if log is not None:
+        log.finish(history)
+    best = max(history, key=lambda epoch: epoch.test_accuracy)
+    return Result(
+        test_accuracy=history[-1].test_accuracy,
+        best_test_accuracy=best.test_accuracy,
+        best_epoch=best.epoch,
+        train_seconds=round(sum(epoch.seconds for epoch in history), 2),
+        checkpoint=str(out / LAST),
+        config=asdict(recipe),
+        skipped=len(splits.skipped),
+    )
+
+
+def load_run(out: Path, checkpoint: str = LAST) -> tuple[Recipe, models.SpikingNetwork]:
+    """Recipe and trained model of a run's folder, in evaluation mode.
+
+    Raises:
+        LavaBsnnError: no run there, or a damaged checkpoint.
+    """
+    recipe = run_recipe(out)
+    shape = input_shape(recipe)
+    model = _model_in(out, recipe, shape, data.DATASETS[recipe.dataset].num_classes)
+    load_checkpoint(out / checkpoint, model)
+    return recipe, model.eval()
+
+
+def evaluate_run(out: Path, checkpoint: str = LAST) -> Result:
+    """Test accuracy of a run's checkpoint, computed anew."""
+    recipe, model = load_run(out, checkpoint)
+    splits = load_data(dataclasses.replace(recipe, augment=()))
+    if torch.cuda.is_available():
+        model.cuda()
+    figures = evaluate(model, splits.test, batch_size=recipe.batch_size, num_workers=recipe.num_workers)
+    history = read_history(out)
+    best = max(history, key=lambda row: float(row["test_accuracy"]), default=None)
+    return Result(
+        test_accuracy=figures,
+        best_test_accuracy=figures if best is None else float(best["test_accuracy"]),
+        best_epoch=0 if best is None else int(best["epoch"]),
+        train_seconds=round(sum(float(row["seconds"]) for row in history), 2),
+        checkpoint=str(out / checkpoint),
+        config=asdict(recipe),
+        skipped=len(splits.skipped),
+    )
+
+
+def _start_folder(recipe: Recipe, out: Path) -> None:
+    if (out / LAST).exists():
+        raise LavaBsnnError(f"{out}: holds a run already; continue it with --resume, or use another --out")
+    if recipe.method == HYBRID and recipe.start is None:
+        raise LavaBsnnError(
+            "recipe: a hybrid starts from a trained QCFS network; use --set start=DIR, the folder of its run"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LavaBsnnError(f"{out}: cannot make the folder ({error.strerror}); use another --out") from error
+    if recipe.start is not None:
+        start = run_recipe(Path(recipe.start))
+        with atomic_path(out / START) as temporary:
+            temporary.write_text(start.to_yaml(), encoding="utf-8")
+    with atomic_path(out / CONFIG) as temporary:
+        temporary.write_text(recipe.to_yaml(), encoding="utf-8")
+
+
+def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -> models.SpikingNetwork:
+    ann = load_recipe(out / START) if (out / START).is_file() else None
+    return build_model(recipe, shape, classes, ann)
+
+
+def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits) -> None:
+    """Fill the model from ``recipe.start``; of a hybrid, through the QCFS network."""
+    start = Path(str(recipe.start))
+    if recipe.method != HYBRID:
+        load_checkpoint(start / LAST, model)
+        return
+    first = run_recipe(start)
+    if first.method != "qcfs":
+        raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
+    ann = build_model(first, splits.shape, splits.info.num_classes)
+    load_checkpoint(start / LAST, ann)
+    converted = to_lmht(ann, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})
+    try:
+        model.load_state_dict(converted.state_dict())
+    except RuntimeError as error:
+        raise LavaBsnnError(f"{start}: its network does not fit this recipe's") from error

@@ -1,0 +1,57 @@
+"""Started by torchrun: trains a model of each method on every process's share and saves the weights."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from lava_bsnn import models, training
+
+METHODS = ("binary", "agmm", "qsnn", "lmht")
+
+
+def train(method: str, fabric: Fabric) -> tuple[dict[str, torch.Tensor], list[training.Epoch]]:
+    rng = np.random.default_rng(0)
+    data = rng.random((24, 1, 8, 8)), rng.integers(0, 5, 24)
+    training.seed_everything(0)
+    model = models.create(
+        "cnn", num_classes=5, in_shape=(1, 8, 8), num_steps=3, method=method, channels=(4, 6), hidden=8
+    )
+    loss = training.TotalLoss(
+        {"tet": (1.0, training.tet_cross_entropy), "spikes": (0.1, training.SpikeRegulation(model))}
+    )
+    history = training.fit(
+        model,
+        data,
+        data,
+        epochs=2,
+        batch_size=8,
+        loss=loss,
+        optimizer=training.optimizer("sgd", lr=0.1),
+        fabric=fabric,
+    )
+    return model.state_dict(), history
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    size = int(os.environ["WORLD_SIZE"])
+    fabric = Fabric(accelerator="cpu", devices=size, strategy="ddp", precision="64-true")
+    fabric.launch()
+    for method in METHODS:
+        state, history = train(method, fabric)
+        if fabric.global_rank == 0:
+            torch.save(
+                {
+                    "state": state,
+                    "loss": [e.loss for e in history],
+                    "test": [e.test_accuracy for e in history],
+                    "rate": [e.firing_rate for e in history],
+                    "flips": [e.flip_ratio for e in history],
+                },
+                f"{sys.argv[1]}/{method}.pt",
+            )

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lava_bsnn.errors import LavaBsnnError, OptionError
+from lava_bsnn.neuron import MultiThresholdLIF
+from lava_bsnn.training.dry_run import dry_run
+from lava_bsnn.training.recipe import Recipe, load_recipe, recipe_names
+from lava_bsnn.training.run import build_loss, build_model, evaluate_run, load_run, train
+
+NEEDED = """
+digits-demo digits-events-agmm nmnist-agmm fashion-agmm cifar10-resnet19-agmm cifar100-resnet19-agmm
+imagenet-resnet18-agmm dvsgesture-vggsnn-agmm cifar10dvs-vggsnn-agmm cifar10-resnet19-qsnn-8u
+cifar10-resnet19-qsnn-4u cifar10-resnet19-qsnn-2u tiny-imagenet-vgg16-qsnn cifar100-resnet18-lmht
+cifar100-vgg16-hybrid
+"""
+SMALL = ["epochs=2", "width=0.25", "num_steps=2"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_passes_a_dry_run(name):
+    recipe = load_recipe(name)
+    figures = dry_run(recipe, name)
+    assert figures.in_shape[-1] == recipe.num_steps
+    assert figures.parameters > 0 and figures.size_mb > 0 and figures.memory_mb > 0
+    assert figures.sops_per_step > 0 or recipe.method == "qcfs"
+    assert 0 < figures.loss < 50
+
+
+def test_the_recipes_that_users_are_told_of_exist():
+    assert set(NEEDED.split()) <= set(recipe_names())
+
+
+def test_a_dry_run_counts_what_the_papers_count():
+    figures = dry_run(load_recipe("cifar100-resnet19-agmm"))
+    assert figures.size_mb == pytest.approx(2.46, abs=0.0056)
+    assert figures.in_shape == (3, 32, 32, 2)
+
+
+def test_memory_of_a_dry_run_grows_with_the_batch():
+    small, large = (dry_run(load_recipe("digits-demo").replace([f"batch_size={n}"])) for n in (1, 101))
+    per_sample = (large.memory_mb - small.memory_mb) / 100
+    assert 0.05 < per_sample < 5
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_printed_recipes_read_back_equal(name, tmp_path):
+    recipe = load_recipe(name)
+    for full in (True, False):
+        path = tmp_path / "r.yaml"
+        path.write_text(recipe.to_yaml(full=full))
+        assert load_recipe(path) == recipe
+
+
+def test_every_field_can_be_set_and_is_described():
+    changed = {
+        "summary": "x", "published": 1.5, "dataset": "mnist5k", "data_root": "d", "cache": "c",
+        "skip_bad": True, "num_steps": 3, "size": 17, "counts": True, "denoise": 5.0, "augment": ("flip", "crop"),
+        "normalize": True, "test_fraction": 0.5, "split_seed": 3, "model": "mlp", "method": "fp",
+        "width": 0.5, "input_bits": 2, "model_options": {"hidden": [3]}, "method_options": {"ends": 4}, "start": "s",
+        "epochs": 7, "batch_size": 3, "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "weight_decay": 0.5,
+        "schedule": "constant", "warmup_epochs": 0.5, "clip_norm": 2.0, "label_smoothing": 0.5,
+        "loss": "rate", "spike_regulation": 0.5, "ema_decay": 0.5, "precision": "bf16-mixed", "seed": 9, "num_workers": 2,
+        "checkpoint_steps": 4,
+    }  # fmt: skip
+    assert changed.keys() == {field.name for field in dataclasses.fields(Recipe)}
+    texts = [f"{k}={json.dumps(list(v) if isinstance(v, tuple) else v)}" for k, v in changed.items()]
+    assert dataclasses.asdict(load_recipe("digits-demo").replace(texts)) == changed
+    attributes = Recipe.__doc__.partition("Raises:")[0]
+    described = re.findall(r"^        (\w+): ", attributes, re.MULTILINE)
+    assert set(described) == changed.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lrr=1", "no field 'lrr'; did you mean lr"),
+        ("lr=abc", "lr='abc' is not allowed; use a number"),
+        ("lr=-1", "use 0..100"),
+        ("epochs=1.5", "use a whole number"),
+        ("epochs", "is not key=value"),
+        ("optimizer=lion", "use one of 'sgd', 'adam', 'adamw'"),
+        ("lr.x=1", "no field 'lr.x'"),
+        ("augment={a: 1}", "use a list of texts"),
+        ("model_options=[1]", "use a mapping"),
+        ("skip_bad=1", "use true or false"),
+        ("lr=[", "is not a YAML value"),
+    ],
+)
+def test_a_wrong_assignment_is_one_clear_line(text, message):
+    with pytest.raises(OptionError, match=re.escape(message)) as error:
+        load_recipe("digits-demo").replace([text])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("dataset: digits\n", "fields model, epochs are missing"),
+        ("extends: digits-demo\nlearning: 1\n", "unknown fields learning"),
+        ("extends: nothing\n", "no recipe 'nothing'"),
+        ("- a\n", "is a YAML mapping"),
+        ("a: [\n", "is not a YAML file"),
+        ("!!python/object/apply:os.system [ls]\n", "is not a YAML file"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(content, message, tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(content)
+    with pytest.raises(OptionError, match=re.escape(message)) as error:
+        load_recipe(path)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_recipes_are_answered_with_near_ones():
+    with pytest.raises(OptionError, match="did you mean .*cifar10-resnet19-agmm"):
+        load_recipe("cifar10-resnet-agmm")
+
+
+def test_a_run_is_evaluated_to_the_accuracy_it_reported(tmp_path):
+    recipe = load_recipe("digits-agmm").replace([*SMALL, "ema_decay=0.5"])
+    result = train(recipe, tmp_path)
+    assert evaluate_run(tmp_path).test_accuracy == pytest.approx(result.test_accuracy)
+    assert evaluate_run(tmp_path, "best.pt").test_accuracy == pytest.approx(result.best_test_accuracy)
+    for name in ("config.yaml", "metrics.csv", "training_curve.png"):
+        assert (tmp_path / name).stat().st_size > 100
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    with pytest.raises(LavaBsnnError, match="holds a run already; continue it with --resume"):
+        train(recipe, tmp_path)
+    again = train(recipe, tmp_path, resume=True)  # nothing is left to do
+    assert again.test_accuracy == result.test_accuracy
+    with pytest.raises(LavaBsnnError, match="holds no run"):
+        load_run(tmp_path / "nothing")
+
+
+def test_a_hybrid_starts_as_the_network_it_comes_from(tmp_path):
+    ann = load_recipe("digits-qcfs").replace(["epochs=3", "width=0.25"])
+    first = train(ann, tmp_path / "ann")
+    hybrid = load_recipe("digits-hybrid").replace(
+        ["epochs=1", "lr=0", "width=0.25", f"start={tmp_path / 'ann'}"]
+    )
+    with pytest.raises(LavaBsnnError, match="use --set start=DIR"):
+        train(dataclasses.replace(hybrid, start=None), tmp_path / "none")
+    train(hybrid, tmp_path / "snn")
+    _, model = load_run(tmp_path / "snn")
+    assert sum(isinstance(m, MultiThresholdLIF) for m in model.modules()) == 3
+    _, source = load_run(tmp_path / "ann")
+    weights = [dict(m.named_parameters())["blocks.1.synapse.weight"] for m in (source, model)]
+    assert torch.equal(*weights)
+    assert evaluate_run(tmp_path / "snn").test_accuracy > first.test_accuracy - 0.1
+    train(load_recipe("digits-lmht").replace(SMALL), tmp_path / "lmht")
+    with pytest.raises(LavaBsnnError, match="was trained with method lmht; a hybrid starts from qcfs"):
+        train(dataclasses.replace(hybrid, start=str(tmp_path / "lmht")), tmp_path / "bad")
+
+
+def test_mixed_precision_trains(tmp_path):
+    recipe = load_recipe("digits-agmm").replace([*SMALL, "precision=bf16-mixed", "epochs=3"])
+    assert train(recipe, tmp_path).test_accuracy > 0.5
+
+
+def test_spike_regulation_acts_on_the_rates():
+    recipe = load_recipe("digits-qsnn-2u")
+    model = build_model(recipe, (1, 8, 8), 10)
+    loss = build_loss(recipe, model)
+    logits = model.train()(torch.rand(4, 1, 8, 8))
+    loss(logits, torch.arange(4))
+    assert set(loss.values) == {"tet", "spikes"} and loss.values["spikes"] > 0
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "lava_bsnn", *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+def test_commands_print_what_machines_read(tmp_path):
+    recipes = json.loads(command("recipes", "--json", "-").stdout)
+    assert [r["name"] for r in recipes] == recipe_names()
+    printed = command("recipes", "digits-demo").stdout
+    (tmp_path / "my.yaml").write_text(printed)
+    dry = command("train", "my.yaml", "--dry-run", "--set", "epochs=1", "--json", "-", cwd=tmp_path)
+    assert json.loads(dry.stdout)["recipe"] == "my" and "parameters" in dry.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["my.yaml"]
+    done = command("train", "my.yaml", "--set", *SMALL, "--set", "seed=3", "--json", "a.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "a.json").read_text())
+    assert {"test_accuracy", "train_seconds", "config", "checkpoint"} <= set(figures)
+    assert figures["config"]["seed"] == 3 and figures["config"]["epochs"] == 2
+    assert (tmp_path / figures["checkpoint"]).is_file()
+    assert figures["checkpoint"] == str(Path("runs/my/last.pt"))
+    tested = command("eval", "runs/my", "--json", "-", cwd=tmp_path)
+    assert json.loads(tested.stdout)["test_accuracy"] == pytest.approx(figures["test_accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "nothing"), "no recipe 'nothing'"),
+        (("train", "cifar10-resnet19-agmm", "--out", "x"), "cifar10"),
+        (("train", "digits-demo", "--set", "lr=x"), "lr='x'"),
+        (("eval", "nowhere"), "holds no run"),
+        (("resume", "nowhere"), "holds no run"),
+    ],
+)
+def test_commands_refuse_in_one_line(arguments, message, tmp_path):
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("lava-bsnn: ")
