@@ -46,7 +46,31 @@ _HOME = {
     "tet_cross_entropy": "losses",
     "train": "run",
 }
-__all__ = list(_HOME)
+__all__ = [
+    "Epoch",
+    "Recipe",
+    "Result",
+    "SpikeRegulation",
+    "Step",
+    "TotalLoss",
+    "accuracy",
+    "evaluate",
+    "evaluate_run",
+    "fit",
+    "load_checkpoint",
+    "load_recipe",
+    "load_run",
+    "optimizer",
+    "predict",
+    "rate_cross_entropy",
+    "read_checkpoint",
+    "recipe_names",
+    "save_checkpoint",
+    "seed_everything",
+    "spike_regulation",
+    "tet_cross_entropy",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
