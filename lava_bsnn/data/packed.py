@@ -93,7 +93,7 @@ def _pack(recordings: Sequence[np.ndarray], labels: np.ndarray) -> dict[str, np.
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file.files]
             arrays = {} if missing else {key: file[key] for key in (*KEYS, "ids") if key in file.files}
     except Exception as error:
