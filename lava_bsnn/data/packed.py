@@ -67,6 +67,12 @@ def structured(x: Any, y: Any, t: Any, p: Any, dtype: Any = WIDE) -> np.ndarray:
     return events
 
 
+def in_order(events: np.ndarray) -> np.ndarray:
+    """Return structured events sorted by time; simultaneous ones keep their order."""
+    times = events["t"]
+    return events if (times[1:] >= times[:-1]).all() else events[np.argsort(times, kind="stable")]
+
+
 def write_packed(path: Path, recordings: Sequence[np.ndarray], labels: np.ndarray) -> None:
     """Write ``recordings`` (structured events) as one packed file, whole or not at all.
 

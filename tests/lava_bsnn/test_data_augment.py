@@ -162,7 +162,7 @@ def test_workers_draw_the_same_and_follow_the_epoch(context):
     loader = DataLoader(
         dataset,
         batch_size=4,
-        num_workers=2,
+        num_workers=1 if context == "spawn" else 2,
         sampler=chosen,
         persistent_workers=True,
         multiprocessing_context=context,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 
 from lava_bsnn import data
 from lava_bsnn.data import embedded, packed
@@ -100,8 +100,8 @@ RECORDINGS = data.saccades(DIGITS.images[SOME] / 16, seed=1)
 
 
 def test_a_linear_classifier_reads_simulated_digits():
-    bins = np.stack([framing(num_steps=3, counts=True)(events).ravel() for events in RECORDINGS])
-    model = LogisticRegression(C=0.01, max_iter=300).fit(bins[:500], DIGITS.target[SOME[:500]])
+    bins = np.stack([framing(num_steps=3, counts=True)(one).ravel() for one in RECORDINGS]).astype(float)
+    model = RidgeClassifier(alpha=100.0).fit(bins[:500], DIGITS.target[SOME[:500]])
     assert model.score(bins[500:], DIGITS.target[SOME[500:]]) > 0.9
 
 
@@ -265,6 +265,33 @@ def test_ids_name_a_recording(tmp_path):
     path = write(tmp_path / "some.npz", [GOOD] * 2, [0, 1])
     np.savez(path, **dict(np.load(path)), ids=np.array([60, 61]))
     assert packed.PackedSource(path).where(1) == f"{path} recording 1 id 61"
+
+
+def test_slices_are_samples_and_no_recording_is_on_both_sides(tmp_path):
+    recordings = []
+    for i in range(20):  # recording i has all its events at x = i
+        times = np.arange(0, 1000 if i else 90, 10)
+        recordings.append(events_of(*((i, 0, t, 1) for t in times)))
+    path = write(tmp_path / "long.npz", [*recordings, GOOD[:0]], [0, 1] * 10 + [1])
+    splits = data.load("nmnist", root=path, num_steps=3, slice_us=300, counts=True)
+    columns = []
+    for part in (splits.train, splits.test):
+        seen = []
+        for i in range(len(part)):
+            try:
+                frames, label = part[i]
+            except DataError as error:
+                assert "recording 20 events None:None): it holds no events" in str(error)
+                continue
+            (column,) = frames.sum((0, 1, 3)).nonzero().flatten().tolist()
+            assert label == column % 2
+            seen.append(column)
+            if column:
+                assert frames[1, 0, column].tolist() == [10, 10, 9]  # bins of 290 // 3 us
+        columns.append(seen)
+    assert not set(columns[0]) & set(columns[1])
+    counts = np.bincount(columns[0] + columns[1])
+    assert counts.tolist() == [1] + [3] * 19
 
 
 # disk cache ------------------------------------------------------------------------------------------

@@ -173,6 +173,76 @@ def test_gestures_that_cannot_be_read(gestures):
         data.load("dvs-gesture", root=gestures, num_steps=2).train[2]
 
 
+# CIFAR10-DVS -----------------------------------------------------------------------------------------
+
+
+def flatbuffer(identifier, number_of_fields, content):
+    """A size-prefixed flatbuffer with one table, of which the last field refers to ``content``."""
+    vtable = struct.pack("<HH", 4 + 2 * number_of_fields, 8) + b"\0\0" * (number_of_fields - 1) + b"\4\0"
+    vtable += b"\0" * (-len(vtable) % 4)
+    table = struct.pack("<iI", len(vtable), 4)
+    body = struct.pack("<I", 8 + len(vtable)) + identifier + vtable + table + content
+    return struct.pack("<I", len(body)) + body
+
+
+def write_aedat4(path, rows):
+    """AEDAT 4.0 without compression: magic, header with the streams in XML, one packet of events."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    xml = (
+        b'<dv version="2.0"><node name="outInfo" path="/outInfo/"><node name="0" path="/outInfo/0/">'
+        b'<attr key="compression" type="string">NONE</attr>'
+        b'<attr key="typeIdentifier" type="string">EVTS</attr><node name="info" path="/0/info/">'
+        b'<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr>'
+        b"</node></node></node></dv>"
+    )
+    header = flatbuffer(b"IOHE", 3, struct.pack("<I", len(xml)) + xml + b"\0")
+    events = b"".join(struct.pack("<qhhb3x", t, x, y, on) for x, y, t, on in rows)
+    packet = flatbuffer(b"EVTS", 1, struct.pack("<I", len(rows)) + events)
+    path.write_bytes(b"#!AER-DAT4.0\r\n" + header + struct.pack("<ii", 0, len(packet)) + packet)
+
+
+@pytest.fixture
+def cifar10_dvs(tmp_path):
+    pytest.importorskip("aedat", reason="tonic reads .aedat4 with the package aedat")
+    for label, name in enumerate(("airplane", "truck", "automobile")):
+        for i in range(10):
+            rows = [(127, label, 5, 1), (9, 0, 1_000, 0), (0, 127, 900_003, 0), (i, 1, 1_800_005, 1)]
+            write_aedat4(tmp_path / f"CIFAR10DVS/{name}/cifar10_{name}_{i}.aedat4", rows)
+    return tmp_path
+
+
+def test_cifar10_dvs_values(cifar10_dvs):
+    splits = data.load("cifar10-dvs", root=cifar10_dvs, num_steps=2)
+    assert (len(splits.train), len(splits.test)) == (27, 3)
+    assert sorted(label for _, label in splits.test) == [0, 1, 9]
+    for frames, label in splits.train:
+        expected = torch.zeros(2, 128, 128, 2)
+        expected[1, {0: 0, 9: 1, 1: 2}[label], 127, 0] = expected[0, 0, 9, 0] = 1
+        expected[0, 127, 0, 0] = 1  # 5 us + 900 000 us is the first bin's end
+        assert torch.equal(frames, expected)
+
+
+def test_cifar10_dvs_that_is_cut_short(cifar10_dvs):
+    path = cifar10_dvs / "CIFAR10DVS/truck/cifar10_truck_3.aedat4"
+    content = path.read_bytes()
+    for damaged in (content[:-9], content[:300], b""):
+        path.write_bytes(damaged)
+        splits = data.load("cifar10-dvs", root=cifar10_dvs, num_steps=2, skip_bad=True)
+        assert len(splits.train) + len(splits.test) == 29
+        assert len(splits.skipped) == 1
+        assert str(path) in splits.skipped[0]
+
+
+def test_cifar10_dvs_without_aedat(tmp_path, monkeypatch):
+    import sys
+
+    for name in ("airplane", "truck"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setitem(sys.modules, "aedat", None)
+    with pytest.raises(DataError, match="run pip install aedat"):
+        data.load("cifar10-dvs", root=tmp_path)
+
+
 # IDX -------------------------------------------------------------------------------------------------
 
 
