@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .packed import EVENT
+from .packed import EVENT, in_order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,7 @@ class Framing:
         clean = np.empty(len(events), dtype=EVENT)
         for name in "xytp":
             clean[name] = events[name]
-        if (np.diff(clean["t"]) < 0).any():
-            clean = clean[np.argsort(clean["t"], kind="stable")]
-        return clean
+        return in_order(clean)
 
 
 @dataclass(frozen=True, kw_only=True)

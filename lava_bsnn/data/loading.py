@@ -18,6 +18,7 @@ from .frames import Framing, Sizing
 from .info import DatasetInfo, Place, Progress
 from .registry import get, locate
 from .samples import Samples
+from .slicing import SlicedSource
 from .sources import Source, stratified
 from .transforms import build
 
@@ -52,6 +53,7 @@ def load(
     size: int | None = None,
     counts: bool = False,
     denoise: float | None = None,
+    slice_us: int | None = None,
     augment: Sequence[str] = (),
     normalize: bool = False,
     test_fraction: float | None = None,
@@ -69,6 +71,8 @@ def load(
         size: side of the items in pixels; None keeps the set's own.
         counts: events per bin instead of 0/1; event sets only.
         denoise: us, drops events without a neighbour within that time; event sets only.
+        slice_us: cut recordings into slices of so many us, each a sample; the split is made before, so that
+            no recording is on both sides; event sets only.
         augment: names of random transforms of the training data, see docs/data.md.
         normalize: subtract the set's channel means and divide by its deviations; static sets only.
         test_fraction, split_seed: stratified hold-out of sets without an official split; None is the
@@ -84,7 +88,10 @@ def load(
     """
     info = get(name)
     fraction = info.test_fraction if test_fraction is None else test_fraction
-    _check(info, num_steps, size, counts, denoise, normalize, fraction)
+    _check(info, num_steps, size, fraction)
+    events_only = {"counts": counts, "denoise": denoise, "slice_us": slice_us}
+    _check_kind(info, events_only if info.kind == "static" else {"normalize": normalize})
+    _check_times(num_steps, denoise, slice_us)
     shape = info.shape if size is None else (info.shape[0], size, size)
     before, after = build(info, tuple(augment), shape)
     folder = None if cache is None else Path(cache)
@@ -95,6 +102,9 @@ def load(
     datasets: list[Samples] = []
     skipped: tuple[str, ...] = ()
     for split, part, indices in parts:
+        if slice_us is not None:
+            part = SlicedSource(part, indices, slice_us)
+            indices = np.arange(len(part))
         options: dict[str, Any] = {"num_classes": info.num_classes}
         if info.kind == "events":
             framing = Framing(
@@ -127,15 +137,7 @@ def load(
     )
 
 
-def _check(
-    info: DatasetInfo,
-    num_steps: int,
-    size: int | None,
-    counts: bool,
-    denoise: float | None,
-    normalize: bool,
-    fraction: float,
-) -> None:
+def _check(info: DatasetInfo, num_steps: int, size: int | None, fraction: float) -> None:
     if num_steps < 1:
         raise OptionError(f"data.load: num_steps={num_steps} is not allowed; use 1 or more")
     if not 0.01 <= fraction <= 0.99:
@@ -143,13 +145,21 @@ def _check(
     largest = info.shape[1] if info.kind == "events" else 1024
     if size is not None and not 1 <= size <= largest:
         raise OptionError(f"data.load: size={size} is not allowed for {info.name}; use 1..{largest}")
+
+
+def _check_kind(info: DatasetInfo, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if value:
+            raise OptionError(f"data.load: {name} is not for {info.name} ({info.kind}); leave it out")
+
+
+def _check_times(num_steps: int, denoise: float | None, slice_us: int | None) -> None:
     if denoise is not None and not denoise > 0:
         raise OptionError(f"data.load: denoise={denoise} is not allowed; use a time above 0 us, or None")
-    wrong = ("normalize" if normalize else "") if info.kind == "events" else ""
-    if info.kind == "static":
-        wrong = "counts" if counts else "denoise" if denoise is not None else ""
-    if wrong:
-        raise OptionError(f"data.load: {wrong} is not for {info.name} ({info.kind}); leave it out")
+    if slice_us is not None and slice_us < num_steps:
+        raise OptionError(
+            f"data.load: slice_us={slice_us} is not allowed; use num_steps={num_steps} us or more"
+        )
 
 
 def _split(

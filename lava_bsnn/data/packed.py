@@ -67,6 +67,12 @@ def structured(x: Any, y: Any, t: Any, p: Any, dtype: Any = WIDE) -> np.ndarray:
     return events
 
 
+def in_order(events: np.ndarray) -> np.ndarray:
+    """Return structured events sorted by time; simultaneous ones keep their order."""
+    times = events["t"]
+    return events if (times[1:] >= times[:-1]).all() else events[np.argsort(times, kind="stable")]
+
+
 def write_packed(path: Path, recordings: Sequence[np.ndarray], labels: np.ndarray) -> None:
     """Write ``recordings`` (structured events) as one packed file, whole or not at all.
 
@@ -93,7 +99,7 @@ def _pack(recordings: Sequence[np.ndarray], labels: np.ndarray) -> dict[str, np.
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file.files]
             arrays = {} if missing else {key: file[key] for key in (*KEYS, "ids") if key in file.files}
     except Exception as error:

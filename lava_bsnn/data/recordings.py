@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,10 @@ def load_cifar10_dvs(info: DatasetInfo, place: Place) -> tuple[Source, Source | 
     assert place.path is not None
     if place.path.is_file():
         return PackedSource(place.path), None
-    if importlib.util.find_spec("aedat") is None:
-        raise DataError(f"{info.name}: tonic reads .aedat4 with the package aedat; run pip install aedat")
+    try:
+        importlib.import_module("aedat")
+    except ImportError as error:
+        raise DataError(
+            f"{info.name}: tonic reads .aedat4 with the package aedat; run pip install aedat"
+        ) from error
     return _open(info, "CIFAR10DVS", place.path), None

@@ -80,7 +80,7 @@ def saccades(
 def _check(
     images: np.ndarray, sensor: int, size: int, threshold: float, background: float, mismatch: float
 ) -> None:
-    if images.ndim != 3 or not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
+    if images.ndim != 3 or not images.size or not (images.min() >= 0 and images.max() <= 1):
         raise OptionError(
             f"saccades: images of shape {list(images.shape)} are not allowed; use [N, H, W] with values 0..1"
         )

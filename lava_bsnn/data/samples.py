@@ -129,7 +129,12 @@ class DiskCache:
             except Exception:  # damaged in any way: made again below
                 pass
         array = self.samples.compute(index)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: cannot be made ({error.strerror}); choose another folder as cache"
+            ) from error
         with atomic_path(path) as temporary:
             cached_dataset.save_to_disk_cache(array, self.samples.source.labels[raw], temporary)
         return array

@@ -134,7 +134,7 @@ class Roll:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotate:
-    """Rotate about the middle by up to ``degrees``; the nearest pixel is taken, so spikes stay 0/1."""
+    """Rotate clockwise by -degrees..degrees; the nearest pixel is taken, so spikes stay 0/1."""
 
     degrees: float = 30
 
@@ -144,7 +144,7 @@ class Rotate:
 
 @dataclass(frozen=True, kw_only=True)
 class Shear:
-    """Shear along x by up to ``degrees``; the nearest pixel is taken, so spikes stay 0/1."""
+    """Shear along x by -degrees..degrees; the nearest pixel is taken, so spikes stay 0/1."""
 
     degrees: float = 30
 
@@ -160,7 +160,8 @@ class OneOf:
     first: Transform
 
     def __call__(self, frames: Tensor) -> Tensor:
-        return self.choices[integer(0, len(self.choices) - 1)](self.first(frames))
+        frames = self.first(frames)
+        return self.choices[integer(0, len(self.choices) - 1)](frames)
 
 
 def _affine(frames: Tensor, angle: float, shear: float) -> Tensor:

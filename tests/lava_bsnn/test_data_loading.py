@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lava_bsnn import data
+from lava_bsnn.data import transforms
 from lava_bsnn.errors import DataError, OptionError
 
 SHARED = os.environ.get("LAVA_BSNN_SHARED_DATA", "")
@@ -92,6 +94,22 @@ def test_every_entry_says_how_to_get_it():
         assert len(info.mean) == len(info.std) == (info.shape[0] if info.kind == "static" else 0)
 
 
+def test_the_documentation_lists_every_set_and_transform():
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (Path(__file__).parents[2] / "docs/data.md").read_text().splitlines()
+        if line.startswith("| ")
+    ]
+    for info in data.DATASETS.values():
+        (row,) = [row for row in rows if row[0] == info.name]
+        assert row[1:4] == [info.kind, ", ".join(map(str, info.shape)), str(info.num_classes)]
+        assert row[4] == f"{info.train_size} / {info.test_size}"
+        assert row[5] == info.licence
+        assert re.sub("[`<>]", "", row[6]) == re.sub("[`<>]", "", info.source)
+    assert [row[1] for row in rows if row[0] == "events"] == list(transforms.EVENTS)
+    assert {row[1] for row in rows if row[0] == "static"} == set(transforms.STATIC)
+
+
 @pytest.mark.parametrize("name", [name for name, info in data.DATASETS.items() if info.layouts])
 def test_a_missing_set_says_where_it_was_looked_for(name, tmp_path, monkeypatch):
     if any(Path(folder).exists() for folder in data.DATASETS[name].folders):
@@ -157,6 +175,9 @@ def test_packed_recordings_are_split_by_class(tmp_path):
         ("mnits", {}, "name='mnits' is unknown; use one of 'digits'"),
         ("digits", {"counts": True}, "counts is not for digits"),
         ("digits", {"denoise": 10}, "denoise is not for digits"),
+        ("digits", {"slice_us": 10}, "slice_us is not for digits"),
+        ("nmnist", {"slice_us": 9}, "slice_us=9 is not allowed; use num_steps=10 us or more"),
+        ("nmnist", {"denoise": 0.0}, "denoise=0.0 is not allowed"),
         ("digits", {"test_fraction": 1.0}, r"test_fraction=1.0 is not allowed; use 0\.01"),
         ("digits", {"size": 0}, r"size=0 is not allowed for digits; use 1\.\.1024"),
         ("nmnist", {"size": 35}, r"size=35 is not allowed for nmnist; use 1\.\.34"),
