@@ -40,12 +40,25 @@ def test_every_relative_link_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-README_CODE = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CODE = [
+    pytest.param(code, id=f"{page.stem}-{index}")
+    for page in PAGES
+    for index, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+def test_commands_in_the_documentation_exist():
+    from lava_bsnn.training import recipe_names
+
+    for page in PAGES:
+        for name in re.findall(r"lava[-_]bsnn train ([\w-]+)(?= |$|`)", page.read_text(), re.MULTILINE):
+            assert name in recipe_names(), f"{page.name}: {name}"
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("code", README_CODE, ids=["train and export", "methods and models"])
-def test_the_readmes_examples_run(code, tmp_path):
+@pytest.mark.parametrize("code", CODE)
+def test_the_examples_run(code, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     if "netx_export.compare" in code:

@@ -133,7 +133,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
 
 def train(
     recipe: Recipe,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     resume: bool = False,
     on_data: Callable[[int, int], None] | None = None,
@@ -154,6 +154,7 @@ def train(
         LavaBsnnError: the folder holds a run already, the data set is missing, a sample is
             bad, or the loss is not finite.
     """
+    out = Path(out)
     fabric = make_fabric(recipe)
     is_first = fabric.global_rank == 0
     resume = resume and (out / LAST).exists()
@@ -218,12 +219,13 @@ def train(
     )
 
 
-def load_run(out: Path, checkpoint: str = LAST) -> tuple[Recipe, models.SpikingNetwork]:
+def load_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> tuple[Recipe, models.SpikingNetwork]:
     """Recipe and trained model of a run's folder, in evaluation mode.
 
     Raises:
         LavaBsnnError: no run there, or a damaged checkpoint.
     """
+    out = Path(out)
     recipe = run_recipe(out)
     shape = input_shape(recipe)
     model = _model_in(out, recipe, shape, data.DATASETS[recipe.dataset].num_classes)
@@ -231,8 +233,9 @@ def load_run(out: Path, checkpoint: str = LAST) -> tuple[Recipe, models.SpikingN
     return recipe, model.eval()
 
 
-def evaluate_run(out: Path, checkpoint: str = LAST) -> Result:
+def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
     """Test accuracy of a run's checkpoint, computed anew."""
+    out = Path(out)
     recipe, model = load_run(out, checkpoint)
     splits = load_data(dataclasses.replace(recipe, augment=()))
     if torch.cuda.is_available():
