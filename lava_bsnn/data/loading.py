@@ -54,7 +54,7 @@ def load(
     counts: bool = False,
     denoise: float | None = None,
     slice_us: int | None = None,
-    augment: Sequence[str] = (),
+    augment: str | Sequence[str] = (),
     normalize: bool = False,
     test_fraction: float | None = None,
     split_seed: int = 0,
@@ -73,7 +73,7 @@ def load(
         denoise: us, drops events without a neighbour within that time; event sets only.
         slice_us: cut recordings into slices of so many us, each a sample; the split is made before, so that
             no recording is on both sides; event sets only.
-        augment: names of random transforms of the training data, see docs/data.md.
+        augment: name or names of random transforms of the training data, see docs/data.md.
         normalize: subtract the set's channel means and divide by its deviations; static sets only.
         test_fraction, split_seed: stratified hold-out of sets without an official split; None is the
             usual share (0.1 for cifar10-dvs, else 0.25).
@@ -93,7 +93,8 @@ def load(
     _check_kind(info, events_only if info.kind == "static" else {"normalize": normalize})
     _check_times(num_steps, denoise, slice_us)
     shape = info.shape if size is None else (info.shape[0], size, size)
-    before, after = build(info, tuple(augment), shape)
+    names = (augment,) if isinstance(augment, str) else tuple(augment)
+    before, after = build(info, names, shape)
     folder = None if cache is None else Path(cache)
     path = locate(name, root)
     source, held_out = info.loader(info, Place(path=path, cache=folder, progress=progress))
@@ -115,7 +116,7 @@ def load(
             if folder is not None and not in_memory:
                 options["cache"] = _cache_folder(folder, info, split, path, part, framing)
         else:
-            native = "random-resized-crop" in augment and split == "train"
+            native = "random-resized-crop" in names and split == "train"
             options |= _sizing(info, part, size, shape, native)
             in_memory = False
         samples = Samples(name, split, part, indices, **options)

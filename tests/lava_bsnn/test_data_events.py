@@ -322,7 +322,8 @@ def test_frames_on_disk_are_reused_and_damaged_ones_made_again(tmp_path, monkeyp
     import h5py
 
     with h5py.File(files[4], "w") as file:
-        file["data/0"] = np.zeros((1, 2))
+        file["data/0"] = np.zeros((1, 2), np.uint8)
+        file["target/0"] = int(files[4].stem[:-2]) % 2  # the right label
     mended = [x for x, _ in disk_splits(path, cache, monkeypatch).test]
     assert len(read) == 3
     for a, b, c in zip(first, again, mended, strict=True):

@@ -185,6 +185,7 @@ def test_packed_recordings_are_split_by_class(tmp_path):
         ("nmnist", {"normalize": True}, "normalize is not for nmnist"),
         ("digits", {"augment": ("roll",)}, "augment='roll' is unknown for digits .* crop, flip, autoaugment"),
         ("nmnist", {"augment": ("crop",)}, "augment='crop' is unknown for nmnist .* flip, roll, rotate"),
+        ("nmnist", {"augment": "crop"}, "augment='crop' is unknown for nmnist"),
         ("digits", {"augment": ("flip", "flip")}, "names 'flip' twice"),
         ("digits", {"augment": ("crop", "random-resized-crop")}, "use one of them"),
     ],
