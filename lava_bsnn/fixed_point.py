@@ -54,7 +54,8 @@ SIGMOID = np.array(
 """Sigmoid in 1/4096 for numbers in 1/256: at most 0.0007 from the sigmoid of the exact number."""
 
 
-def _int64(x: Any) -> Any:
+def int64(x: Any) -> Any:
+    """Return a number, array or tensor as int64."""
     if isinstance(x, (int, np.integer)):
         return int(x)
     if isinstance(x, np.ndarray):
@@ -69,18 +70,18 @@ def decay(state: Array, amount: int | Array) -> Array:
         state: integer current or membrane potential.
         amount: decay in 0..4096; 4096 leaves 0, 0 leaves the state as it is.
     """
-    return _times_towards_zero(state, NO_MEMORY - _int64(amount))
+    return _times_towards_zero(state, NO_MEMORY - int64(amount))
 
 
 def _times_towards_zero(state: Array, factor: int | Array) -> Array:
-    product = _int64(state) * _int64(factor)
+    product = int64(state) * int64(factor)
     return (product + (product < 0) * (ONE - 1)) >> DECAY_BITS
 
 
 def wrap(current: Array) -> Array:
     """Wrap a current once at 24 bits: above 2^23, and at or below -2^23."""
     half = 1 << (STATE_BITS - 1)
-    current = _int64(current)
+    current = int64(current)
     return current - (current > half) * (2 * half) + (current <= -half) * (2 * half)
 
 
@@ -106,14 +107,18 @@ def integrate(
         exponent: ``log2`` of the membrane steps per step of ``activation`` and ``bias``; 6 for
             weight steps.
     """
-    current = wrap(decay(current, current_decay) + (_int64(activation) << exponent))
-    potential = decay(potential, voltage_decay) + current + (_int64(bias) << exponent)
+    activation = int64(activation) << exponent
+    if isinstance(current_decay, int) and current_decay == NO_MEMORY:
+        current = wrap(activation)
+    else:
+        current = wrap(decay(current, current_decay) + activation)
+    potential = decay(potential, voltage_decay) + current + (int64(bias) << exponent)
     return current, potential.clip(-STATE_MAX, STATE_MAX)
 
 
 def fire(potential: Array, threshold: int | Array, *, exponent: int = ALIGN_BITS) -> tuple[Array, Array]:
     """Return the spikes (bool), strictly above ``threshold << exponent``, and the reset potential."""
-    spikes = potential > (_int64(threshold) << exponent)
+    spikes = potential > (int64(threshold) << exponent)
     return spikes, potential * ~spikes
 
 
@@ -148,7 +153,7 @@ def quantize_potential(potential: Array, bits: int, shift: int) -> Array:
     """
     largest = (1 << (bits - 1)) - 1
     half = (1 << shift) >> 1
-    return ((_int64(potential) + half) >> shift).clip(-largest, largest) << shift
+    return ((int64(potential) + half) >> shift).clip(-largest, largest) << shift
 
 
 def multi_threshold_step(
@@ -171,8 +176,8 @@ def multi_threshold_step(
         levels: L >= 1.
         lam: factor on the kept potential in 1/4096.
     """
-    membrane = (_times_towards_zero(potential, lam) + _int64(current)).clip(-STATE_MAX, STATE_MAX)
-    theta = _int64(threshold)
+    membrane = (_times_towards_zero(potential, lam) + int64(current)).clip(-STATE_MAX, STATE_MAX)
+    theta = int64(threshold)
     spikes = _floor_divide(membrane, theta).clip(0, levels)
     return spikes, membrane, membrane - theta * spikes
 
@@ -194,9 +199,9 @@ def gate(current: Array, multiplier: int | Array, shift: int, *, axes: tuple[int
         shift: 0 or more.
         axes: axes of the mean.
     """
-    x = _int64(current)
+    x: Any = int64(current)
     total = x.sum(axes, keepdims=True)
-    z = ((total * _int64(multiplier) + ((1 << shift) >> 1)) >> shift).clip(-GATE_LIMIT, GATE_LIMIT - 1)
+    z = ((total * int64(multiplier) + ((1 << shift) >> 1)) >> shift).clip(-GATE_LIMIT, GATE_LIMIT - 1)
     table: Any = SIGMOID if isinstance(x, np.ndarray) else x.new_tensor(SIGMOID)
     result: Array = (x * table[z + GATE_LIMIT] + ONE // 2) >> DECAY_BITS
     return result
@@ -209,6 +214,6 @@ def mix(currents: Array, omega: Array) -> Array:
         currents: X, ``[T', ...]``, membrane steps.
         omega: ``[T, T']`` in 1/4096; row t makes step t.
     """
-    x = _int64(currents)
-    mixed: Array = (_int64(omega) @ x.reshape(len(x), -1) + ONE // 2) >> DECAY_BITS
+    x: Any = int64(currents)
+    mixed: Array = (int64(omega) @ x.reshape(len(x), -1) + ONE // 2) >> DECAY_BITS
     return mixed.reshape((-1, *x.shape[1:]))

@@ -19,7 +19,19 @@ from lava_bsnn.files import atomic_path
 from lava_bsnn.fixed_point import NO_MEMORY
 
 from . import limits
-from .network import INPUT, LIF, Connection, Conv, Dense, FixedPointNetwork, Input, Layer, Readout, Shape
+from .network import (
+    INPUT,
+    LIF,
+    Connection,
+    Conv,
+    Dense,
+    FixedPointNetwork,
+    Input,
+    Layer,
+    MultiThreshold,
+    Readout,
+    Shape,
+)
 
 SCHEMA_VERSION = 1
 """Version of the file attributes; readers refuse newer ones."""
@@ -55,13 +67,14 @@ def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
         for layer in net.layers:
             synapse = layer.connections[0].synapse
             if isinstance(synapse, Dense) and len(shape) == 3:
-                group("flatten")["shape"] = np.array([synapse.weight.shape[1], 1, 1], dtype=np.int32)
+                group("flatten")["shape"] = np.array([np.prod(shape), 1, 1], dtype=np.int32)
             _write_layer(group("conv" if isinstance(synapse, Conv) else "dense"), layer)
             shape = layer.shape
 
 
 def _write_layer(handle: h5py.Group, layer: Layer) -> None:
     synapse, neuron = layer.connections[0].synapse, layer.neuron
+    assert isinstance(synapse, (Conv, Dense)) and not isinstance(neuron, MultiThreshold)
     handle.attrs["name"] = np.bytes_(layer.name)
     handle.attrs["readout"] = isinstance(neuron, Readout)
     handle["shape"] = np.array(layer.shape, dtype=np.int32)
@@ -78,7 +91,7 @@ def _write_layer(handle: h5py.Group, layer: Layer) -> None:
     handle.create_dataset(
         "weight", data=synapse.weight.astype(np.int8), compression="gzip", compression_opts=9
     )
-    handle["bias"] = neuron.bias.astype(np.int16)
+    handle["bias"] = np.asarray(neuron.bias).astype(np.int16)
     params = handle.create_group("neuron")
     params["type"] = np.bytes_("CUBA")  # a variable-length string would cost 4 KiB
     params["iDecay"] = neuron.current_decay
@@ -90,7 +103,7 @@ def _write_layer(handle: h5py.Group, layer: Layer) -> None:
 
 def stock_problems(net: FixedPointNetwork) -> list[str]:
     """Reasons why unmodified lava-dl 0.6.0 would refuse the network or compute it differently."""
-    problems = []
+    problems = [] if net.profile == "stock" else [f"profile {net.profile!r} cannot be written yet"]
     previous = INPUT
     for layer in net.layers:
         if len(layer.connections) != 1 or layer.connections[0].source != previous:
