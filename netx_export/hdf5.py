@@ -46,6 +46,8 @@ def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
         ExportError: stock lava-dl would not compute this network exactly; every reason is listed.
         LavaBsnnError: the folder does not exist.
     """
+    if net.profile != "stock":
+        raise ExportError(f"profile {net.profile!r} cannot be written yet; use 'stock'")
     problems = stock_problems(net)
     if problems:
         raise ExportError("; ".join(problems))
@@ -103,7 +105,7 @@ def _write_layer(handle: h5py.Group, layer: Layer) -> None:
 
 def stock_problems(net: FixedPointNetwork) -> list[str]:
     """Reasons why unmodified lava-dl 0.6.0 would refuse the network or compute it differently."""
-    problems = [] if net.profile == "stock" else [f"profile {net.profile!r} cannot be written yet"]
+    problems = []
     previous = INPUT
     for layer in net.layers:
         if len(layer.connections) != 1 or layer.connections[0].source != previous:
