@@ -40,7 +40,7 @@ class LayerDynamics:
         self._scales = [
             1 << ALIGN_BITS if c.scale is None else self._per_channel(c.scale) for c in layer.connections
         ]
-        self._biases = [0 if c.bias is None else self._per_channel(c.bias) for c in layer.connections]
+        self._biases = [None if c.bias is None else self._per_channel(c.bias) for c in layer.connections]
         self._gates = [None if c.gate is None else self._gate(c) for c in layer.connections]
         self.omega: Array = None if layer.mix is None else self._tensor(layer.mix.omega)
 
@@ -61,7 +61,9 @@ class LayerDynamics:
 
     def current(self, index: int, weighted: Array, step: int) -> Array:
         """Current of a connection at a step of the sample, from its weighted input."""
-        x = fixed_point.int64(weighted) * self._scales[index] + self._biases[index]
+        x = fixed_point.int64(weighted) * self._scales[index]
+        if self._biases[index] is not None:
+            x = x + self._biases[index]
         gate = self._gates[index]
         if gate is None:
             return x

@@ -100,7 +100,7 @@ def simulate(
     x: np.ndarray,
     *,
     trace: bool = False,
-    batch_size: int = 256,
+    batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Simulate all samples of ``x``, each from a reset state.
@@ -109,7 +109,7 @@ def simulate(
         net: the network.
         x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``: spikes 0 / 1, or intensities.
         trace: keep spikes and potentials of every layer.
-        batch_size: samples at a time; bounds the memory.
+        batch_size: samples at a time; bounds the memory, and few samples stay in the cache.
         progress: called with the number of samples done after each batch.
 
     Raises:
@@ -183,12 +183,9 @@ def _run_layer(layer: Layer, messages: dict[str, Tensor], keeps: bool) -> tuple[
     feedback = _Feedback(layer, num_samples)
 
     def current(t: int) -> Tensor:
-        total = torch.zeros(size, dtype=torch.int64)
-        for index, weighted in inputs.items():
-            total = total + dynamics.current(index, weighted[t], t)
-        for index, weighted in feedback.weighted(t):
-            total = total + dynamics.current(index, weighted, t)
-        return total
+        weighted = [(index, steps[t]) for index, steps in inputs.items()] + feedback.weighted(t)
+        currents = [dynamics.current(index, x, t) for index, x in weighted]
+        return sum(currents[1:], currents[0]) if currents else torch.zeros(size, dtype=torch.int64)
 
     whole = None
     omega: Tensor = dynamics.omega

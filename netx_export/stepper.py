@@ -177,13 +177,13 @@ class _Synapse:
         self.connection, self.age, self.recurrent = connection, age, recurrent
         self._multiply = _multiplier(connection, source, target)
         self._delay = connection.delay
-        self._past: deque[np.ndarray] = deque(maxlen=0)
-        if self._delay is not None:
-            self._past = deque(maxlen=1 + int(self._delay.max()))
+        self._past: np.ndarray | None = None  # made at the first message
+        self._newest = 0
 
     def clear(self) -> None:
         """Forget what is under way."""
-        self._past.clear()
+        if self._past is not None:
+            self._past[...] = 0
 
     def __call__(self, messages: np.ndarray) -> np.ndarray:
         if self._delay is None:
@@ -193,11 +193,11 @@ class _Synapse:
         return self._delayed(self._multiply(messages), self._delay)
 
     def _delayed(self, x: np.ndarray, delay: np.ndarray) -> np.ndarray:
-        self._past.appendleft(x)
-        result = np.zeros_like(x)
-        for steps, past in enumerate(self._past):
-            channels = delay == steps
-            result[channels] = past[channels]
+        if self._past is None:
+            self._past = np.zeros((1 + int(delay.max()), *x.shape), dtype=x.dtype)
+        self._newest = (self._newest - 1) % len(self._past)
+        self._past[self._newest] = x
+        result: np.ndarray = self._past[(self._newest + delay) % len(self._past), np.arange(len(delay))]
         return result
 
 
