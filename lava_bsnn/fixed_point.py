@@ -7,13 +7,17 @@ current-based leaky integrate-and-fire neuron (hard reset to 0):
     v[t] = decay(v[t-1], voltage_decay) + u[t] + (bias << 6)         clips to +-(2^23 - 1)
     s[t] = v[t] > (threshold << 6)                                   then v <- 0 where s
 
-with ``decay(x, d) = x * (4096 - d) / 4096`` rounded towards zero. Every function takes
-numpy arrays or torch tensors of any shape, computes in int64, and returns int64. The
-reference is ``lava.proc.lif.models.PyLifModelBitAcc`` of lava-nc 0.10.0.
+with ``decay(x, d) = x * (4096 - d) / 4096`` rounded towards zero. The reference is
+``lava.proc.lif.models.PyLifModelBitAcc`` of lava-nc 0.10.0. Beyond Loihi's neuron there are
+the multi-threshold neuron (:func:`multi_threshold_step`), the gate of AGMM (:func:`gate`),
+the mixing of time steps (:func:`mix`), and memories of k bits (:func:`quantize_potential`).
+Factors of these are in 1/4096. Every function takes numpy arrays or torch tensors of any
+shape, computes in int64, and returns int64.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -34,9 +38,24 @@ ALIGN_BITS = 6
 DECAY_BITS = 12
 """Width of a decay; ``NO_MEMORY = 1 << DECAY_BITS`` forgets everything in one step."""
 NO_MEMORY = 1 << DECAY_BITS
+ONE = 1 << DECAY_BITS
+"""The factor 1 of gates, mixing matrices, and kept potentials."""
+GATE_INPUT_BITS = 8
+"""Fractional bits of the number whose sigmoid the gate looks up."""
+GATE_LIMIT = 8 << GATE_INPUT_BITS
+"""The gate's table covers [-8, 8); numbers outside are clipped to its ends."""
+SIGMOID = np.array(
+    [
+        math.floor(ONE / (1 + math.exp(-index / (1 << GATE_INPUT_BITS))) + 0.5)
+        for index in range(-GATE_LIMIT, GATE_LIMIT)
+    ],
+    dtype=np.int64,
+)
+"""Sigmoid in 1/4096 for numbers in 1/256: at most 0.0007 from the sigmoid of the exact number."""
 
 
-def _int64(x: Any) -> Any:
+def int64(x: Any) -> Any:
+    """Return a number, array or tensor as int64."""
     if isinstance(x, (int, np.integer)):
         return int(x)
     if isinstance(x, np.ndarray):
@@ -51,14 +70,18 @@ def decay(state: Array, amount: int | Array) -> Array:
         state: integer current or membrane potential.
         amount: decay in 0..4096; 4096 leaves 0, 0 leaves the state as it is.
     """
-    product = _int64(state) * (NO_MEMORY - _int64(amount))
-    return (product + (product < 0) * (NO_MEMORY - 1)) >> DECAY_BITS
+    return _times_towards_zero(state, NO_MEMORY - int64(amount))
+
+
+def _times_towards_zero(state: Array, factor: int | Array) -> Array:
+    product = int64(state) * int64(factor)
+    return (product + (product < 0) * (ONE - 1)) >> DECAY_BITS
 
 
 def wrap(current: Array) -> Array:
     """Wrap a current once at 24 bits: above 2^23, and at or below -2^23."""
     half = 1 << (STATE_BITS - 1)
-    current = _int64(current)
+    current = int64(current)
     return current - (current > half) * (2 * half) + (current <= -half) * (2 * half)
 
 
@@ -70,6 +93,7 @@ def integrate(
     current_decay: int | Array,
     voltage_decay: int | Array,
     bias: int | Array = 0,
+    exponent: int = ALIGN_BITS,
 ) -> tuple[Array, Array]:
     """Return the current and the membrane potential after one step, before any reset.
 
@@ -80,15 +104,21 @@ def integrate(
         current_decay: 0..4096; 4096 means that the current has no memory.
         voltage_decay: 0..4096.
         bias: mantissa in weight steps, broadcast against ``potential``.
+        exponent: ``log2`` of the membrane steps per step of ``activation`` and ``bias``; 6 for
+            weight steps.
     """
-    current = wrap(decay(current, current_decay) + (_int64(activation) << ALIGN_BITS))
-    potential = decay(potential, voltage_decay) + current + (_int64(bias) << ALIGN_BITS)
+    activation = int64(activation) << exponent
+    if isinstance(current_decay, int) and current_decay == NO_MEMORY:
+        current = wrap(activation)
+    else:
+        current = wrap(decay(current, current_decay) + activation)
+    potential = decay(potential, voltage_decay) + current + (int64(bias) << exponent)
     return current, potential.clip(-STATE_MAX, STATE_MAX)
 
 
-def fire(potential: Array, threshold: int | Array) -> tuple[Array, Array]:
-    """Return the spikes (bool), strictly above ``threshold << 6``, and the reset potential."""
-    spikes = potential > (_int64(threshold) << ALIGN_BITS)
+def fire(potential: Array, threshold: int | Array, *, exponent: int = ALIGN_BITS) -> tuple[Array, Array]:
+    """Return the spikes (bool), strictly above ``threshold << exponent``, and the reset potential."""
+    spikes = potential > (int64(threshold) << exponent)
     return spikes, potential * ~spikes
 
 
@@ -123,4 +153,67 @@ def quantize_potential(potential: Array, bits: int, shift: int) -> Array:
     """
     largest = (1 << (bits - 1)) - 1
     half = (1 << shift) >> 1
-    return ((_int64(potential) + half) >> shift).clip(-largest, largest) << shift
+    return ((int64(potential) + half) >> shift).clip(-largest, largest) << shift
+
+
+def multi_threshold_step(
+    potential: Array,
+    current: Array,
+    *,
+    threshold: int | Array,
+    levels: int,
+    lam: int = ONE,
+) -> tuple[Array, Array, Array]:
+    """Return spike counts 0..L, potential before and potential after the soft reset, of one step.
+
+    ``m = lam * v / 4096`` towards zero ``+ I``, clipped to +-(2^23 - 1);
+    ``s = clip(floor(m / theta), 0, L)``; ``v = m - theta * s`` (LM-HT eq. 8-11).
+
+    Args:
+        potential: v[t-1], membrane steps.
+        current: I[t], membrane steps.
+        threshold: theta > 0, membrane steps, broadcast against ``potential``.
+        levels: L >= 1.
+        lam: factor on the kept potential in 1/4096.
+    """
+    membrane = (_times_towards_zero(potential, lam) + int64(current)).clip(-STATE_MAX, STATE_MAX)
+    theta = int64(threshold)
+    spikes = _floor_divide(membrane, theta).clip(0, levels)
+    return spikes, membrane, membrane - theta * spikes
+
+
+def _floor_divide(x: Array, y: int | Array) -> Array:
+    return x // y if isinstance(x, np.ndarray) else x.div(y, rounding_mode="floor")
+
+
+def gate(current: Array, multiplier: int | Array, shift: int, *, axes: tuple[int, ...]) -> Array:
+    """Gate currents by the sigmoid of their mean (AGMM eq. 11).
+
+    ``z = clip((sum(X) * multiplier) / 2^shift, -2048, 2047)``, ``(X * SIGMOID[z]) / 4096``, both
+    quotients rounded half up. The multiplier folds alpha, the unit of the current, the
+    division by the number of values, and the 256 steps per unit of z.
+
+    Args:
+        current: X, membrane steps; all values over which the mean goes.
+        multiplier: integer, broadcast against the sums (which keep their axes with size 1).
+        shift: 0 or more.
+        axes: axes of the mean.
+    """
+    x: Any = int64(current)
+    total = x.sum(axes, keepdims=True)
+    z = ((total * int64(multiplier) + ((1 << shift) >> 1)) >> shift).clip(-GATE_LIMIT, GATE_LIMIT - 1)
+    table: Any = SIGMOID if isinstance(x, np.ndarray) else x.new_tensor(SIGMOID)
+    result: Array = (x * table[z + GATE_LIMIT] + ONE // 2) >> DECAY_BITS
+    return result
+
+
+def mix(currents: Array, omega: Array) -> Array:
+    """Mix time steps: ``I[t] = sum_j omega[t, j] X[j] / 4096``, rounded half up (LM-HT eq. 12).
+
+    Args:
+        currents: X, ``[T', ...]``, membrane steps.
+        omega: ``[T, T']`` in 1/4096; row t makes step t.
+    """
+    x: Any = int64(currents)
+    mixed: Array = (int64(omega) @ x.reshape(len(x), -1) + ONE // 2) >> DECAY_BITS
+    return mixed.reshape((-1, *x.shape[1:]))

@@ -1,7 +1,7 @@
 """Batched integer simulation of a :class:`FixedPointNetwork`, exact to the last bit.
 
-Convolutions run in float32: a network's weighted inputs stay below 2^17 by construction
-(:data:`netx_export.limits.ACTIVATION_MAX`), where float32 sums of integers are exact.
+Convolutions run in float32: a network's weighted inputs stay below 2^23 by construction
+(:mod:`netx_export.checks`), where float32 sums of integers are exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 from lava_bsnn.functional.time import direct_code, fold_time, time_major, unfold_time
 
-from .network import INPUT, Conv, FixedPointNetwork, Layer, Readout, Synapse
+from .dynamics import LayerDynamics
+from .network import INPUT, BiasInput, Connection, Conv, FixedPointNetwork, Layer, Readout
+from .synapses import weight_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +28,7 @@ class Trace:
     """What one layer did.
 
     Attributes:
-        spikes: bool ``[N, *shape, T]``.
+        spikes: ``[N, *shape, T]``; bool, or int16 counts of a multi-threshold neuron.
         potential: int32 ``[N, *shape, T]``, membrane steps, before reset; None if unknown.
     """
 
@@ -39,7 +41,7 @@ class Simulation:
     """Result of a run, aligned with the input: step t of every layer belongs to input step t.
 
     Attributes:
-        spikes: bool ``[N, *shape, T]`` of a last layer that spikes, else None.
+        spikes: ``[N, *shape, T]`` of a last layer that spikes (bool, or int16 counts), else None.
         readout: int32 ``[N, C, T]`` potential of a last layer that does not, else None.
         latency: steps by which Lava delays the output; removed here.
         layers: what each layer did, by name; empty unless traced.
@@ -78,8 +80,13 @@ def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
     if x.dtype.kind not in "iub":
         raise ShapeError(f"data: {x.dtype} values are not allowed; use integers (net.encode gives them)")
     low, high = int(x.min()), int(x.max())
-    if low < 0 or high > net.input.max_value:
-        raise ShapeError(f"data: values {low}..{high} do not fit; use 0..{net.input.max_value}")
+    if low < net.input.min_value or high > net.input.max_value:
+        allowed = f"{net.input.min_value}..{net.input.max_value}"
+        raise ShapeError(f"data: values {low}..{high} do not fit; use {allowed}")
+    if net.num_steps is not None and x.shape[-1] != net.num_steps:
+        raise ShapeError(
+            f"data: {x.shape[-1]} steps do not fit the network's gates and mixings; use {net.num_steps}"
+        )
     if net.max_steps is not None and x.shape[-1] > net.max_steps:
         raise ShapeError(
             f"data: {x.shape[-1]} steps could overflow the readout's 24-bit potential; use at most "
@@ -93,7 +100,7 @@ def simulate(
     x: np.ndarray,
     *,
     trace: bool = False,
-    batch_size: int = 256,
+    batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Simulate all samples of ``x``, each from a reset state.
@@ -102,7 +109,7 @@ def simulate(
         net: the network.
         x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``: spikes 0 / 1, or intensities.
         trace: keep spikes and potentials of every layer.
-        batch_size: samples at a time; bounds the memory.
+        batch_size: samples at a time; bounds the memory, and few samples stay in the cache.
         progress: called with the number of samples done after each batch.
 
     Raises:
@@ -147,47 +154,109 @@ def _simulate_batch(net: FixedPointNetwork, x: np.ndarray, trace: bool) -> dict[
         messages = {INPUT: torch.from_numpy(x.astype(np.float32))}
     traces = {}
     for layer in net.layers:
-        activation = sum(
-            _weighted_input(connection.synapse, messages[connection.source])
-            for connection in layer.connections
-        )
-        assert isinstance(activation, Tensor)
-        spikes, potential = _run_neurons(layer, time_major(activation))
+        keeps = trace or layer is net.output
+        spikes, potential = _run_layer(layer, messages, keeps)
         messages[layer.name] = spikes.movedim(0, -1).float()
-        if trace or layer is net.output:
+        if keeps:
+            assert potential is not None
             traces[layer.name] = Trace(
                 spikes=spikes.movedim(0, -1).numpy(), potential=potential.movedim(0, -1).numpy()
             )
     return traces
 
 
-def _weighted_input(synapse: Synapse, messages: Tensor) -> Tensor:
-    """Weighted input ``[N, *shape, T]`` in weight steps."""
-    images, num_steps = fold_time(messages)
-    weight = torch.from_numpy(synapse.weight.astype(np.float32))
-    if isinstance(synapse, Conv):
-        y = F.conv2d(images, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
+def _run_layer(layer: Layer, messages: dict[str, Tensor], keeps: bool) -> tuple[Tensor, Tensor | None]:
+    """Messages (bool or int16) and, if asked for, potentials (int32), ``[T, N, *shape]``."""
+    dynamics = LayerDynamics(layer, torch.from_numpy)
+    inputs: dict[int, Tensor] = {}
+    injected: Tensor | None = None
+    for index, connection in enumerate(layer.connections):
+        if isinstance(connection.synapse, BiasInput):
+            injected = time_major(messages[connection.source]).long()
+        elif connection.source != layer.name:
+            inputs[index] = _weighted_input(connection, messages[connection.source])
+    num_samples, num_steps = messages[INPUT].shape[0], messages[INPUT].shape[-1]
+    size = (num_samples, *layer.shape)
+    counts = layer.neuron.max_message > 1
+    sent = torch.empty((num_steps, *size), dtype=torch.int16 if counts else torch.bool)
+    potentials = torch.empty((num_steps, *size), dtype=torch.int32) if keeps else None
+    feedback = _Feedback(layer, num_samples)
+
+    def current(t: int) -> Tensor:
+        weighted = [(index, steps[t]) for index, steps in inputs.items()] + feedback.weighted(t)
+        currents = [dynamics.current(index, x, t) for index, x in weighted]
+        return sum(currents[1:], currents[0]) if currents else torch.zeros(size, dtype=torch.int64)
+
+    whole = None
+    omega: Tensor = dynamics.omega
+    if layer.mix is not None and not layer.mix.causal:
+        whole = fixed_point.mix(torch.stack([current(t) for t in range(num_steps)]), omega)
+    seen: list[Tensor] = []
+    state = dynamics.start(torch.zeros(size, dtype=torch.int64))
+    for t in range(num_steps):
+        if whole is not None:
+            total = whole[t]
+        else:
+            total = current(t)
+            if layer.mix is not None:
+                seen.append(total)
+                total = fixed_point.mix(torch.stack(seen), omega[t : t + 1, : t + 1])[0]
+        state, spikes, potential = dynamics.step(state, total, 0 if injected is None else injected[t])
+        sent[t] = spikes
+        feedback.append(spikes)
+        if potentials is not None:
+            potentials[t] = potential
+    return sent, potentials
+
+
+class _Feedback:
+    """Connections of a layer to itself: what the neurons sent reaches them one step later."""
+
+    def __init__(self, layer: Layer, num_samples: int) -> None:
+        self._loops = [(i, c) for i, c in enumerate(layer.connections) if c.source == layer.name]
+        self._sent = [torch.zeros((num_samples, *layer.shape))]
+
+    def append(self, spikes: Tensor) -> None:
+        """Keep the messages of one step."""
+        if self._loops:
+            self._sent.append(spikes.float())
+
+    def weighted(self, step: int) -> list[tuple[int, Tensor]]:
+        """Weighted input at a step, by connection."""
+        if not self._loops:
+            return []
+        longest = 1 + max(0 if c.delay is None else int(c.delay.max()) for _, c in self._loops)
+        past = torch.stack(self._sent[max(0, step + 1 - longest) : step + 1], -1)
+        return [(index, _weighted_input(c, past)[-1]) for index, c in self._loops]
+
+
+def _weighted_input(connection: Connection, messages: Tensor) -> Tensor:
+    """Weighted input ``[T, N, *shape]`` in weight steps, delays included."""
+    synapse, delay = connection.synapse, connection.delay
+    if delay is not None and delay.ndim == 2:
+        flat = time_major(messages).flatten(2)
+        messages = _shift(flat, delay.reshape(-1)).movedim(0, -1)
+    weight = weight_of(synapse)
+    if weight is None:
+        y = messages
     else:
-        y = F.linear(images.flatten(1), weight)
-    return unfold_time(y, messages.shape[0], num_steps)
+        images, num_steps = fold_time(messages)
+        weights = torch.tensor(weight, dtype=torch.float32)
+        if isinstance(synapse, Conv):
+            options = (synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
+            product = F.conv2d(images, weights, None, *options)
+        else:
+            product = F.linear(images.flatten(1), weights)
+        y = unfold_time(product, messages.shape[0], num_steps)
+    y = time_major(y)
+    return y if delay is None or delay.ndim == 2 else _shift(y, delay)
 
 
-def _run_neurons(layer: Layer, activation: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes (bool) and potential before reset (int32), both ``[T, N, *shape]``."""
-    neuron = layer.neuron
-    bias = torch.from_numpy(neuron.bias.astype(np.int64)).reshape(-1, *[1] * (len(layer.shape) - 1))
-    spikes = torch.empty(activation.shape, dtype=torch.bool)
-    potentials = torch.empty(activation.shape, dtype=torch.int32)
-    current = potential = torch.zeros(activation.shape[1:], dtype=torch.int64)
-    for t in range(len(activation)):
-        current, potential = fixed_point.integrate(
-            current,
-            potential,
-            activation[t],
-            current_decay=neuron.current_decay,
-            voltage_decay=neuron.voltage_decay,
-            bias=bias,
-        )
-        potentials[t] = potential
-        spikes[t], potential = fixed_point.fire(potential, neuron.threshold)
-    return spikes, potentials
+def _shift(x: Tensor, delay: np.ndarray) -> Tensor:
+    """``[T, N, C, ...]`` with channel c ``delay[c]`` steps later, zeros before."""
+    result = torch.zeros_like(x)
+    for steps in np.unique(delay):
+        if steps < len(x):
+            channels = torch.from_numpy(np.flatnonzero(delay == steps))
+            result[int(steps) :, :, channels] = x[: len(x) - int(steps), :, channels]
+    return result

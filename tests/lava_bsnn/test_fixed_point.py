@@ -116,3 +116,86 @@ def test_steps_take_any_shape_and_bias_per_channel(make):
     assert tuple(u.shape) == tuple(v.shape) == tuple(s.shape) == shape
     assert bool(s[:, 1].all()) and not bool(s[:, [0, 2]].any())
     assert bool((v[:, 0] == 320).all()) and bool((v[:, 1:] == 0).all())
+
+
+def round_half_up(x):
+    return floor(x + Fraction(1, 2))
+
+
+@given(state, state, st.integers(1, HALF - 1), st.integers(1, 8), st.integers(0, 8192))
+@example(-5, 0, 3, 2, 4096)  # below 0 nothing fires
+@example(0, 6, 3, 2, 4096)  # at the threshold it fires
+@example(0, 100, 3, 2, 4096)  # at most L spikes
+@example(-1, 0, 3, 2, 2048)  # half of -1 is towards zero
+@example(HALF - 1, HALF - 1, 1, 1, 6144)  # saturates
+def test_a_multi_threshold_step_equals_python_integers(v, current, theta, levels, lam):
+    kept = Fraction(v * lam, 4096)
+    m = max(-HALF + 1, min(HALF - 1, (floor(kept) if kept >= 0 else -floor(-kept)) + current))
+    s = max(0, min(levels, m // theta))
+    options = dict(threshold=theta, levels=levels, lam=lam)
+    for make in (np.array, torch.tensor):
+        result = fixed_point.multi_threshold_step(make([v]), make([current]), **options)
+        assert [part.item() for part in result] == [s, m, m - theta * s]
+
+
+def slow_gate(x, multiplier, shift):
+    """The gate of one mean, in Python integers."""
+    z = round_half_up(Fraction(sum(x) * multiplier, 2**shift))
+    g = fixed_point.SIGMOID.tolist()[max(-2048, min(2047, z)) + 2048]
+    return [round_half_up(Fraction(value * g, 4096)) for value in x]
+
+
+@given(st.lists(state, min_size=1, max_size=12), st.integers(-(1 << 20), 1 << 20), st.integers(0, 40))
+@example([3, -5, 64], 1, 0)
+def test_the_gate_equals_python_integers(x, multiplier, shift):
+    expected = slow_gate(x, multiplier, shift)
+    for make in (np.array, torch.tensor):
+        assert fixed_point.gate(make(x), multiplier, shift, axes=(0,)).tolist() == expected
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2, 3)])
+def test_the_gates_mean_is_per_channel_or_per_layer(axes):
+    x = np.random.default_rng(0).integers(-(1 << 20), 1 << 20, (2, 3, 4, 5))
+    multiplier = np.array([9, -4, 2])
+    result = fixed_point.gate(x, multiplier[:, None, None], 12, axes=axes)
+    for n in range(2):
+        for c in range(3):
+            values = x[n, c] if len(axes) == 2 else x[n]
+            gated = slow_gate([int(v) for v in values.flat], int(multiplier[c]), 12)
+            own = gated if len(axes) == 2 else gated[c * 20 : (c + 1) * 20]
+            assert result[n, c].flatten().tolist() == own
+    as_torch = fixed_point.gate(torch.tensor(x), torch.tensor(multiplier)[:, None, None], 12, axes=axes)
+    np.testing.assert_array_equal(as_torch.numpy(), result)
+
+
+def test_the_sigmoid_table_is_as_near_as_documented():
+    exact = np.linspace(-9, 9, 100_001)
+    z = np.clip(np.floor(exact * 256 + 0.5), -2048, 2047).astype(int)
+    error = np.abs(fixed_point.SIGMOID[z + 2048] / 4096 - 1 / (1 + np.exp(-exact)))
+    assert error.max() < 0.0007
+    assert (np.diff(fixed_point.SIGMOID) >= 0).all()
+    assert fixed_point.SIGMOID[2048] == 2048
+
+
+@given(st.data())
+def test_mixing_equals_python_integers(data):
+    steps, seen, size = (data.draw(st.integers(1, 5)) for _ in range(3))
+    x = [[data.draw(state) for _ in range(size)] for _ in range(seen)]
+    omega = [[data.draw(st.integers(-(1 << 14), 1 << 14)) for _ in range(seen)] for _ in range(steps)]
+    expected = [
+        [round_half_up(Fraction(sum(row[j] * x[j][i] for j in range(seen)), 4096)) for i in range(size)]
+        for row in omega
+    ]
+    for make in (np.array, torch.tensor):
+        assert fixed_point.mix(make(x), make(omega)).tolist() == expected
+
+
+@given(state, state, st.integers(-(HALF - 1), HALF - 1), decay, st.integers(0, HALF - 1))
+def test_without_alignment_the_neuron_counts_in_membrane_steps(v, a, bias, voltage_decay, threshold):
+    options = dict(current_decay=4096, voltage_decay=voltage_decay, bias=bias, exponent=0)
+    u, after = fixed_point.integrate(np.array([0]), np.array([v]), np.array([a]), **options)
+    kept = Fraction(v * (4096 - voltage_decay), 4096)
+    total = (floor(kept) if kept >= 0 else -floor(-kept)) + a + bias
+    assert u == a and after == max(-HALF + 1, min(HALF - 1, total))
+    spikes, reset = fixed_point.fire(after, threshold, exponent=0)
+    assert spikes == (after > threshold) and reset == (0 if spikes else after)

@@ -88,6 +88,202 @@ def test_latency_is_one_step_per_synapse(make_network):
     assert make_network(convs=(), dense=()).latency == 1
 
 
+def test_stock_networks_keep_their_digest(make_network):
+    assert make_network().digest() == "d886aee127edf5bc3c26d6e3ce267d7a972286782cf6190685ab1f4f1a7ab996"
+
+
+def identity(source, **options):
+    return network.Connection(source=source, synapse=network.Identity(), **options)
+
+
+def layer_of(name, *connections, neuron=None, **options):
+    neuron = neuron or network.LIF(threshold=9, exponent=0)
+    return network.Layer(name=name, connections=connections, neuron=neuron, shape=(3,), **options)
+
+
+def extended(*layers, **options):
+    return FixedPointNetwork(input=network.Input(shape=(3,), **options), layers=layers, profile="extended")
+
+
+def test_paths_of_different_depth_are_balanced():
+    net = extended(
+        layer_of("a", identity("input")),
+        layer_of("b", identity("a"), identity("input")),
+        layer_of("c", identity("b"), identity("a"), mix=network.Mix(omega=np.full((4, 4), 1024))),
+        layer_of(
+            "d", identity("c"), identity("b"), identity("d"), mix=network.Mix(omega=np.eye(4, dtype=int))
+        ),
+    )
+    assert [net.depth(layer.name) for layer in net.layers] == [1, 2, 6, 7]
+    assert net.latency == 7 and net.num_steps == 4
+    waits = [[net.balancing_delay(layer, c) for c in layer.connections] for layer in net.layers]
+    assert waits == [[0], [0, 1], [0, 1], [0, 4, 0]]
+
+
+def test_an_input_as_bias_takes_no_step():
+    connection = network.Connection(source="input", synapse=network.BiasInput())
+    net = extended(
+        layer_of("a", connection), layer_of("b", identity("a")), bits=13, signed=True, transform=(36, 34)
+    )
+    assert [net.depth("a"), net.latency] == [0, 1]
+    levels = net.encode(np.array([[-0.5, 0.0, 1.0]]), 2)
+    assert levels[..., 0].tolist() == [[16, 34, 70]]
+    with pytest.raises(ExportError, match=r"intensities 0.0..999.0 do not fit; scale them to -114.7..112.8"):
+        net.encode(np.array([[0.0, 0.0, 999.0]]), 2)
+
+
+def gate(**options):
+    return network.Gate(**{"multiplier": np.ones(4, int), "shift": 3, **options})
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (layer_of("a", identity("a")), "a: is fed by itself only"),
+        (layer_of("a", identity("b")), "a: source 'b' does not come before it"),
+        (
+            layer_of("a", identity("input", scale=np.ones(2, int))),
+            r"scale of shape \(2,\) does not fit; use \(3,\)",
+        ),
+        (
+            layer_of("a", identity("input", scale=np.full(3, 1 << 23))),
+            "scale 8388608..8388608 is out of range",
+        ),
+        (
+            layer_of("a", identity("input", scale=np.full(3, 8388607), bias=np.ones(3, int))),
+            "adds up to 8388608",
+        ),
+        (layer_of("a", identity("input", delay=np.full(3, 63))), "delay 63..63 is out of range; 0..62"),
+        (
+            layer_of("a", identity("input", delay=np.ones((1, 3), int))),
+            r"delay of shape \(1, 3\) does not fit",
+        ),
+        (layer_of("a", identity("input", gate=gate(shift=49))), "gate shift 49 is out of range"),
+        (layer_of("a", identity("input", gate=gate(per="step"))), "per='step' is unknown"),
+        (
+            layer_of("a", identity("input", gate=gate(multiplier=np.ones((4, 2), int)))),
+            r"use \(T,\) or \(T, 3\)",
+        ),
+        (
+            layer_of("a", identity("input"), mix=network.Mix(omega=np.ones((2, 3), int))),
+            r"matrix of shape \(2, 3\)",
+        ),
+        (
+            layer_of("a", identity("input"), identity("a"), mix=network.Mix(omega=np.ones((2, 2), int))),
+            "a layer that feeds itself cannot mix whole windows",
+        ),
+        (
+            layer_of("a", identity("input", gate=gate()), mix=network.Mix(omega=np.eye(3, dtype=int))),
+            r"gates and mixings are made for \[3, 4\] steps",
+        ),
+        (
+            layer_of(
+                "a",
+                identity("input", scale=np.full(3, 1 << 21)),
+                mix=network.Mix(omega=np.full((4, 4), 4096)),
+            ),
+            "a step adds up to 8388608 membrane steps",
+        ),
+        (
+            layer_of("a", identity("input"), neuron=network.LIF(threshold=9, exponent=3)),
+            "exponent=3 is not allowed",
+        ),
+        (
+            layer_of("a", identity("input"), neuron=network.LIF(threshold=1 << 23, exponent=0)),
+            "threshold 8388608 is out of range; 0..8388607",
+        ),
+        (
+            layer_of("a", identity("input"), neuron=network.LIF(threshold=1 << 17)),
+            "threshold 131072 is out of range; 0..131071",
+        ),
+        (
+            layer_of("a", identity("input"), neuron=network.MultiThreshold(threshold=0, levels=2)),
+            "threshold 0 is out of range; 1..",
+        ),
+        (
+            layer_of("a", identity("input"), neuron=network.MultiThreshold(threshold=9, levels=256)),
+            "levels 256 is out of range; 1..255",
+        ),
+        (
+            layer_of(
+                "a", identity("input"), neuron=network.MultiThreshold(threshold=9, levels=2, lam=1 << 20)
+            ),
+            "lam 1048576 is out of range",
+        ),
+        (
+            layer_of(
+                "a",
+                identity("input"),
+                neuron=network.LIF(threshold=9, membrane=network.Membrane(bits=1, shift=23), exponent=0),
+            ),
+            "membrane bits 1 is out of range; 2..24 are allowed; a: membrane shift 23",
+        ),
+    ],
+)
+def test_every_limit_of_the_extended_profile_is_checked(layer, message):
+    with pytest.raises(ExportError, match=message):
+        extended(layer)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            layer_of("a", identity("input")),
+            "Identity is not possible in profile 'stock'.*exponent 0.*bias 0 is one",
+        ),
+        (
+            layer_of("a", identity("input"), neuron=network.MultiThreshold(threshold=9, levels=2)),
+            "MultiThreshold is not",
+        ),
+        (layer_of("a", identity("input", gate=gate(), bias=np.ones(3, int))), "bias is not .*gate is not"),
+        (
+            layer_of(
+                "a", identity("input"), neuron=network.LIF(threshold=np.ones(3, int), bias=np.ones(3, int))
+            ),
+            "a threshold per channel is not possible",
+        ),
+    ],
+)
+def test_the_stock_profile_refuses_what_lava_dl_cannot_compute(layer, message):
+    with pytest.raises(ExportError, match=message):
+        FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,))
+
+
+def test_even_weights_may_have_nine_bits():
+    assert one_layer([[-256, 254, 2]]).summary().weight_bits == 27
+    with pytest.raises(ExportError, match="weights -256..254 are out of range; .* or even ones in -256..254"):
+        one_layer([[-256, 254, 1]])
+
+
+def test_the_summary_counts_bits_and_synapses():
+    conv = network.Conv(weight=np.ones((2, 1, 3, 3), int), padding=(1, 1))
+    layers = (
+        network.Layer(
+            name="conv",
+            connections=(network.Connection(source="input", synapse=conv),),
+            neuron=network.LIF(threshold=9, exponent=0),
+            shape=(2, 4, 5),
+        ),
+        network.Layer(
+            name="skip",
+            connections=(
+                network.Connection(source="conv", synapse=network.Identity()),
+                network.Connection(source="conv", synapse=network.Conv(weight=np.full((2, 2, 1, 1), 5))),
+            ),
+            neuron=network.MultiThreshold(threshold=9, levels=3),
+            shape=(2, 4, 5),
+        ),
+    )
+    net = FixedPointNetwork(input=network.Input(shape=(1, 4, 5)), layers=layers, profile="extended")
+    summary = net.summary()
+    assert (summary.weights, summary.weight_bits, summary.neurons) == (22, 18 + 4 * 4, 80)
+    assert summary.synapses == 18 * 20 + 40 + 4 * 20
+    assert net.max_value("skip") == 3
+    row = str(net).splitlines()[3].split()
+    assert row[:4] == ["skip", "identity+conv", "M-HT", "L=3"]
+
+
 def test_print_shows_a_row_per_layer(make_network):
     lines = str(make_network()).splitlines()
     assert [line.split()[0] for line in lines] == ["layer", "input", "conv0", "conv1", "dense0", "readout"]

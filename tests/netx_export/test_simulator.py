@@ -2,53 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 
-from lava_bsnn.errors import ShapeError
-from netx_export import network, simulate
-
-
-def slow_weighted_input(synapse, x):
-    """Weighted input of one step by nested loops, from the definition."""
-    weight = synapse.weight.astype(object)
-    if isinstance(synapse, network.Dense):
-        return weight @ x.reshape(-1).astype(object)
-    out = np.zeros(synapse.output_shape(x.shape), dtype=object)
-    per_group_out, per_group_in = len(weight) // synapse.groups, weight.shape[1]
-    for o, row, column in np.ndindex(out.shape):
-        for i, a, b in np.ndindex(weight.shape[1:]):
-            y = row * synapse.stride[0] + a * synapse.dilation[0] - synapse.padding[0]
-            z = column * synapse.stride[1] + b * synapse.dilation[1] - synapse.padding[1]
-            if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
-                channel = o // per_group_out * per_group_in + i
-                out[o, row, column] += weight[o, i, a, b] * int(x[channel, y, z])
-    return out
-
-
-def slow_simulation(net, sample):
-    """One sample in Python integers: spikes and potentials of every layer, step by step."""
-    towards_zero = lambda p: p // 4096 if p >= 0 else -(-p // 4096)  # noqa: E731
-    states = {
-        layer.name: (np.zeros(layer.shape, object), np.zeros(layer.shape, object)) for layer in net.layers
-    }
-    record = {layer.name: ([], []) for layer in net.layers}
-    for t in range(sample.shape[-1]):
-        messages = {"input": sample[..., t]}
-        for layer in net.layers:
-            neuron = layer.neuron
-            a = sum(slow_weighted_input(c.synapse, messages[c.source]) for c in layer.connections)
-            u, v = states[layer.name]
-            spikes, potentials = np.zeros(layer.shape, int), np.zeros(layer.shape, object)
-            for index in np.ndindex(layer.shape):
-                u[index] = towards_zero(u[index] * (4096 - neuron.current_decay)) + a[index] * 64
-                kept = towards_zero(v[index] * (4096 - neuron.voltage_decay))
-                total = kept + u[index] + int(neuron.bias[index[0]]) * 64
-                potentials[index] = max(-(2**23) + 1, min(2**23 - 1, total))
-                spikes[index] = potentials[index] > neuron.threshold * 64
-                v[index] = 0 if spikes[index] else potentials[index]
-            messages[layer.name] = spikes
-            record[layer.name][0].append(spikes)
-            record[layer.name][1].append(potentials)
-    return {name: tuple(np.stack(part, -1) for part in parts) for name, parts in record.items()}
+from lava_bsnn.errors import ExportError, ShapeError
+from netx_export import FixedPointNetwork, network, simulate
 
 
 @pytest.mark.parametrize(
@@ -61,17 +19,102 @@ def slow_simulation(net, sample):
     ],
     ids=["spikes", "intensities", "groups", "dense only"],
 )
-def test_simulation_equals_the_slow_reference(make_network, make_data, options):
+def test_simulation_equals_the_slow_reference(make_network, make_data, slow, options):
     net = make_network(**options)
     x = make_data(net)
     result = simulate(net, x, trace=True)
     rates = []
     for n, sample in enumerate(x):
-        for name, (spikes, potentials) in slow_simulation(net, sample).items():
+        for name, (spikes, potentials) in slow.simulation(net, sample).items():
             np.testing.assert_array_equal(result.layers[name].spikes[n], spikes.astype(bool))
             np.testing.assert_array_equal(result.layers[name].potential[n], potentials.astype(int))
             rates.append(spikes.mean())
     assert max(rates) > 0.05  # a silent network would prove nothing
+
+
+def assert_equal_to_slow(slow, net, x):
+    result = simulate(net, x, trace=True)
+    for n, sample in enumerate(x):
+        for name, (messages, potentials) in slow.simulation(net, sample).items():
+            trace = result.layers[name]
+            np.testing.assert_array_equal(trace.spikes[n].astype(int), messages, err_msg=name)
+            np.testing.assert_array_equal(trace.potential[n], potentials, err_msg=name)
+    return result
+
+
+@settings(max_examples=80)
+@given(st.integers(0, 1 << 32))
+def test_random_extended_networks_equal_the_slow_reference(slow, seed):
+    try:
+        net, num_steps = slow.random_network(seed)
+    except ExportError as error:
+        assert "overflows 24 bits" in str(error)
+        assume(False)
+    assume(net.max_steps is None or net.max_steps >= num_steps)
+    x = np.random.default_rng(seed).integers(0, net.input.max_value + 1, (2, *net.input.shape, num_steps))
+    assert_equal_to_slow(slow, net, x)
+
+
+def one_layer(neuron, *, shape=(3,), source_bits=8, **connection):
+    """Identity and one layer of neurons behind graded input."""
+    connections = (network.Connection(source="input", synapse=network.Identity(), **connection),)
+    layer = network.Layer(name="first", connections=connections, neuron=neuron, shape=shape)
+    entry = network.Input(shape=shape, bits=source_bits)
+    return FixedPointNetwork(input=entry, layers=(layer,), profile="extended")
+
+
+@given(st.integers(2, 24), st.integers(0, 22), st.integers(0, 1 << 20), st.integers(0, 1 << 32))
+@example(2, 22, 0, 0)
+@example(24, 0, 0, 0)
+def test_memories_of_all_widths_equal_the_slow_reference(slow, bits, shift, threshold, seed):
+    neuron = network.LIF(
+        threshold=threshold,
+        bias=np.array([-(1 << 20), -1, 1 << 20]),
+        voltage_decay=1024,
+        membrane=network.Membrane(bits=bits, shift=shift),
+        exponent=0,
+    )
+    net = one_layer(neuron, scale=np.array([1, -4000, 20000]))
+    assert_equal_to_slow(slow, net, np.random.default_rng(seed).integers(0, 256, (1, 3, 12)))
+
+
+@pytest.mark.parametrize("levels", range(1, 9))
+def test_multi_threshold_layers_send_up_to_their_levels(slow, levels):
+    neuron = network.MultiThreshold(
+        threshold=np.array([50, 90, 7]), levels=levels, initial=25, lam=6144, bias=-3
+    )
+    net = one_layer(neuron, scale=np.array([1, 2, -1]), bias=np.array([0, 5, 300]))
+    x = np.random.default_rng(levels).integers(0, 256, (3, 3, 15))
+    result = assert_equal_to_slow(slow, net, x)
+    assert result.spikes.max() == levels
+    assert result.spikes.dtype == (bool if levels == 1 else np.int16)
+
+
+def test_sums_at_the_limit_of_24_bits_are_exact(slow):
+    weight = np.full((2, 4), 127)
+    weight[1] = -128
+    connection = network.Connection(
+        source="input",
+        synapse=network.Dense(weight=weight),
+        scale=np.array([64, 64]),
+        bias=np.array([(1 << 23) - 1 - 4 * 127 * 255 * 64, -(1 << 23) + 1 + 4 * 128 * 255 * 64]),
+    )
+    neuron = network.LIF(threshold=(1 << 23) - 2, voltage_decay=0, exponent=0)
+    layer = network.Layer(name="first", connections=(connection,), neuron=neuron, shape=(2,))
+    net = FixedPointNetwork(input=network.Input(shape=(4,), bits=8), layers=(layer,), profile="extended")
+    x = np.full((1, 4, 3), 255)
+    x[..., 1] = 254
+    result = assert_equal_to_slow(slow, net, x)
+    assert np.abs(result.layers["first"].potential).max() == (1 << 23) - 1
+    assert result.spikes[0, 0, 0]
+
+
+def test_the_number_of_steps_is_that_of_the_mixing(slow):
+    neuron = network.LIF(threshold=9, exponent=0)
+    net = one_layer(neuron, gate=network.Gate(multiplier=np.array([1, 2, 3]), shift=4))
+    assert net.num_steps == 3
+    with pytest.raises(ShapeError, match="4 steps do not fit the network's gates and mixings; use 3"):
+        simulate(net, np.zeros((1, 3, 4), int))
 
 
 def test_batches_do_not_change_the_result(make_network, make_data):

@@ -6,14 +6,19 @@ import multiprocessing
 from dataclasses import replace
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
+import torch
+from lava.lib.dl import slayer
 from lava.lib.dl.netx.utils import optimize_weight_bits
 from lava.proc.dense.models import PyDenseModelBitAcc
 
+from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import OptionError, ShapeError
-from netx_export import compare, network, parity, run, simulate
+from netx_export import compare, network, parity, read, run, simulate, write
 from netx_export.hdf5 import stock_problems
+from netx_export.stepper import stream
 
 pytestmark = pytest.mark.lava
 
@@ -92,6 +97,98 @@ def test_compare_needs_something_in_common(make_network, make_data):
     assert compare(result, result) == parity.Comparison(mismatches=0, compared=result.readout.size)
 
 
+def raw_stock_spikes(net, path, stream, *, bits, reset=None):
+    """Spikes of every layer of a stock network in Lava's time, the filling pipeline included."""
+    write(net, path)
+    hdf5, io = import_lava("lava.lib.dl.netx.hdf5"), import_lava("lava.proc.io")
+    reset = {} if reset is None else {"reset_interval": reset[0], "reset_offset": reset[1]}
+    lava = hdf5.Network(net_config=str(path), input_message_bits=bits, **reset)
+    steps = stream.shape[-1]
+    source = io.source.RingBuffer(data=stream)
+    source.s_out.connect(lava.inp)
+    sinks = []
+    for layer in lava.layers:
+        sinks.append(io.sink.RingBuffer(shape=layer.out.shape, buffer=steps))
+        layer.out.connect(sinks[-1].a_in)
+    conditions = import_lava("lava.magma.core.run_conditions")
+    configs = import_lava("lava.magma.core.run_configs")
+    try:
+        lava.run(
+            condition=conditions.RunSteps(num_steps=steps),
+            run_cfg=configs.Loihi2SimCfg(select_tag="fixed_pt"),
+        )
+        return [sink.data.get() for sink in sinks]
+    finally:
+        lava.stop()
+
+
+def dense_layer(name, source, rng, shape, *, delay=None, loop=False, limit=128):
+    connections = [
+        network.Connection(
+            source=source, synapse=network.Dense(weight=rng.integers(-limit, limit, shape)), delay=delay
+        )
+    ]
+    if loop:
+        weight = rng.integers(-limit, limit, (shape[0], shape[0]))
+        connections.append(network.Connection(source=name, synapse=network.Dense(weight=weight)))
+    neuron = network.LIF(
+        threshold=150,
+        bias=rng.integers(-20, 40, shape[0]),
+        current_decay=int(rng.integers(500, 4097)),
+        voltage_decay=int(rng.integers(0, 4097)),
+    )
+    return network.Layer(name=name, connections=tuple(connections), neuron=neuron, shape=shape[:1])
+
+
+@pytest.mark.parametrize("reset", [None, (7, 1), (9, 4)])
+def test_delays_and_recurrence_are_equal_in_lavas_time(tmp_path, reset):
+    rng = np.random.default_rng(0)
+    layers = (
+        dense_layer("late", "input", rng, (7, 9), delay=rng.integers(0, 63, 7)),
+        dense_layer("inputs", "late", rng, (5, 7), delay=rng.integers(0, 8, (1, 7))),
+        dense_layer("loop", "inputs", rng, (6, 5), loop=True),
+        dense_layer("all", "loop", rng, (6, 6), delay=np.full(6, 3)),
+    )
+    net = network.FixedPointNetwork(input=network.Input(shape=(9,)), layers=layers)
+    x = (rng.random((9, 120)) < 0.5).astype(int)
+    theirs = raw_stock_spikes(net, tmp_path / "x.net", x, bits=0, reset=reset)
+    options = {} if reset is None else {"reset_interval": reset[0], "reset_offset": reset[1]}
+    ours = stream(read(tmp_path / "x.net"), x, **options).messages
+    for layer, spikes in zip(layers, theirs, strict=True):
+        np.testing.assert_array_equal(ours[layer.name], spikes, err_msg=layer.name)
+        assert 0.02 < spikes.mean() < 0.98
+
+
+def test_the_filling_pipeline_is_equal_in_lavas_time(make_network, tmp_path):
+    net = make_network(bits=3, classes=0)
+    x = np.random.default_rng(1).integers(0, 8, (*net.input.shape, 25))
+    theirs = raw_stock_spikes(net, tmp_path / "x.net", x.transpose(2, 1, 0, 3), bits=3)
+    ours = stream(net, x).messages
+    for layer, spikes in zip(net.layers, theirs, strict=True):
+        spikes = spikes.transpose(2, 1, 0, 3) if spikes.ndim == 4 else spikes
+        np.testing.assert_array_equal(ours[layer.name], spikes, err_msg=layer.name)
+
+
+def test_a_recurrent_block_of_slayer_is_read_and_runs_as_in_lava(tmp_path):
+    params = {"threshold": 0.95, "current_decay": 0.5, "voltage_decay": 0.15}
+    blocks = [slayer.block.cuba.Recurrent(params, 6, 5), slayer.block.cuba.Recurrent(params, 5, 4)]
+    with h5py.File(tmp_path / "slayer.net", "w") as file:
+        layers = file.create_group("layer")
+        spikes = (torch.rand(1, 6, 20) < 0.5).float()
+        for i, block in enumerate(blocks):
+            spikes = block(spikes)  # SLAYER's blocks learn their shapes here
+            block.export_hdf5(layers.create_group(str(i)))
+    net = read(tmp_path / "slayer.net")
+    assert net.input.shape == (6,)
+    assert [len(layer.connections) for layer in net.layers] == [2, 2]
+    x = (np.random.default_rng(0).random((6, 60)) < 0.5).astype(int)
+    theirs = raw_stock_spikes(net, tmp_path / "ours.net", x, bits=0)
+    ours = stream(net, x).messages
+    for layer, spikes in zip(net.layers, theirs, strict=True):
+        np.testing.assert_array_equal(ours[layer.name], spikes, err_msg=layer.name)
+    assert theirs[0].any()
+
+
 def stock_dense_weights(weight):
     """Weights that stock lava-dl's dense layer computes with, by its own code."""
     prepared, bits, exponent, _ = optimize_weight_bits(weight)
@@ -125,12 +222,13 @@ def test_stock_dense_keeps_every_weight_that_we_write():
     for _ in range(400):
         low, high = np.sort(rng.integers(-128, 128, 2))
         matrices.append(rng.integers(low, high + 1, (2, 3)))
+        matrices.append(2 * matrices[-1])  # nine bits, the lowest of them 0
     for weight in matrices:
         if stock_problems(dense_net(weight)):
             continue
         np.testing.assert_array_equal(stock_dense_weights(weight), weight)
         kept += 1
-    assert kept > 900
+    assert kept > 1300
 
 
 @pytest.mark.parametrize(

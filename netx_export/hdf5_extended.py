@@ -1,0 +1,198 @@
+"""The extended layout: the structure as text, all +-1 weights as bits, all other integers.
+
+One group per layer and one dataset per key, as in stock files, would cost more than the bits
+of a small layer's weights; so the arrays of all layers stand in two datasets, in the order in
+which the structure names them. :data:`netx_export.schema.EXTENDED` drives reader and writer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lava_bsnn.errors import NetXFormatError
+
+from . import hdf5_safe, network, schema
+from .network import FixedPointNetwork
+from .synapses import is_binary
+
+_MAX_AXES = 4
+
+
+def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
+    """Write the datasets of the network."""
+    writer = _Writer()
+    structure = json.dumps(writer.node(net), separators=(",", ":"), sort_keys=True).encode("ascii")
+    compressed = {"compression": "gzip", "compression_opts": 9}
+    file.create_dataset(schema.STRUCTURE, data=np.frombuffer(structure, dtype=np.uint8), **compressed)
+    integers = np.concatenate([np.zeros(0, dtype=np.int32), *writer.integers])
+    file.create_dataset(
+        schema.INTEGERS, data=integers, **(compressed if integers.size else {}), shuffle=bool(integers.size)
+    )
+    file[schema.SIGNS] = np.concatenate([np.zeros(0, dtype=np.uint8), *writer.signs])
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.signs: list[np.ndarray] = []
+        self.integers: list[np.ndarray] = []
+
+    def node(self, value: Any) -> dict[str, Any]:
+        """A network's object as plain data; arrays go to the lists."""
+        kind = type(value).__name__
+        result: dict[str, Any] = {"type": kind}
+        for field in schema.EXTENDED[kind]:
+            content = getattr(value, field.name)
+            if isinstance(content, np.ndarray):
+                result[field.name] = self._array(content, field.kind == "weight")
+            elif field.kind == "node" and content is not None:
+                result[field.name] = self.node(content)
+            elif field.kind == "nodes":
+                result[field.name] = [self.node(item) for item in content]
+            elif content != field.default:
+                result[field.name] = list(content) if isinstance(content, tuple) else content
+        return result
+
+    def _array(self, array: np.ndarray, weight: bool) -> dict[str, Any]:
+        if weight and is_binary(array):
+            self.signs.append(np.packbits(array.reshape(-1) > 0))
+            return {"signs": list(array.shape)}
+        self.integers.append(array.reshape(-1))
+        return {"integers": list(array.shape)}
+
+
+def read_network(file: h5py.File) -> FixedPointNetwork:
+    """Read the datasets of :func:`write_network`.
+
+    Raises:
+        NetXFormatError: something is missing, unknown, of the wrong type, or out of range.
+    """
+    known = {schema.STRUCTURE, schema.INTEGERS, schema.SIGNS}
+    unknown = sorted(set(file) - known)
+    if unknown:
+        raise NetXFormatError(f"/{unknown[0]} is not known; an extended file has {', '.join(sorted(known))}")
+    structure = hdf5_safe.raw(file, schema.STRUCTURE, "u")
+    if structure.dtype != np.uint8 or structure.ndim != 1 or structure.size > schema.MAX_STRUCTURE:
+        raise NetXFormatError(
+            f"/{schema.STRUCTURE}: text of at most {schema.MAX_STRUCTURE} bytes is expected"
+        )
+    try:
+        data = json.loads(structure.tobytes(), parse_float=_refuse, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise NetXFormatError(f"/{schema.STRUCTURE}: is not JSON of integers and text ({error})") from error
+    signs = hdf5_safe.raw(file, schema.SIGNS, "u")
+    if signs.dtype != np.uint8 or signs.ndim != 1:
+        raise NetXFormatError(f"/{schema.SIGNS}: {signs.dtype} {signs.shape} is not allowed; use bytes")
+    integers = hdf5_safe.raw(file, schema.INTEGERS, "i")
+    if integers.dtype != np.int32 or integers.ndim != 1:
+        raise NetXFormatError(
+            f"/{schema.INTEGERS}: {integers.dtype} {integers.shape} is not allowed; use int32"
+        )
+    reader = _Reader(signs, integers)
+    net = reader.node(data, ("FixedPointNetwork",), "network")
+    if reader.signs_left or reader.integers_left:
+        raise NetXFormatError(
+            f"/{schema.SIGNS} and /{schema.INTEGERS}: {reader.signs_left} bytes and {reader.integers_left} "
+            "integers are left over; export the file again"
+        )
+    assert isinstance(net, FixedPointNetwork)
+    return net
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text[:20]} is not an integer")
+
+
+class _Reader:
+    def __init__(self, signs: np.ndarray, integers: np.ndarray) -> None:
+        self._signs, self._integers = signs, integers
+        self._next_sign = self._next_integer = 0
+
+    @property
+    def signs_left(self) -> int:
+        return len(self._signs) - self._next_sign
+
+    @property
+    def integers_left(self) -> int:
+        return len(self._integers) - self._next_integer
+
+    def node(self, data: Any, types: tuple[str, ...], where: str) -> Any:
+        """Make the object that ``data`` describes."""
+        kind = data.get("type") if isinstance(data, dict) else None
+        if not isinstance(kind, str) or kind not in types:
+            raise NetXFormatError(f"{where}: type {str(kind)[:40]!r} is not allowed; use {', '.join(types)}")
+        fields = schema.EXTENDED[kind]
+        unknown = sorted(set(data) - {field.name for field in fields} - {"type"})
+        if unknown:
+            raise NetXFormatError(f"{where}.{unknown[0][:40]} is not known in a {kind}")
+        values = {}
+        for field in fields:
+            place = f"{where}.{field.name}"
+            if field.name in data:
+                values[field.name] = self._value(data[field.name], field, place)
+            elif field.default is ...:
+                raise NetXFormatError(f"{place} is missing; export the file again")
+            else:
+                values[field.name] = field.default
+        return getattr(network, kind)(**values)
+
+    def _value(self, data: Any, field: schema.Field, where: str) -> Any:
+        if field.kind == "node":
+            return self.node(data, field.types, where)
+        if field.kind == "nodes":
+            if not isinstance(data, list):
+                raise NetXFormatError(f"{where}: a list is expected")
+            return tuple(self.node(item, field.types, f"{where}[{i}]") for i, item in enumerate(data))
+        if field.kind == "text":
+            if not isinstance(data, str) or not 0 < len(data) <= 256:
+                raise NetXFormatError(f"{where}: a text of 1..256 characters is expected")
+            return data
+        if field.kind == "bool":
+            if not isinstance(data, bool):
+                raise NetXFormatError(f"{where}: true or false is expected")
+            return data
+        if field.kind == "ints":
+            if not isinstance(data, list) or not 1 <= len(data) <= 3:
+                raise NetXFormatError(f"{where}: one to three integers are expected")
+            return tuple(_integer(item, field, where) for item in data)
+        if field.kind == "int" or (field.kind == "value" and not isinstance(data, dict)):
+            return _integer(data, field, where)
+        return self._array(data, field, where)
+
+    def _array(self, data: Any, field: schema.Field, where: str) -> np.ndarray:
+        store = next(iter(data)) if isinstance(data, dict) and len(data) == 1 else None
+        shape = data[store] if store is not None else None
+        allowed = ("integers", "signs") if field.kind == "weight" else ("integers",)
+        if store not in allowed or not isinstance(shape, list) or not 1 <= len(shape) <= _MAX_AXES:
+            raise NetXFormatError(f"{where}: an array with its shape is expected")
+        axis = schema.Field("shape", "int", 1, hdf5_safe.MAX_ELEMENTS)
+        size = math.prod(_integer(item, axis, where) for item in shape)
+        if store == "signs":
+            packed = self._signs[self._next_sign : self._next_sign + (size + 7) // 8]
+            if size > 8 * len(packed):
+                raise NetXFormatError(f"{where}: /{schema.SIGNS} ends before its {size} weights")
+            self._next_sign += len(packed)
+            bits = np.unpackbits(packed)
+            if bits[size:].any():
+                raise NetXFormatError(f"{where}: the bits behind its weights in /{schema.SIGNS} are not 0")
+            return (2 * bits[:size].astype(np.int32) - 1).reshape(shape)
+        values = self._integers[self._next_integer : self._next_integer + size]
+        if size > len(values):
+            raise NetXFormatError(f"{where}: /{schema.INTEGERS} ends before its {size} values")
+        self._next_integer += size
+        if values.min() < field.low or values.max() > field.high:
+            raise NetXFormatError(
+                f"{where}: {values.min()}..{values.max()} is out of range; "
+                f"{field.low}..{field.high} are allowed"
+            )
+        return values.reshape(shape)
+
+
+def _integer(data: Any, field: schema.Field, where: str) -> int:
+    if type(data) is not int or not field.low <= data <= field.high:
+        raise NetXFormatError(f"{where}: {str(data)[:40]} is not allowed; use {field.low}..{field.high}")
+    return data

@@ -1,0 +1,132 @@
+"""What a network is made of: a table with a row per layer, and totals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .network import INPUT, Connection, FixedPointNetwork, Layer, Shape
+from .neurons import LIF, MultiThreshold
+from .synapses import Dense, weight_bits, weight_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Totals of a network.
+
+    Attributes:
+        layers: layers with neurons.
+        weights: stored weights.
+        weight_bits: bits that they take, at the least width per synapse.
+        neurons: neurons, of all layers.
+        synapses: connections between neurons, kernel taps counted at every position.
+        latency: steps by which Lava delays the output.
+        max_depth: depth of the deepest layer.
+    """
+
+    layers: int
+    weights: int
+    weight_bits: int
+    neurons: int
+    synapses: int
+    latency: int
+    max_depth: int
+
+
+def summarize(net: FixedPointNetwork) -> Summary:
+    """Count what a network is made of."""
+    pairs = [(layer, connection) for layer in net.layers for connection in layer.connections]
+    sizes = [_num_weights(connection) for _, connection in pairs]
+    bits = [weight_bits(connection.synapse) for _, connection in pairs]
+    return Summary(
+        layers=len(net.layers),
+        weights=sum(sizes),
+        weight_bits=sum(size * width for size, width in zip(sizes, bits, strict=True)),
+        neurons=sum(math.prod(layer.shape) for layer in net.layers),
+        synapses=sum(_num_synapses(layer, connection) for layer, connection in pairs),
+        latency=net.latency,
+        max_depth=max(net.depth(layer.name) for layer in net.layers),
+    )
+
+
+def _num_weights(connection: Connection) -> int:
+    weight = weight_of(connection.synapse)
+    return 0 if weight is None else weight.size
+
+
+def _num_synapses(layer: Layer, connection: Connection) -> int:
+    weight = weight_of(connection.synapse)
+    if weight is None:
+        return math.prod(layer.shape)
+    return weight.size * (1 if isinstance(connection.synapse, Dense) else math.prod(layer.shape[1:]))
+
+
+def table(net: FixedPointNetwork) -> str:
+    """One row per layer: synapses, neuron, shape, weights, and what the neurons compute with."""
+    header = (
+        "layer",
+        "synapse",
+        "neuron",
+        "shape",
+        "weights",
+        "bits",
+        "range",
+        "threshold",
+        "vDecay",
+        "extras",
+    )
+    rows = [
+        header,
+        (INPUT, f"{net.input.bits or 1} bit", "", _times(net.input.shape), *[""] * (len(header) - 4)),
+    ]
+    for layer in net.layers:
+        weights = [weight for c in layer.connections if (weight := weight_of(c.synapse)) is not None]
+        bits = {weight_bits(c.synapse) for c in layer.connections} - {0}
+        neuron = layer.neuron
+        spikes = isinstance(neuron, (LIF, MultiThreshold))
+        rows.append(
+            (
+                layer.name,
+                "+".join(type(c.synapse).__name__.lower() for c in layer.connections),
+                f"M-HT L={neuron.levels}" if isinstance(neuron, MultiThreshold) else type(neuron).__name__,
+                _times(layer.shape),
+                str(sum(w.size for w in weights)),
+                "+".join(map(str, sorted(bits))),
+                f"{min(int(w.min()) for w in weights)}..{max(int(w.max()) for w in weights)}"
+                if weights
+                else "",
+                _values(neuron.threshold) if spikes else "none",
+                "" if isinstance(neuron, MultiThreshold) else str(neuron.voltage_decay),
+                " ".join(_extras(net, layer)),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _extras(net: FixedPointNetwork, layer: Layer) -> list[str]:
+    extras = [f"gate/{c.gate.per}" for c in layer.connections if c.gate is not None]
+    if layer.mix is not None:
+        extras.append("mix/causal" if layer.mix.causal else f"mix/{layer.mix.num_steps} steps")
+    membrane = getattr(layer.neuron, "membrane", None)
+    if membrane is not None:
+        extras.append(f"{membrane.bits}-bit membrane")
+    delays = [int(c.delay.max()) for c in layer.connections if c.delay is not None]
+    if delays:
+        extras.append(f"delays to {max(delays)}")
+    waits = [net.balancing_delay(layer, c) for c in layer.connections]
+    if any(waits):
+        extras.append(f"skip waits {max(waits)}")
+    return extras
+
+
+def _values(value: int | np.ndarray) -> str:
+    return str(value) if isinstance(value, int) else f"{value.min()}..{value.max()}"
+
+
+def _times(shape: Shape) -> str:
+    return "x".join(map(str, shape))
