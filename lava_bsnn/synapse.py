@@ -89,10 +89,14 @@ class Conv(_HookedWeight, synapse_layer.Conv):
     """2-D convolution of ``[N, C, H, W, T]``; parameters and weight layout of SLAYER's ``Conv``."""
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.apply_weight(x, self.effective_weight())
+
+    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve with weights ``[out, in / groups, kh, kw]`` of one's own."""
         images, num_steps = fold_time(x)
         y = F.conv2d(
             images,
-            self.effective_weight(),
+            weight,
             None,
             self.stride[:2],
             self.padding[:2],
@@ -106,8 +110,12 @@ class Dense(_HookedWeight, synapse_layer.Dense):
     """Full connection of ``[N, C, T]`` or ``[N, C, H, W, T]``; inputs are read in C, H, W order."""
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.apply_weight(x, self.effective_weight())
+
+    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Multiply with weights ``[out, in, ...]`` of one's own."""
         images, num_steps = fold_time(x)
-        y = F.linear(images.flatten(1), self.effective_weight().flatten(1))
+        y = F.linear(images.flatten(1), weight.flatten(1))
         if x.dim() == 5:
             y = y[..., None, None]
         return unfold_time(y, x.shape[0], num_steps)

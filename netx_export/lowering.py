@@ -1,20 +1,9 @@
-"""From a trained torch model to integers: fold batch norm, binarise, choose the scales.
-
-A block computes ``z = gain * step * sum(q * x) + offset`` with integers ``q`` (its weights)
-and ``x`` (spikes or intensities) and fires at ``z >= theta``. With a scale ``S`` in weight
-steps per threshold the integer layer has weights ``round(S * gain * step / theta) * q`` for
-+-1 weights (``round(S * gain * step * q / theta)`` for others), biases
-``round(S * offset / theta)``, and threshold ``S - 1``: Lava fires strictly above, so a
-membrane of exactly ``S`` steps fires on both sides. ``S`` is the one, of those that keep all
-values within :mod:`netx_export.limits`, with the least error of the membrane relative to
-the threshold. Stock Lava has one threshold per layer, hence one ``S`` per layer.
-"""
+"""From a trained torch model to integers: what can be expressed, and in which profile."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,56 +12,56 @@ import torch
 from lava_bsnn import block
 from lava_bsnn.errors import ExportError, check_option
 from lava_bsnn.fixed_point import NO_MEMORY, STATE_BITS
-from lava_bsnn.neuron import LIF
+from lava_bsnn.modulation import AGMM
+from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
 
-from . import limits, network
-from .network import INPUT, Connection, FixedPointNetwork, Layer, Shape, Synapse
+from .calibration import Calibration, mean_gates
+from .extended import LayerReport, lower_extended
+from .network import FixedPointNetwork
+from .stock_lowering import lower_stock
 
 DEFAULT_STEPS = 16
-_CANDIDATES = 64
-_COARSE = 0.1
-"""Relative rounding error of a layer's weights from which on ``convert`` warns."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Affine:
-    """A block's real arithmetic ``sum(multiplier * q * x) + offset``, in float64.
-
-    Attributes:
-        q: integer (or, for floating-point weights, real) weights ``[out, ...]``.
-        multiplier: ``[out]``.
-        offset: ``[out]``.
-    """
-
-    q: np.ndarray
-    multiplier: np.ndarray
-    offset: np.ndarray
+PROFILES = ("stock", "extended")
 
 
 def convert(
     model: torch.nn.Module | Iterable[torch.nn.Module],
     profile: str = "stock",
+    calibration: Calibration | None = None,
     *,
     num_steps: int | None = None,
+    single_threshold: bool = False,
+    ignore_membrane: bool = False,
+    report: Callable[[LayerReport], None] | None = None,
 ) -> FixedPointNetwork:
     """Freeze a model of :mod:`lava_bsnn.block` modules to integers.
 
     Args:
         model: a ``Sequential``, a list of blocks, or a module with ``blocks``; built.
-        profile: ``"stock"``: what unmodified lava-dl 0.6.0 loads and runs.
+        profile: ``"stock"``: what unmodified lava-dl 0.6.0 loads and runs; ``"extended"``: also
+            skip connections, AGMM gates, k-bit membranes, multi-threshold neurons and T-GIM.
+        calibration: inputs as the model takes them, or (inputs, labels). Profile ``"stock"``
+            replaces AGMM's gates by their means over these, and warns of what that costs.
         num_steps: steps per sample for which the readout must not overflow; by default
             ``model.num_steps``, or 16.
+        single_threshold: turn LM-HT neurons into single-threshold ones over L times the steps.
+        ignore_membrane: let profile ``"stock"`` keep 24 bits where fewer were trained.
+        report: called with the accuracy of each converted layer.
 
     Raises:
         ExportError: something cannot be expressed; the message lists every such block.
     """
-    check_option("convert", "profile", profile, ("stock",))
+    check_option("convert", "profile", profile, PROFILES)
     if num_steps is None:
         num_steps = int(getattr(model, "num_steps", DEFAULT_STEPS))
     if num_steps < 1:
         raise ExportError(f"convert: num_steps={num_steps} is not allowed; use 1 or more")
     blocks = _blocks_of(model)
-    problems = [problem for module in blocks for problem in _problems(module)]
+    problems = [
+        problem
+        for module in blocks
+        for problem in _problems(module, profile, calibration is not None, ignore_membrane)
+    ]
     for index, module in enumerate(blocks):
         if isinstance(module, block.Input) and index:
             problems.append(f"{module.label}: an Input in the middle cannot be exported; put it first")
@@ -80,7 +69,17 @@ def convert(
             problems.append(f"{module.label}: a Readout in the middle cannot be exported; put it last")
     if problems:
         raise ExportError("; ".join(problems))
-    return _lower(blocks, num_steps)
+    first = blocks[0]
+    if not isinstance(first, block.Block) or first.input_shape is None:
+        raise ExportError("convert: shapes are not known yet; call block.build(model, input_shape) first")
+    tell = report or (lambda layer: None)
+    if profile == "extended":
+        return lower_extended(blocks, num_steps, tell)
+    gates: dict[torch.nn.Module, np.ndarray] = {}
+    if calibration is not None and any(isinstance(m, AGMM) for one in blocks for m in one.modules()):
+        gates, cost = mean_gates(model, blocks, calibration)
+        warnings.warn(f"convert: gates became constants: {cost}", stacklevel=2)
+    return lower_stock(blocks, num_steps, tell, gates)
 
 
 def _blocks_of(model: Any) -> list[torch.nn.Module]:
@@ -97,10 +96,19 @@ def _blocks_of(model: Any) -> list[torch.nn.Module]:
     return result
 
 
-def _problems(module: torch.nn.Module) -> Iterator[str]:
-    """What the stock profile cannot express about one block."""
+def _problems(
+    module: torch.nn.Module, profile: str, calibrated: bool, ignore_membrane: bool
+) -> Iterator[str]:
+    """What a profile cannot express about one block."""
+    stock, use = profile == "stock", "use profile='extended'"
     if isinstance(module, block.Residual):
-        yield f"{module.label}: skip connections cannot be exported in profile 'stock'; use a chain"
+        if stock:
+            yield f"{module.label}: skip connections cannot be exported in profile 'stock'; {use}"
+        else:
+            for inner in module.blocks:
+                yield from _problems(inner, profile, calibrated, ignore_membrane)
+            for inner in module.shortcut:
+                yield from (p for p in _problems(inner, profile, False, False) if "without neuron" not in p)
         return
     if not isinstance(module, (block.SpikingBlock, block.Flatten, block.Input)):
         kind = f"{type(module).__module__}.{type(module).__name__}"
@@ -115,238 +123,53 @@ def _problems(module: torch.nn.Module) -> Iterator[str]:
     if not isinstance(module, block.SpikingBlock):
         return
     if module.modulation is not None:
-        kind = type(module.modulation).__name__
-        yield f"{label}: modulation {kind} cannot be exported in profile 'stock'; use modulation=None"
+        yield from _modulation_problems(module, stock and not calibrated)
     if module.delay is not None:
         yield f"{label}: axonal delays cannot be exported; use delay=False"
     if neuron is None:
         if not isinstance(module, (block.Pool, block.Readout)):
             yield f"{label}: a block without neuron cannot be exported; give it neuron_params"
-        return
-    if not isinstance(neuron, LIF):
-        yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile 'stock'; use LIF"
-        return
-    if neuron.membrane_bits is not None and neuron.membrane_bits < STATE_BITS:
+    elif isinstance(neuron, QCFS):
+        yield f"{label}: QCFS belongs to an ANN and cannot be exported; use training.hybrid.to_lmht first"
+    elif isinstance(neuron, LIF):
+        yield from _lif_problems(label, neuron, module, stock, ignore_membrane)
+    elif stock or not isinstance(neuron, MultiThresholdLIF):
+        hint = use if isinstance(neuron, MultiThresholdLIF) else "use LIF or MultiThresholdLIF"
+        yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile {profile!r}; {hint}"
+
+
+def _modulation_problems(module: block.SpikingBlock, needs_calibration: bool) -> Iterator[str]:
+    kind = type(module.modulation).__name__
+    if not isinstance(module.modulation, AGMM):
+        yield f"{module.label}: modulation {kind} cannot be exported; use AGMM or modulation=None"
+    elif needs_calibration:
         yield (
-            f"{label}: a membrane of {neuron.membrane_bits} bits cannot be exported in profile 'stock', "
-            f"whose neurons have {STATE_BITS}; train with membrane_bits={STATE_BITS} or None"
+            f"{module.label}: modulation {kind} cannot be exported in profile 'stock'; use "
+            "profile='extended', or calibration=inputs for constant gates"
+        )
+    elif isinstance(module, block.Dense) and module.input_shape is not None and len(module.input_shape) == 3:
+        yield f"{module.label}: {kind} behind a dense layer on an image; put block.Flatten() in front"
+
+
+def _lif_problems(
+    label: str, neuron: LIF, module: block.SpikingBlock, stock: bool, ignore_membrane: bool
+) -> Iterator[str]:
+    bits = neuron.membrane_bits
+    if bits is not None and bits < STATE_BITS and stock and not ignore_membrane:
+        yield (
+            f"{label}: a membrane of {bits} bits cannot be exported in profile 'stock', whose neurons have "
+            f"{STATE_BITS}; use profile='extended', train with membrane_bits={STATE_BITS} or None, or accept "
+            "other spikes with ignore_membrane=True"
+        )
+    if bits is not None and neuron.membrane_when != "stored" and not stock:
+        yield (
+            f"{label}: membrane_when={neuron.membrane_when!r} cannot be exported: the device quantises "
+            "what it stores; use membrane_when='stored'"
         )
     if neuron.norm is not None:
         yield f"{label}: norm in neuron_params cannot be exported; use the block's norm='batch'"
-    if neuron.cx_current_decay < NO_MEMORY and module.norm is not None:
+    if neuron.cx_current_decay < NO_MEMORY and module.norm is not None and stock:
         yield (
             f"{label}: current_decay < 1 with norm cannot be exported, since the device adds biases "
             "behind the current filter; use current_decay=1 or norm=None"
         )
-
-
-def _lower(blocks: list[torch.nn.Module], num_steps: int) -> FixedPointNetwork:
-    first = blocks[0]
-    if not isinstance(first, block.Block) or first.input_shape is None:
-        raise ExportError("convert: shapes are not known yet; call block.build(model, input_shape) first")
-    entry = network.Input(shape=first.input_shape, bits=first.bits if isinstance(first, block.Input) else 0)
-    source, max_value = INPUT, entry.max_value
-    pool: block.Pool | None = None
-    layers: list[Layer] = []
-    for index, module in enumerate(blocks):
-        if isinstance(module, (block.Input, block.Flatten)):
-            continue
-        if isinstance(module, block.Pool) and module.neuron is None:
-            if pool is not None:
-                raise ExportError(f"{module.label}: two poolings in a row; use one of the product's size")
-            pool = module
-            continue
-        assert isinstance(module, block.SpikingBlock)
-        name = f"{type(module).__name__.lower()}{index}"
-        affine = _affine(module)
-        if pool is not None:
-            affine = _merge_pool(pool, module, affine)
-        if isinstance(module, block.Readout):
-            weight, bias, _ = _choose_scale(module.label, affine, 1.0, max_value, num_steps)
-            neuron: network.LIF | network.Readout = network.Readout(bias=bias)
-            shape: Shape = (len(bias),)
-        else:
-            assert isinstance(module.neuron, LIF)
-            weight, bias, scale = _choose_scale(
-                module.label, affine, module.neuron.threshold, max_value, None
-            )
-            neuron = network.LIF(
-                threshold=scale - 1,
-                bias=bias,
-                current_decay=module.neuron.cx_current_decay,
-                voltage_decay=module.neuron.cx_voltage_decay,
-            )
-            shape = module.shape if isinstance(module, (block.Conv, block.Pool)) else (len(bias),)
-        synapse = _synapse(module, weight, pool)
-        layers.append(
-            Layer(
-                name=name,
-                connections=(Connection(source=source, synapse=synapse),),
-                neuron=neuron,
-                shape=shape,
-            )
-        )
-        source, max_value, pool = name, 1, None
-    if pool is not None:
-        raise ExportError(f"{pool.label}: a pooling without neuron cannot be the last block; add a Readout")
-    return FixedPointNetwork(input=entry, layers=tuple(layers))
-
-
-def _affine(module: block.SpikingBlock) -> Affine:
-    if isinstance(module, block.Pool):
-        assert module.input_shape is not None
-        channels = module.input_shape[0]
-        q = np.ones((channels, 1, *module.synapse.kernel_size[:2]))
-        return Affine(q=q, multiplier=np.full(channels, module.synapse.tap_weight), offset=np.zeros(channels))
-    weight = module.synapse.weight.detach()
-    hook = module.synapse.pre_hook_fx
-    if hasattr(hook, "integers"):
-        q, step = hook.integers(weight)
-    else:  # floating point, or a transform of the user's own
-        q, step = module.synapse.effective_weight().detach(), torch.ones(1)
-    q = q.reshape(weight.shape[:-1]).double().numpy()
-    if isinstance(module, (block.Dense, block.Readout)):
-        q = q.reshape(len(q), -1)
-    multiplier = step.double().flatten().expand(len(q)).numpy()
-    offset = np.zeros(len(q))
-    if module.norm is not None:
-        gain, shift = (term.detach().double().numpy() for term in module.norm.affine_terms())
-        multiplier, offset = multiplier * gain, shift
-        dead = np.flatnonzero(gain == 0)
-        if len(dead):
-            warnings.warn(
-                f"{module.label}: channels {dead.tolist()} have a batch norm gain of 0; "
-                "they are exported with zero weights",
-                stacklevel=2,
-            )
-    bias = getattr(module, "bias", None)
-    if bias is not None:
-        offset = offset + bias.detach().double().numpy()
-    return Affine(q=q, multiplier=multiplier, offset=offset)
-
-
-def _merge_pool(pool: block.Pool, module: block.SpikingBlock, affine: Affine) -> Affine:
-    """Repeat the weights over the pooling window: pool and synapse become one synapse."""
-    kernel = pool.synapse.kernel_size[:2]
-    if pool.synapse.stride[:2] != kernel or pool.synapse.padding[:2] != (0, 0):
-        raise ExportError(
-            f"{pool.label}: overlapping or padded pooling without neuron cannot be merged into "
-            f"{module.label}; use stride=kernel_size and padding=0"
-        )
-    assert pool.input_shape is not None
-    channels, height, width = pool.input_shape
-    _, pooled_height, pooled_width = pool.shape
-    q = affine.q
-    if isinstance(module, (block.Dense, block.Readout)):
-        q = q.reshape(len(q), channels, pooled_height, pooled_width)
-    elif isinstance(module, block.Pool) or module.synapse.dilation[:2] != (1, 1):
-        raise ExportError(
-            f"{module.label}: cannot follow a pooling without neuron; use dilation=1 or a neuron"
-        )
-    elif (height, width) != (pooled_height * kernel[0], pooled_width * kernel[1]):
-        raise ExportError(
-            f"{pool.label}: input {height}x{width} is not a multiple of the window {kernel}; "
-            "pad or crop it for export"
-        )
-    q = np.kron(q, np.ones(kernel))
-    if isinstance(module, (block.Dense, block.Readout)):
-        rest = ((0, 0), (0, 0), (0, height - q.shape[2]), (0, width - q.shape[3]))
-        q = np.pad(q, rest).reshape(len(q), -1)
-    return Affine(q=q, multiplier=affine.multiplier * pool.synapse.tap_weight, offset=affine.offset)
-
-
-def _synapse(module: block.SpikingBlock, weight: np.ndarray, pool: block.Pool | None) -> Synapse:
-    if isinstance(module, (block.Dense, block.Readout)):
-        return network.Dense(weight=weight)
-    factor = (1, 1) if pool is None else pool.synapse.kernel_size[:2]
-    layer = module.synapse
-    return network.Conv(
-        weight=weight,
-        stride=(layer.stride[0] * factor[0], layer.stride[1] * factor[1]),
-        padding=(layer.padding[0] * factor[0], layer.padding[1] * factor[1]),
-        dilation=layer.dilation[:2],
-        groups=len(weight) if isinstance(module, block.Pool) else layer.groups,
-    )
-
-
-def _choose_scale(
-    label: str, affine: Affine, theta: float, max_value: int, readout_steps: int | None
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Integer weights and biases with the least error, and the weight steps per ``theta``.
-
-    Args:
-        readout_steps: for a readout, the steps whose sum must not overflow; its scale need
-            not be an integer, and the returned one is 0.
-    """
-    relative = affine.multiplier / theta
-    real = affine.q * relative.reshape(-1, *[1] * (affine.q.ndim - 1))
-    offset = affine.offset / theta
-    fan_in = np.abs(real).reshape(len(real), -1).sum(1) * max_value
-    if not (np.isfinite(real).all() and np.isfinite(offset).all()):
-        raise ExportError(f"{label}: weights or norm are not finite; retrain or load a good checkpoint")
-    bounds = [
-        limits.WEIGHT_MAX / max(np.abs(real).max(), 1e-30),
-        limits.BIAS_MAX / max(np.abs(offset).max(), 1e-30),
-        limits.ACTIVATION_MAX / max(fan_in.max(), 1e-30),
-    ]
-    if readout_steps is None:
-        bounds.append(float(limits.THRESHOLD_MAX))
-    else:
-        bounds.append(limits.THRESHOLD_MAX / max((fan_in + np.abs(offset)).max() * readout_steps, 1e-30))
-    largest = min(bounds)
-    if readout_steps is None and largest < 2:
-        raise ExportError(
-            f"{label}: weights or biases are {1 / largest:.3g} thresholds per step, too large for 8-bit "
-            "weights and 13-bit biases; raise the threshold or retrain with norm='batch'"
-        )
-    if not np.abs(real).max() and not np.abs(offset).max():
-        raise ExportError(f"{label}: all weights and offsets are zero; train the model first")
-    scales = np.linspace(largest / 2, largest, _CANDIDATES)[::-1]
-    if readout_steps is None:
-        scales = np.unique(np.floor(scales))[::-1]
-    best: tuple[float, np.ndarray, np.ndarray, float] | None = None
-    for scale in scales:
-        weight, bias = _round(affine.q, relative * scale), np.rint(offset * scale).astype(np.int64)
-        if not _fits(weight, bias, max_value, readout_steps):
-            continue
-        spread = np.square(weight / scale - real).reshape(len(real), -1).sum(1)
-        error = np.square(max_value * np.sqrt(spread) + np.abs(bias / scale - offset)).mean()
-        if best is None or error < best[0]:
-            best = (float(error), weight, bias, scale)
-    if best is None:
-        raise ExportError(f"{label}: no scale keeps the integers in range; use fewer inputs or steps")
-    _check_resolution(label, best[1] / best[3], real, max_value, readout_steps)
-    return best[1], best[2], 0 if readout_steps is not None else int(best[3])
-
-
-def _check_resolution(
-    label: str, rounded: np.ndarray, real: np.ndarray, max_value: int, readout_steps: int | None
-) -> None:
-    """Refuse weights that round to nothing, warn of weights that round to little."""
-    norm = np.linalg.norm(real)
-    error = np.linalg.norm(rounded - real) / norm if norm else 0.0
-    steps = "" if readout_steps is None else f" and {readout_steps} steps"
-    cause = (
-        f"biases of 13 bits and sums of 24 bits over {real[0].size} inputs of up to {max_value}{steps} "
-        "leave too few weight levels"
-    )
-    remedy = "use fewer input bits, inputs, or steps, or smaller biases"
-    if error == 1 and not rounded.any():
-        raise ExportError(f"{label}: all weights round to zero: {cause}; {remedy}")
-    if error > _COARSE:
-        warnings.warn(f"{label}: weights are rounded by {error:.0%}: {cause}; {remedy}", stacklevel=2)
-
-
-def _round(q: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.rint(q * multiplier.reshape(-1, *[1] * (q.ndim - 1))).astype(np.int64)
-    return result
-
-
-def _fits(weight: np.ndarray, bias: np.ndarray, max_value: int, readout_steps: int | None) -> bool:
-    """Whether rounding kept all sums in range."""
-    worst = np.abs(weight).reshape(len(weight), -1).sum(1) * max_value
-    if worst.max() > limits.ACTIVATION_MAX:
-        return False
-    return readout_steps is None or bool(
-        ((worst + np.abs(bias)) * readout_steps).max() <= limits.THRESHOLD_MAX
-    )

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import torch
 
 from ..modes import evaluating
-from .base import Block, Shape, SpikingBlock
+from .base import Block, Shape, SpikingBlock, set_input_scales
 from .conv import Conv, Pool
 from .dense import Dense, Readout
 from .input import Flatten, Input
@@ -41,7 +41,8 @@ def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shap
 
     Stock SLAYER blocks learn their shape from one step of zeros.
     """
-    shape = tuple(int(size) for size in input_shape)
+    shape, blocks = tuple(int(size) for size in input_shape), list(blocks)
+    set_input_scales(blocks)
     for module in blocks:
         if isinstance(module, Block):
             shape = module.build(shape)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from math import prod
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._slayer import Delay, step_delay
+from ..device import grid_current
 from ..errors import ExportError, OptionError, ShapeError, check_option
-from ..functional.weights import SCALES
+from ..functional.weights import SCALES, straight_through
+from ..modulation import AGMM
+from ..neuron import LIF
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize
 
@@ -54,6 +58,7 @@ class Block:
 
     label: str
     input_shape: Shape | None = None
+    input_scale: float = 1.0  # what one input spike counts behind a pooling without neuron
     """Shape that :meth:`build` was called with; None before."""
     _built_shape: Shape | None = None
 
@@ -162,13 +167,34 @@ class SpikingBlock(Block):
             self.neuron = make_neuron(self.label, neuron, neuron_params)
         self.delay = Delay(max_delay=62) if delay else None
 
-    def current(self, x: Tensor) -> Tensor:
-        """Return the neuron's input current: synapse, norm and modulation of ``x``."""
+    def current(self, x: Tensor, unit: int | None = None) -> Tensor:
+        """Return the neuron's input current: synapse, norm and modulation of ``x``.
+
+        Args:
+            unit: membrane steps per unit of current: compute on the device's integer grid,
+                with the gradient of the floating-point current. In front of a neuron in
+                matched mode this is the default. While batch norm takes statistics, and
+                behind a modulation that the device does not know, it is not done.
+        """
         self._check_input(x)
+        unit = self.unit if unit is None else unit
+        takes_statistics = self.norm is not None and self.norm.training
+        on_grid = unit is not None and not takes_statistics and isinstance(self.modulation, (AGMM, NoneType))
+        exact = grid_current(self, x, unit) if on_grid and unit is not None else None
+        if exact is not None and not torch.is_grad_enabled():
+            return exact
         z: Tensor = self.synapse(x)
         if self.norm is not None:
             z = self.norm(z)
-        return z if self.modulation is None else self.modulation(z)
+        if self.modulation is not None:
+            z = self.modulation(z)
+        return z if exact is None else straight_through(exact, z)
+
+    @property
+    def unit(self) -> int | None:
+        """Membrane steps per unit of current, if the neuron is in matched mode."""
+        how = self.neuron.fixed_point() if isinstance(self.neuron, LIF) else None
+        return None if how is None else how.unit
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
         """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``."""
@@ -180,6 +206,19 @@ class SpikingBlock(Block):
         if self.delay is not None:
             z = self.delay(z)
         return (z, (z > 0).float().mean()) if self.count_log else z
+
+
+def set_input_scales(blocks: Iterable[torch.nn.Module], scale: float = 1.0) -> float:
+    """Tell blocks in a row what one input spike counts; return the same for what comes behind them."""
+    for module in blocks:
+        if isinstance(module, SpikingBlock):
+            module.input_scale = scale
+            silent = module.neuron is None
+            scale = scale * getattr(module.synapse, "tap_weight", 1.0) if silent else 1.0
+        elif isinstance(shortcut := getattr(module, "shortcut", None), torch.nn.ModuleList):  # a Residual
+            set_input_scales(shortcut, scale)
+            scale = set_input_scales(module.blocks, scale)  # type: ignore[arg-type]
+    return scale
 
 
 def conv_size(label: str, layer: Any, size: tuple[int, ...]) -> tuple[int, int]:

@@ -116,9 +116,9 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
     def _output_shape(self, shape: Shape) -> Shape:
         return (self.synapse.out_channels,)
 
-    def current(self, x: Tensor) -> Tensor:
+    def current(self, x: Tensor, unit: int | None = None) -> Tensor:
         """Return logits per step ``[N, classes, T]``."""
-        z = super().current(x)
+        z = super().current(x, unit)
         if z.dim() == 5:
             z = z[:, :, 0, 0]
         return z if self.bias is None else z + self.bias[:, None]

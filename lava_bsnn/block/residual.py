@@ -68,9 +68,10 @@ class Residual(Block, torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map spikes to spikes, ``NCHWT``."""
         skipped = y = x
+        last = self.blocks[-1]
         for module in self.shortcut:
-            skipped = module(skipped)
+            final = module is self.shortcut[-1] and isinstance(module, SpikingBlock)
+            skipped = module.current(skipped, last.unit) if final else module(skipped)  # type: ignore[operator,arg-type]
         for module in self.blocks[:-1]:
             y = module(y)
-        last = self.blocks[-1]
         return last.neuron(last.current(y) + skipped)  # type: ignore[operator]

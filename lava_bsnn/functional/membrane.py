@@ -66,9 +66,14 @@ class FixedPointMembrane:
     voltage_decay: int
 
     @property
+    def unit(self) -> int:
+        """Membrane steps per unit of current."""
+        return self.weight_steps << fixed_point.ALIGN_BITS
+
+    @property
     def limit(self) -> float:
         """Largest stored potential, in units of current."""
-        return (((1 << (self.bits - 1)) - 1) << self.shift) / (self.weight_steps << fixed_point.ALIGN_BITS)
+        return (((1 << (self.bits - 1)) - 1) << self.shift) / self.unit
 
     @property
     def fires_above(self) -> float:
@@ -78,9 +83,9 @@ class FixedPointMembrane:
     def run(self, current: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Spikes and potential before reset ``[T, N, ...]``, and the final stored potential.
 
-        Currents are rounded to weight steps; everything behind is exact.
+        Currents are rounded to membrane steps; everything behind is exact.
         """
-        scale = self.weight_steps << fixed_point.ALIGN_BITS
+        scale = self.unit
         potential, spikes = torch.empty_like(current), torch.empty_like(current)
         v = (state * scale).round().long().expand(current.shape[1:])
         zero = torch.zeros_like(v)
@@ -88,9 +93,10 @@ class FixedPointMembrane:
             _, v = fixed_point.integrate(
                 zero,
                 v,
-                (current[t] * self.weight_steps).round().long(),
+                (current[t] * scale).round().long(),
                 current_decay=fixed_point.NO_MEMORY,
                 voltage_decay=self.voltage_decay,
+                exponent=0,
             )
             potential[t] = v / scale
             fired, v = fixed_point.fire(v, self.threshold)

@@ -192,7 +192,7 @@ def chain(*blocks, shape=(1, 8, 8)):
         ),
         (
             lambda: chain(block.Conv(PARAMS, 1, 2, 3, modulation=torch.nn.Identity(), name="a")),
-            "a: modulation Identity cannot be exported in profile 'stock'",
+            "a: modulation Identity cannot be exported; use AGMM",
         ),
         (lambda: chain(block.Conv(PARAMS, 1, 2, 3, delay_shift=True)), "delay_shift=True cannot be"),
         (lambda: chain(block.Conv(PARAMS, 1, 2, 3, delay=True)), "axonal delays cannot be exported"),

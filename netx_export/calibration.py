@@ -1,0 +1,73 @@
+"""AGMM's gates as constants, for neurons that have none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lava_bsnn.errors import ExportError
+from lava_bsnn.modes import evaluating
+from lava_bsnn.modulation import AGMM
+
+Calibration = Tensor | np.ndarray | tuple[Any, Any]
+_BATCH = 128
+
+
+def mean_gates(
+    model: Any, blocks: list[torch.nn.Module], calibration: Calibration
+) -> tuple[dict[torch.nn.Module, np.ndarray], str]:
+    """Mean gate per channel of each AGMM module over inputs, steps and positions; and what that costs.
+
+    Args:
+        calibration: inputs as the model takes them, or (inputs, labels).
+    """
+    inputs, labels = calibration if isinstance(calibration, tuple) else (calibration, None)
+    inputs = torch.as_tensor(np.asarray(inputs)).float()
+    if not len(inputs):
+        raise ExportError("convert: calibration has no sample; give at least one")
+    network = model if isinstance(model, torch.nn.Module) else torch.nn.Sequential(*blocks)
+    modules = [m for one in blocks for m in one.modules() if isinstance(m, AGMM)]
+    sums: dict[torch.nn.Module, list[Tensor]] = {module: [] for module in modules}
+
+    def record(module: torch.nn.Module, arguments: tuple[Tensor, ...], gated: Tensor) -> None:
+        x = arguments[0]
+        # gate = sigmoid(alpha mean): weigh by |x|, so that zeros do not count
+        axes = tuple(axis for axis in range(x.dim()) if axis != 1)
+        sums[module].append(torch.stack([gated.abs().sum(axes), x.abs().sum(axes)]).double())
+
+    hooks = [module.register_forward_hook(record) for module in modules]
+    try:
+        before = _classes(network, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    totals = {module: torch.stack(parts).sum(0) for module, parts in sums.items()}
+    gates = {module: (gated / x.clamp(min=1e-30)).numpy() for module, (gated, x) in totals.items()}
+
+    def constant(module: torch.nn.Module, arguments: tuple[Tensor, ...], gated: Tensor) -> Tensor:
+        x = arguments[0]
+        return x * torch.as_tensor(gates[module]).to(x).reshape(-1, *[1] * (x.dim() - 2))
+
+    hooks = [module.register_forward_hook(constant) for module in modules]
+    try:
+        after = _classes(network, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if labels is None:
+        return gates, f"{(before == after).mean():.2%} of {len(inputs)} calibration samples keep their class"
+    labels = np.asarray(labels)
+    return gates, (
+        f"accuracy on {len(inputs)} calibration samples {(before == labels).mean():.2%} -> "
+        f"{(after == labels).mean():.2%}"
+    )
+
+
+def _classes(network: torch.nn.Module, inputs: Tensor) -> np.ndarray:
+    with evaluating(network):
+        parts = [network(inputs[start : start + _BATCH]) for start in range(0, len(inputs), _BATCH)]
+    result: np.ndarray = torch.cat([part.sum(-1).argmax(1) for part in parts]).numpy()
+    return result

@@ -1,0 +1,307 @@
+"""Lowering to the extended profile: skips, gates, mixing of steps, k-bit and multi-threshold neurons.
+
+Every layer has a unit of its own: membrane steps per unit of current. Weights stay the
+integers ``q`` of the model (+-1 for 1-bit layers); a channel's scale is
+``round(unit * gain * step)``. The unit is the largest for which no sum overflows, so that
+rounding is small, except that a k-bit membrane's step must be a power of two, and that
+matched mode was trained with a unit of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lava_bsnn import block, device, fixed_point
+from lava_bsnn.errors import ExportError
+from lava_bsnn.modulation import AGMM
+from lava_bsnn.neuron import LIF, MultiThresholdLIF
+
+from . import limits, network
+from .network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
+
+_HEADROOM = 4
+"""Factor between a layer's worst-case input in one step and the largest potential."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """How exactly a layer was converted.
+
+    Attributes:
+        unit: membrane steps per unit of current.
+        error: root mean square error of a step's worst-case current, relative to the threshold
+            (of a readout: to the largest logit).
+    """
+
+    name: str
+    unit: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Path:
+    """One connection before its unit is known: real arithmetic on integer messages."""
+
+    source: str
+    synapse: Synapse
+    multiplier: np.ndarray
+    offset: np.ndarray
+    fan_in: np.ndarray
+    agmm: AGMM | None = None
+
+    @property
+    def bound(self) -> float:
+        """Largest real current."""
+        return float((np.abs(self.multiplier) * self.fan_in + np.abs(self.offset)).max())
+
+
+def lower_extended(
+    blocks: list[torch.nn.Module], num_steps: int, report: Callable[[LayerReport], None]
+) -> FixedPointNetwork:
+    """Lower checked blocks; ``report`` is called for each layer."""
+    first: Any = blocks[0]
+    bits = first.bits if isinstance(first, block.Input) else 0
+    entry = network.Input(shape=first.input_shape, bits=bits)
+    lowering = _Lowering(num_steps, report, entry.max_value)
+    source = INPUT
+    for index, module in enumerate(blocks):
+        source = lowering.add(module, source, index)
+    return FixedPointNetwork(input=entry, layers=tuple(lowering.layers), profile="extended")
+
+
+class _Lowering:
+    def __init__(self, num_steps: int, report: Callable[[LayerReport], None], max_input: int) -> None:
+        self.num_steps, self.report = num_steps, report
+        self.layers: list[Layer] = []
+        # per source: the real value of a message of 1, and the largest message
+        self.messages: dict[str, tuple[float, int]] = {INPUT: (1.0, max_input)}
+
+    def add(self, module: Any, source: str, index: int | str) -> str:
+        """Append the layers of one block; return the name of the last."""
+        if isinstance(module, (block.Input, block.Flatten)):
+            return source
+        name = f"{type(module).__name__.lower()}{index}"
+        if isinstance(module, block.Residual):
+            return self._residual(module, source, name)
+        if isinstance(module, block.Pool) and module.neuron is None:
+            return self._relay(module, source, name)
+        shape = module.shape if len(module.shape) == 3 and not _is_dense(module) else module.shape[:1]
+        return self._layer(module, [self._path(module, source)], name, shape)
+
+    def _residual(self, module: block.Residual, source: str, name: str) -> str:
+        inner = source
+        *before, last = module.blocks
+        for position, one in enumerate(before):
+            inner = self.add(one, inner, f"_{name}_{position}")
+        paths = [self._path(last, inner)]
+        skipped = source
+        *before, shortcut = (*module.shortcut,) or (None,)
+        for position, one in enumerate(before):
+            skipped = self.add(one, skipped, f"_{name}_shortcut{position}")
+        paths.append(self._identity(last, skipped) if shortcut is None else self._path(shortcut, skipped))
+        return self._layer(last, paths, name, last.shape)  # type: ignore[arg-type]
+
+    def _relay(self, module: block.Pool, source: str, name: str) -> str:
+        """Sums of spikes as messages: what a pooling without neuron hands on."""
+        value, largest = self.messages[source]
+        taps = math.prod(module.synapse.kernel_size[:2])
+        levels = taps * largest
+        if levels > limits.LEVELS_MAX:
+            raise ExportError(
+                f"{module.label}: sums of {taps} messages up to {largest} are more than {limits.LEVELS_MAX}; "
+                "use a smaller window or fewer input bits"
+            )
+        shape = module.shape
+        step = 1 << fixed_point.ALIGN_BITS
+        self.layers.append(
+            Layer(
+                name=name,
+                connections=(Connection(source=source, synapse=_pool_synapse(module, shape[0])),),
+                neuron=network.MultiThreshold(threshold=step, levels=levels, lam=0),
+                shape=shape,
+            )
+        )
+        self.messages[name] = (value * module.synapse.tap_weight, levels)
+        return name
+
+    def _path(self, module: Any, source: str) -> _Path:
+        folded = device.affine(module)
+        value, largest = self.messages[source]
+        dead = np.flatnonzero(folded.multiplier == 0)
+        if len(dead):
+            warnings.warn(
+                f"{module.label}: channels {dead.tolist()} have a batch norm gain of 0; they are exported "
+                "with scale 0",
+                stacklevel=2,
+            )
+        if not (np.isfinite(folded.multiplier).all() and np.isfinite(folded.offset).all()):
+            raise ExportError(
+                f"{module.label}: weights or norm are not finite; retrain or load a good checkpoint"
+            )
+        # a negative gain flips the signs of its channel
+        negative = folded.multiplier < 0
+        q = np.where(negative.reshape(-1, *[1] * (folded.q.ndim - 1)), -folded.q, folded.q)
+        q = np.rint(q).astype(np.int64)
+        synapse: Synapse
+        if _is_dense(module):
+            synapse = Dense(weight=q)
+        elif isinstance(module, block.Pool):
+            synapse = _pool_synapse(module, len(q))
+        else:
+            layer = module.synapse
+            synapse = Conv(
+                weight=q,
+                stride=layer.stride[:2],
+                padding=layer.padding[:2],
+                dilation=layer.dilation[:2],
+                groups=layer.groups,
+            )
+        return _Path(
+            source=source,
+            synapse=synapse,
+            multiplier=np.abs(folded.multiplier) * value,
+            offset=folded.offset,
+            fan_in=np.abs(q).reshape(len(q), -1).sum(1) * largest,
+            agmm=module.modulation,
+        )
+
+    def _identity(self, last: Any, source: str) -> _Path:
+        value, largest = self.messages[source]
+        channels = last.shape[0]
+        return _Path(
+            source=source,
+            synapse=Identity(),
+            multiplier=np.full(channels, value),
+            offset=np.zeros(channels),
+            fan_in=np.full(channels, largest),
+        )
+
+    def _layer(self, module: Any, paths: list[_Path], name: str, shape: tuple[int, ...]) -> str:
+        bound = sum(path.bound for path in paths)
+        neuron = module.neuron
+        mix = None
+        value = 1.0
+        if neuron is None:
+            unit = limits.READOUT_MAX / (max(bound, 1e-30) * self.num_steps) * (1 - 1e-3)
+            reference = max(bound, 1e-30)
+            made: Any = network.Readout(bias=0, exponent=0)
+        elif isinstance(neuron, MultiThresholdLIF):
+            mix = _mix(neuron)
+            gain = 1.0 if mix is None else max(1.0, float(np.abs(mix.omega).sum(1).max()) / fixed_point.ONE)
+            reference = neuron.threshold
+            unit = _largest_unit(module.label, bound * gain, neuron.threshold)
+            made = _multi_threshold(neuron, unit)
+            value = neuron.threshold if neuron.scaled else 1.0
+        else:
+            reference = neuron.threshold
+            made, unit = _lif(module.label, neuron, bound, self.num_steps)
+        connections, squares = [], np.zeros(1)
+        for path in paths:
+            scale = np.rint(unit * path.multiplier).astype(np.int64)
+            bias = np.rint(unit * path.offset).astype(np.int64)
+            connections.append(
+                Connection(
+                    source=path.source,
+                    synapse=path.synapse,
+                    scale=scale,
+                    bias=bias if bias.any() else None,
+                    gate=None if path.agmm is None else _gate(path.agmm, unit, shape),
+                )
+            )
+            slip = np.abs(scale / unit - path.multiplier) * np.sqrt(path.fan_in)
+            squares = squares + np.square(slip) + np.square(bias / unit - path.offset)
+        self.layers.append(
+            Layer(name=name, connections=tuple(connections), neuron=made, shape=shape, mix=mix)
+        )
+        self.messages[name] = (value, made.max_message)
+        error = float(np.sqrt(squares.mean())) / reference
+        self.report(LayerReport(name=name, unit=float(unit), error=error))
+        return name
+
+
+def _is_dense(module: Any) -> bool:
+    return isinstance(module, (block.Dense, block.Readout))
+
+
+def _pool_synapse(module: block.Pool, channels: int) -> Conv:
+    layer = module.synapse
+    return Conv(
+        weight=np.ones((channels, 1, *layer.kernel_size[:2]), dtype=np.int64),
+        stride=layer.stride[:2],
+        padding=layer.padding[:2],
+        groups=channels,
+    )
+
+
+def _largest_unit(label: str, bound: float, threshold: float) -> float:
+    unit = limits.POTENTIAL_MAX / _HEADROOM / max(bound, threshold)
+    if unit * threshold < 1 << fixed_point.ALIGN_BITS:
+        raise ExportError(
+            f"{label}: a step may add {bound / threshold:.3g} thresholds, too many for 24 bits; raise the "
+            "threshold or retrain with norm='batch'"
+        )
+    return unit
+
+
+def _lif(label: str, neuron: LIF, bound: float, num_steps: int) -> tuple[network.LIF, float]:
+    """The neuron in membrane steps, and their number per unit of current."""
+    decays = {"current_decay": neuron.cx_current_decay, "voltage_decay": neuron.cx_voltage_decay}
+    exact = neuron.fixed_point()
+    if exact is not None:
+        made = network.LIF(
+            threshold=exact.threshold << fixed_point.ALIGN_BITS,
+            membrane=network.Membrane(bits=exact.bits, shift=exact.shift),
+            exponent=0,
+            **decays,
+        )
+        return made, float(exact.unit)
+    kept = max(neuron.cx_current_decay / fixed_point.ONE, 1 / num_steps)  # a current adds up
+    unit = _largest_unit(label, bound / kept, neuron.threshold)
+    membrane = None
+    if neuron.membrane_bits is not None:
+        levels = (1 << (neuron.membrane_bits - 1)) - 1
+        alpha = float(neuron.membrane_scale)
+        shift = math.floor(math.log2(unit * alpha / levels)) if alpha > 0 else -1
+        shift = min(shift, (limits.POTENTIAL_MAX // levels).bit_length() - 1)
+        if shift < 0:
+            raise ExportError(
+                f"{label}: a membrane of {neuron.membrane_bits} bits and range {alpha:.3g} has no step of a "
+                "power of two here; train the model first, or use fewer bits"
+            )
+        unit = (levels << shift) / alpha
+        membrane = network.Membrane(bits=neuron.membrane_bits, shift=shift)
+    threshold = math.ceil(unit * neuron.threshold - 1e-6) - 1  # fires at the threshold itself
+    return network.LIF(threshold=threshold, membrane=membrane, exponent=0, **decays), unit
+
+
+def _multi_threshold(neuron: MultiThresholdLIF, unit: float) -> network.MultiThreshold:
+    lam = neuron.lam.detach()
+    if lam.numel() > 1:
+        raise ExportError("a factor lam per step cannot be exported; use the network it was made from")
+    theta = round(unit * neuron.threshold)
+    return network.MultiThreshold(
+        threshold=theta,
+        levels=neuron.levels,
+        initial=round(theta * neuron.initial),
+        lam=round(float(lam) * fixed_point.ONE),
+    )
+
+
+def _mix(neuron: MultiThresholdLIF) -> Mix | None:
+    if neuron.mix is None or neuron.mix.logits is None:
+        return None
+    omega = neuron.mix.omega.detach().double().cpu().numpy()
+    return Mix(omega=np.rint(omega * fixed_point.ONE).astype(np.int64))
+
+
+def _gate(agmm: AGMM, unit: float, shape: tuple[int, ...]) -> Gate:
+    count = math.prod(shape[axis] for axis in device.gate_axes(shape, agmm.per))
+    multiplier, shift = device.gate_multiplier(agmm.alpha.detach().cpu().numpy(), unit, count)
+    return Gate(multiplier=multiplier, shift=shift, per=agmm.per)
