@@ -18,7 +18,7 @@ import numpy as np
 from lava_bsnn.errors import ExportError, LavaBsnnError, NetXFormatError
 from lava_bsnn.files import atomic_path
 
-from . import hdf5_extended, hdf5_stock, schema
+from . import hdf5_extended, hdf5_stock, hdf5_stock_read, schema
 from .hdf5_safe import attribute
 from .network import FixedPointNetwork
 
@@ -115,8 +115,8 @@ def _line(error: Exception) -> str:
 def _describe(file: h5py.File, size: int) -> Description:
     version = attribute(file, schema.VERSION, None)
     readers: dict[Any, Callable[[h5py.File], FixedPointNetwork]] = {
-        None: hdf5_stock.read_network,
-        schema.STOCK_VERSION: hdf5_stock.read_network,
+        None: hdf5_stock_read.read_network,
+        schema.STOCK_VERSION: hdf5_stock_read.read_network,
         schema.EXTENDED_VERSION: hdf5_extended.read_network,
     }
     if version not in readers:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -219,3 +220,13 @@ def test_the_schema_has_every_field_of_the_network():
 def test_the_docs_show_the_schema():
     page = (Path(__file__).parents[2] / "docs/netx.md").read_text()
     assert schema.markdown() in page
+
+
+def test_mutated_files_raise_only_our_error(tmp_path):
+    path = Path(__file__).parents[1] / "benchmarks/netx_fuzz.py"
+    spec = importlib.util.spec_from_file_location("netx_fuzz", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    outcomes, slowest, messages = script.fuzz(240, seed=1, folder=tmp_path)
+    assert outcomes["refused"] > 150 and len(messages) > 50
+    assert slowest < script.SLOWEST
