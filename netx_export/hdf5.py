@@ -23,6 +23,8 @@ from .hdf5_safe import attribute
 from .network import FixedPointNetwork
 
 stock_problems = hdf5_stock.stock_problems
+_LONGEST = 2000
+"""Most characters of an error's text that a file may fill."""
 
 
 def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
@@ -108,7 +110,7 @@ def describe(path: str | os.PathLike[str]) -> Description:
 
 def _line(error: Exception) -> str:
     """The first line of an error, without what a terminal cannot show."""
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    line = str(error)[:_LONGEST].splitlines()[0] if str(error) else type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in line)
 
 

@@ -188,7 +188,8 @@ def _pair(values: np.ndarray) -> tuple[int, int]:
 
 
 def _shape(group: h5py.Group) -> Shape:
-    values = tuple(int(v) for v in integers(group, "shape").reshape(-1))
+    stored = integers(group, "shape")
+    values = tuple(int(v) for v in stored.reshape(-1)[:4])
     if len(values) not in (1, 3) or min(values) < 1:
         raise NetXFormatError(f"{group.name}/shape: {values} is not allowed; use (C, H, W) or (C,)")
     return values

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lava_bsnn.errors import ExportError, NetXFormatError
 from netx_export import FixedPointNetwork, network, read, schema, simulate, write
 from netx_export.hdf5 import describe
+from netx_export.hdf5_extended import unzigzag, zigzag
 
 
 def binary_network(sizes, seed=0):
@@ -87,6 +88,12 @@ def test_every_flipped_bit_of_a_weight_is_caught(file):
         file.write_bytes(spoiled)
         with pytest.raises(NetXFormatError, match=r"does not match its digest|behind its weights"):
             read(file)
+
+
+def test_zigzag_keeps_every_integer():
+    edge = np.array([0, -1, 1, -2, (1 << 31) - 1, -(1 << 31)], dtype=np.int32)
+    assert zigzag(edge).tolist() == [0, 1, 2, 3, (1 << 32) - 2, (1 << 32) - 1]
+    np.testing.assert_array_equal(unzigzag(zigzag(edge)), edge)
 
 
 def rewrite(path, change):
