@@ -13,13 +13,18 @@ from lava_bsnn.errors import ExportError, NetXFormatError
 _PUBLIC = {
     "FixedPointNetwork": "network",
     "Simulation": "simulator",
+    "Stepper": "stepper",
     "Trace": "simulator",
     "compare": "parity",
     "convert": "lowering",
+    "describe": "hdf5",
+    "from_nir": "nir",
     "read": "hdf5",
     "run": "backends",
     "run_stock": "stock",
     "simulate": "simulator",
+    "stream": "stepper",
+    "to_nir": "nir",
     "write": "hdf5",
 }
 __all__ = ["ExportError", "NetXFormatError", *_PUBLIC]

@@ -18,11 +18,13 @@ import numpy as np
 from lava_bsnn.errors import ExportError, LavaBsnnError, NetXFormatError
 from lava_bsnn.files import atomic_path
 
-from . import hdf5_extended, hdf5_stock, schema
+from . import hdf5_extended, hdf5_stock, hdf5_stock_read, schema
 from .hdf5_safe import attribute
 from .network import FixedPointNetwork
 
 stock_problems = hdf5_stock.stock_problems
+_LONGEST = 2000
+"""Most characters of an error's text that a file may fill."""
 
 
 def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
@@ -108,15 +110,15 @@ def describe(path: str | os.PathLike[str]) -> Description:
 
 def _line(error: Exception) -> str:
     """The first line of an error, without what a terminal cannot show."""
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    line = str(error)[:_LONGEST].splitlines()[0] if str(error) else type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _describe(file: h5py.File, size: int) -> Description:
     version = attribute(file, schema.VERSION, None)
     readers: dict[Any, Callable[[h5py.File], FixedPointNetwork]] = {
-        None: hdf5_stock.read_network,
-        schema.STOCK_VERSION: hdf5_stock.read_network,
+        None: hdf5_stock_read.read_network,
+        schema.STOCK_VERSION: hdf5_stock_read.read_network,
         schema.EXTENDED_VERSION: hdf5_extended.read_network,
     }
     if version not in readers:

@@ -29,11 +29,24 @@ def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
     structure = json.dumps(writer.node(net), separators=(",", ":"), sort_keys=True).encode("ascii")
     compressed = {"compression": "gzip", "compression_opts": 9}
     file.create_dataset(schema.STRUCTURE, data=np.frombuffer(structure, dtype=np.uint8), **compressed)
-    integers = np.concatenate([np.zeros(0, dtype=np.int32), *writer.integers])
+    integers = zigzag(np.concatenate([np.zeros(0, dtype=np.int32), *writer.integers]))
     file.create_dataset(
         schema.INTEGERS, data=integers, **(compressed if integers.size else {}), shuffle=bool(integers.size)
     )
     file[schema.SIGNS] = np.concatenate([np.zeros(0, dtype=np.uint8), *writer.signs])
+
+
+def zigzag(values: np.ndarray) -> np.ndarray:
+    """Signed 32-bit integers as unsigned ones: 0, -1, 1, -2, ... become 0, 1, 2, 3, ...
+
+    The high bytes of small numbers are then 0 for both signs, which gzip needs.
+    """
+    return ((values << 1) ^ (values >> 31)).view(np.uint32)
+
+
+def unzigzag(values: np.ndarray) -> np.ndarray:
+    """Undo :func:`zigzag`."""
+    return (values >> 1).view(np.int32) ^ -(values & 1).view(np.int32)
 
 
 class _Writer:
@@ -87,12 +100,12 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
     signs = hdf5_safe.raw(file, schema.SIGNS, "u")
     if signs.dtype != np.uint8 or signs.ndim != 1:
         raise NetXFormatError(f"/{schema.SIGNS}: {signs.dtype} {signs.shape} is not allowed; use bytes")
-    integers = hdf5_safe.raw(file, schema.INTEGERS, "i")
-    if integers.dtype != np.int32 or integers.ndim != 1:
+    integers = hdf5_safe.raw(file, schema.INTEGERS, "u")
+    if integers.dtype != np.uint32 or integers.ndim != 1:
         raise NetXFormatError(
-            f"/{schema.INTEGERS}: {integers.dtype} {integers.shape} is not allowed; use int32"
+            f"/{schema.INTEGERS}: {integers.dtype} {integers.shape} is not allowed; use uint32"
         )
-    reader = _Reader(signs, integers)
+    reader = _Reader(signs, unzigzag(integers))
     net = reader.node(data, ("FixedPointNetwork",), "network")
     if reader.signs_left or reader.integers_left:
         raise NetXFormatError(

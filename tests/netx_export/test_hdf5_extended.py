@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from lava_bsnn.errors import ExportError, NetXFormatError
 from netx_export import FixedPointNetwork, network, read, schema, simulate, write
 from netx_export.hdf5 import describe
+from netx_export.hdf5_extended import unzigzag, zigzag
 
 
 def binary_network(sizes, seed=0):
@@ -86,6 +88,12 @@ def test_every_flipped_bit_of_a_weight_is_caught(file):
         file.write_bytes(spoiled)
         with pytest.raises(NetXFormatError, match=r"does not match its digest|behind its weights"):
             read(file)
+
+
+def test_zigzag_keeps_every_integer():
+    edge = np.array([0, -1, 1, -2, (1 << 31) - 1, -(1 << 31)], dtype=np.int32)
+    assert zigzag(edge).tolist() == [0, 1, 2, 3, (1 << 32) - 2, (1 << 32) - 1]
+    np.testing.assert_array_equal(unzigzag(zigzag(edge)), edge)
 
 
 def rewrite(path, change):
@@ -219,3 +227,13 @@ def test_the_schema_has_every_field_of_the_network():
 def test_the_docs_show_the_schema():
     page = (Path(__file__).parents[2] / "docs/netx.md").read_text()
     assert schema.markdown() in page
+
+
+def test_mutated_files_raise_only_our_error(tmp_path):
+    path = Path(__file__).parents[1] / "benchmarks/netx_fuzz.py"
+    spec = importlib.util.spec_from_file_location("netx_fuzz", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    outcomes, slowest, messages = script.fuzz(240, seed=1, folder=tmp_path)
+    assert outcomes["refused"] > 150 and len(messages) > 50
+    assert slowest < script.SLOWEST
