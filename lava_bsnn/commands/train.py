@@ -37,7 +37,7 @@ class Datasets(JsonOutput):
     """
 
     root: Path | None = None
-    """Folder to look in first; then $LAVA_BSNN_DATA, then ./data."""
+    """Folder to look in, instead of $LAVA_BSNN_DATA and ./data."""
 
     def __call__(self) -> None:
         from rich.table import Table
@@ -106,7 +106,7 @@ class Train(JsonOutput):
     Example: lava-bsnn train digits-events-agmm --set epochs=5 lr=1e-3 --out runs/events
     """
 
-    recipe: Annotated[str, tyro.conf.Positional]
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A name of `lava-bsnn recipes`, or a YAML file."""
     out: Path | None = None
     """Folder of the run; by default runs/RECIPE."""
@@ -198,8 +198,12 @@ def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None
     from ..training.run import train
 
     console = output.console()
-    with _display(recipe, console) as callbacks:
-        result = train(recipe, out, resume=resume, **callbacks)
+    try:
+        with _display(recipe, console) as callbacks:
+            result = train(recipe, out, resume=resume, **callbacks)
+    except KeyboardInterrupt:
+        console.print(f"continue with: lava-bsnn resume {out}", soft_wrap=True)
+        raise
     from .. import distributed
 
     if distributed.rank() == 0:
@@ -249,7 +253,9 @@ def _report(result: Result, recipe: Recipe, out: Path, console: Console) -> None
         soft_wrap=True,
     )
     if result.skipped:
-        console.print(f"{result.skipped} bad samples were left out")
+        console.print(f"bad samples left out: {len(result.skipped)}")
+        for problem in result.skipped[:5]:
+            console.print(f"  {problem}", soft_wrap=True)
     console.print(
         f"{result.train_seconds:.0f} s of training; checkpoints, log and figure are in {out}", soft_wrap=True
     )

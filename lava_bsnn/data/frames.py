@@ -9,6 +9,9 @@ import numpy as np
 
 from .packed import EVENT, in_order
 
+LONGEST = 3_600_000_000
+"""Longest recording in us: an hour; beyond it a time is taken for damaged."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Framing:
@@ -66,6 +69,9 @@ class Framing:
             low, high = int(events[name].min()), int(events[name].max())
             if low < 0 or high >= limit:
                 raise ValueError(f"{name} is {low}..{high}, allowed is 0..{limit - 1}")
+        low, high = int(events["t"].min()), int(events["t"].max())
+        if low < 0 or high - low > LONGEST:
+            raise ValueError(f"t is {low}..{high} us, allowed are times from 0 and {LONGEST} us in all")
         clean = np.empty(len(events), dtype=EVENT)
         for name in "xytp":
             clean[name] = events[name]

@@ -88,10 +88,16 @@ def load(
     """
     info = get(name)
     fraction = info.test_fraction if test_fraction is None else test_fraction
-    _check(info, num_steps, size, fraction)
-    events_only = {"counts": counts, "denoise": denoise, "slice_us": slice_us}
-    _check_kind(info, events_only if info.kind == "static" else {"normalize": normalize})
-    _check_times(num_steps, denoise, slice_us)
+    check_options(
+        info,
+        num_steps=num_steps,
+        size=size,
+        counts=counts,
+        denoise=denoise,
+        slice_us=slice_us,
+        normalize=normalize,
+        test_fraction=fraction,
+    )
     shape = info.shape if size is None else (info.shape[0], size, size)
     names = (augment,) if isinstance(augment, str) else tuple(augment)
     before, after = build(info, names, shape)
@@ -138,23 +144,30 @@ def load(
     )
 
 
-def _check(info: DatasetInfo, num_steps: int, size: int | None, fraction: float) -> None:
+def check_options(
+    info: DatasetInfo,
+    *,
+    num_steps: int,
+    size: int | None = None,
+    counts: bool = False,
+    denoise: float | None = None,
+    slice_us: int | None = None,
+    normalize: bool = False,
+    test_fraction: float = 0.5,
+) -> None:
+    """Raise :class:`OptionError` for options of :func:`load` that are out of range or not for this kind."""
     if num_steps < 1:
         raise OptionError(f"data.load: num_steps={num_steps} is not allowed; use 1 or more")
-    if not 0.01 <= fraction <= 0.99:
-        raise OptionError(f"data.load: test_fraction={fraction} is not allowed; use 0.01..0.99")
+    if not 0.01 <= test_fraction <= 0.99:
+        raise OptionError(f"data.load: test_fraction={test_fraction} is not allowed; use 0.01..0.99")
     largest = info.shape[1] if info.kind == "events" else 1024
     if size is not None and not 1 <= size <= largest:
         raise OptionError(f"data.load: size={size} is not allowed for {info.name}; use 1..{largest}")
 
-
-def _check_kind(info: DatasetInfo, values: dict[str, Any]) -> None:
-    for name, value in values.items():
+    events_only = {"counts": counts, "denoise": denoise, "slice_us": slice_us}
+    for name, value in (events_only if info.kind == "static" else {"normalize": normalize}).items():
         if value:
             raise OptionError(f"data.load: {name} is not for {info.name} ({info.kind}); leave it out")
-
-
-def _check_times(num_steps: int, denoise: float | None, slice_us: int | None) -> None:
     if denoise is not None and not denoise > 0:
         raise OptionError(f"data.load: denoise={denoise} is not allowed; use a time above 0 us, or None")
     if slice_us is not None and slice_us < num_steps:

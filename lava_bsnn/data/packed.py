@@ -92,7 +92,7 @@ def _pack(recordings: Sequence[np.ndarray], labels: np.ndarray) -> dict[str, np.
         "offsets": np.concatenate([[0], np.cumsum([len(one) for one in recordings])]).astype(np.int64),
         "x": events["x"].astype(pixel),
         "y": events["y"].astype(pixel),
-        "t": events["t"].astype(np.uint32),
+        "t": events["t"].astype(np.int64),
         "p": events["p"].astype(np.uint8),
     }
 
@@ -119,6 +119,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             f"{path}: {len(offsets)} offsets for {labels} labels; "
             "allowed is one offset more than labels, and at least one label"
         )
+    if "ids" in arrays and len(arrays["ids"]) != labels:
+        raise DataError(f"{path}: {len(arrays['ids'])} ids for {labels} labels; give one each, or none")
     if len({len(arrays[key]) for key in ("x", "y", "t", "p")}) != 1:
         raise DataError(f"{path}: x, y, t, p differ in length; pack it again")
     if offsets[0] != 0 or offsets[-1] != events or (np.diff(offsets) < 0).any():

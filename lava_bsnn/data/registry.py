@@ -24,10 +24,10 @@ def get(name: str) -> DatasetInfo:
 def find(name: str, root: str | os.PathLike[str] | None = None) -> Path | None:
     """Return where the files of a dataset are, or None: they are absent, or the set needs none.
 
-    Looks in ``root``, ``$LAVA_BSNN_DATA``, ``./data``, and the folders of system packages, in this
-    order. The result is the folder in which the set's own files lie, or a file of packed recordings: a
-    ``*.npz`` that ``root`` names, or the only one in ``root``, or the only one whose name contains that of
-    the set.
+    Looks in ``root`` if it is given, else in ``$LAVA_BSNN_DATA``, ``./data``, and the folders of
+    system packages, in this order. The result is the folder in which the set's own files lie, or a
+    file of packed recordings: a ``*.npz`` that ``root`` names, or the only one in ``root``, or the
+    only one whose name contains that of the set.
 
     Raises:
         OptionError: the name is unknown.
@@ -66,8 +66,7 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path | None
 
 
 def _places(info: DatasetInfo, root: str | os.PathLike[str] | None) -> list[Path]:
-    variable = os.environ.get("LAVA_BSNN_DATA")
-    places = [root, variable, "data", *info.folders]
+    places = [root] if root else [os.environ.get("LAVA_BSNN_DATA"), "data", *info.folders]
     return [Path(place).expanduser() for place in places if place]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import block
-from ..errors import OptionError, check_option
+from ..errors import check_option
 from ..modulation import AGMM
 from ..neuron import LIF, QCFS, MultiThresholdLIF
 from ..synapse import Binarize
@@ -153,7 +153,6 @@ def method_of(method: str | Method, **changes: Any) -> Method:
     if isinstance(method, str):
         check_option("models.create", "method", method, METHODS)
         method = METHODS[method]
-    try:
-        return replace(method, **changes)
-    except TypeError as error:
-        raise OptionError(f"models.create: {error}") from error
+    for name in changes:
+        check_option("models.create", "method_options", name, Method.__dataclass_fields__)
+    return replace(method, **changes)

@@ -118,7 +118,10 @@ def create(
         blocks: list[torch.nn.Module] = [block.Input(bits=input_bits)]
         blocks += MODELS[name](layers, in_shape, width, **options)
     except TypeError as error:
-        raise OptionError(f"models.create({name!r}): {error}") from error
+        raise OptionError(
+            f"models.create({name!r}): {error}; options are skip and imagenet_stem (ResNets), channels and "
+            "hidden (cnn), hidden (mlp)"
+        ) from error
     shape = block.build(blocks, in_shape)
     if (name in _GLOBAL_POOL if global_pool is None else global_pool) and shape[1:] != (1, 1):
         blocks.append(block.Pool(None, (shape[1], shape[2])))

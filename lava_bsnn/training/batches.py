@@ -33,6 +33,10 @@ def as_dataset(data: Data, what: str) -> Any:
             torch.from_numpy(np.ascontiguousarray(inputs)).float(),
             torch.from_numpy(labels.astype(np.int64)),
         )
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        raise LavaBsnnError(
+            f"fit: {what} is a {type(data).__name__}; use a tuple of arrays or a dataset with a length"
+        )
     if not len(data):  # type: ignore[arg-type]
         raise LavaBsnnError(f"fit: {what} is empty; give at least one sample")
     return data

@@ -16,7 +16,10 @@ from ..files import atomic_path
 def save_checkpoint(path: str | os.PathLike[str], model: torch.nn.Module, **facts: Any) -> None:
     """Write ``{"model": state_dict, **facts}``; facts are tensors, numbers, strings, lists, or dicts."""
     with atomic_path(path) as temporary:
-        torch.save({"model": model.state_dict(), **facts}, temporary)
+        try:
+            torch.save({"model": model.state_dict(), **facts}, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise LavaBsnnError(f"{path}: cannot be written ({reason(error)}); is the disk full?") from error
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -37,7 +40,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except pickle.UnpicklingError as error:  # torch advises to allow code here; we do not
         raise LavaBsnnError(f"{path}: not a checkpoint: damaged, or holds more than weights") from error
     except (RuntimeError, LookupError, ValueError, EOFError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise LavaBsnnError(f"{path}: not a checkpoint ({_first_line(error)})") from error
+        raise LavaBsnnError(
+            f"{path}: not a checkpoint ({reason(error)}); use another or train again"
+        ) from error
     return content
 
 
@@ -56,10 +61,11 @@ def load_checkpoint(path: str | os.PathLike[str], model: torch.nn.Module) -> dic
     try:
         model.load_state_dict(state)
     except (RuntimeError, LookupError, AttributeError, TypeError) as error:
-        raise LavaBsnnError(f"{path}: not a checkpoint of this model ({_first_line(error)})") from error
+        raise LavaBsnnError(f"{path}: not a checkpoint of this model ({reason(error)})") from error
     return facts
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def reason(error: Exception) -> str:
+    """The message of an exception in one line, cut where it gets long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from .. import analysis, data
+from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
 from ..norm import BatchNorm
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, input_shape
+from .run import build_loss, build_model, input_shape, start_recipe
 from .schedule import optimizer
 
 
@@ -47,8 +48,17 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     seed_everything(recipe.seed)
     shape = input_shape(recipe)
     info = data.DATASETS[recipe.dataset]
+    check_options(
+        info,
+        num_steps=recipe.num_steps,
+        size=recipe.size,
+        counts=recipe.counts,
+        denoise=recipe.denoise,
+        normalize=recipe.normalize,
+    )
     build(info, recipe.augment, shape)  # raises where a name is wrong
-    model = build_model(recipe, shape, info.num_classes)
+    ann = start_recipe(recipe) if recipe.start is not None else None
+    model = build_model(recipe, shape, info.num_classes, ann)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,9 @@ from torch import Tensor
 from .. import distributed
 from ..errors import LavaBsnnError, OptionError
 from .batches import loader, mixed_seed, share
-from .checkpoint import read_checkpoint, save_checkpoint
+from .checkpoint import read_checkpoint, reason, save_checkpoint
 from .diagnose import first_not_finite
-from .evaluation import check_labels, count_correct
+from .evaluation import check_batch, check_classes, count_correct
 from .rates import RateMeter
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class Engine:
         batch_size: int,
         seed: int,
         num_workers: int,
+        settings: Mapping[str, Any],
     ) -> None:
         self.model, self.train, self.test, self.fabric = model, train, test, fabric
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
@@ -87,6 +90,15 @@ class Engine:
             self.average = AveragedModel(
                 model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
             )
+        self._settings = {
+            "seed": seed,
+            "batch_size": batch_size,
+            "samples": len(train),
+            "world_size": self.world_size,
+            "optimizer": type(getattr(self.optimizer, "optimizer", self.optimizer)).__name__,
+            "averaged": ema_decay is not None,
+            **settings,
+        }
         self.meter = RateMeter(model)
         self.flips = _flip_recorder(model)
         self.epoch = self.step = 0
@@ -100,29 +112,35 @@ class Engine:
             self.train.set_epoch(self.epoch)
         self.wrapped.train()
         rest = [share(batch, self.rank, self.world_size) for batch in batches[self.step :]]
-        return loader(self.train, rest, self.num_workers, pin=self.fabric.device.type == "cuda")
+        batch = loader(self.train, rest, self.num_workers, pin=self.fabric.device.type == "cuda")
+        return zip(rest, batch, strict=True)
 
-    def train_step(
-        self, inputs: Tensor, labels: Tensor, loss: Any, factor: float, clip: float | None
-    ) -> None:
+    def train_step(self, indices: Tensor, batch: Any, loss: Any, factor: float, clip: float | None) -> None:
+        """Take one step on the samples ``indices`` of the training set."""
+        inputs, labels = batch
+        check_batch("train", indices, inputs, labels)
         torch.manual_seed(mixed_seed(self.seed, self.epoch, self.step, self.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         inputs, labels = self.fabric.to_device((inputs, labels))
         self.meter.enabled = self.step % RateMeter.EVERY == 0
         logits = self.wrapped(inputs)
-        check_labels(labels, logits)
+        check_classes("train", indices, labels, logits)
         value = loss(logits, labels)
         if not torch.isfinite(value):
-            where = first_not_finite(self.model, inputs)
-            raise LavaBsnnError(
-                f"fit: the loss is {value.item()} in epoch {self.epoch + 1}, step {self.step + 1}; first not "
-                f"finite: {where}; use a smaller learning rate or clip_norm; the last checkpoint is kept"
-            )
+            raise self._not_finite(f"the loss is {value.item()}", first_not_finite(self.model, inputs))
         self.optimizer.zero_grad()
         self.fabric.backward(value)
-        if clip is not None:
-            self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+        bound = math.inf if clip is None else clip
+        norm = self.fabric.clip_gradients(
+            self.wrapped, self.optimizer, max_norm=bound, error_if_nonfinite=False
+        )
+        # with 16-mixed precision the loss scaler skips such a step
+        if norm is not None and not torch.isfinite(norm) and not self._scales_loss:
+            bad = [n for n, p in self.model.named_parameters() if p.grad is not None and not _finite(p.grad)]
+            raise self._not_finite(
+                f"the gradient's norm is {norm.item()}", f"gradient of {bad[0] if bad else 'the model'}"
+            )
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
@@ -130,6 +148,16 @@ class Engine:
             correct = (logits.detach().sum(-1).argmax(1) == labels).sum()
             self.sums += torch.stack([value.detach() * len(labels), correct, correct.new_tensor(len(labels))])
         self.step += 1
+
+    @property
+    def _scales_loss(self) -> bool:
+        return getattr(self.fabric._precision, "precision", "") == "16-mixed"
+
+    def _not_finite(self, what: str, where: str) -> LavaBsnnError:
+        return LavaBsnnError(
+            f"fit: {what} in epoch {self.epoch + 1}, step {self.step + 1}; first not finite: {where}; use a "
+            "smaller learning rate or clip_norm; the last checkpoint is kept"
+        )
 
     def progress(self, num_steps: int) -> Step:
         loss, correct, seen = self.sums.tolist()
@@ -177,7 +205,7 @@ class Engine:
     def save(self, path: Path) -> None:
         """Write all that :meth:`load` needs; weights are checked first."""
         for name, tensor in self.model.state_dict().items():
-            if not torch.isfinite(tensor).all():
+            if not _finite(tensor):
                 raise LavaBsnnError(
                     f"fit: {name} is not finite after epoch {self.epoch}, step {self.step}; use a smaller "
                     "learning rate or clip_norm; the last checkpoint is kept"
@@ -190,12 +218,7 @@ class Engine:
                 averaged=None if self.average is None else self.average.n_averaged,
                 optimizer=self.optimizer.state_dict(),
                 flips=None if self.flips is None else self.flips.signs,
-                run={
-                    "seed": self.seed,
-                    "batch_size": self.batch_size,
-                    "samples": len(self.train),
-                    "world_size": self.world_size,
-                },
+                run=self._settings,
                 epoch=self.epoch,
                 step=self.step,
                 sums=self.sums,
@@ -212,14 +235,10 @@ class Engine:
 
     def load(self, path: Path) -> None:
         content = read_checkpoint(path)
-        ours = {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "samples": len(self.train),
-            "world_size": self.world_size,
-        }
-        theirs = content.get("run", {})
-        for name, value in ours.items():
+        theirs = content.get("run")
+        if not isinstance(theirs, dict):
+            raise LavaBsnnError(f"{path}: holds weights only, no run to continue; start a new one")
+        for name, value in self._settings.items():
             if theirs.get(name) != value:
                 raise LavaBsnnError(
                     f"{path}: was written with {name}={theirs.get(name)}, not {value}; a run is resumed with "
@@ -238,9 +257,12 @@ class Engine:
             self.history = [Epoch(**epoch) for epoch in content["history"]]
             self.epoch, self.step, self.seconds = content["epoch"], content["step"], content["seconds"]
         except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise LavaBsnnError(f"{path}: does not fit this run ({reason})") from error
+            raise LavaBsnnError(f"{path}: does not fit this run ({reason(error)})") from error
         self._since = time.perf_counter()
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def _flip_recorder(model: torch.nn.Module) -> Any:

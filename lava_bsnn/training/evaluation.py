@@ -13,15 +13,28 @@ from ..modes import evaluating
 from .batches import Data, as_dataset, loader
 
 
-def check_labels(labels: Tensor, logits: Tensor) -> None:
-    """Raise :class:`LavaBsnnError` unless the labels are classes of the logits ``[N, classes, T]``."""
-    if labels.device.type == "cpu":  # elsewhere the device checks
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= logits.shape[1]:
-            raise LavaBsnnError(
-                f"fit: label {low if low < 0 else high} does not fit the model's {logits.shape[1]} classes; "
-                f"use 0..{logits.shape[1] - 1}"
-            )
+def check_batch(split: str, indices: Tensor, inputs: Any, labels: Any) -> None:
+    """Raise :class:`LavaBsnnError` that names the sample unless inputs are finite and labels int64."""
+    if not isinstance(inputs, Tensor) or not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        kinds = [f"{v.dtype} tensor" if isinstance(v, Tensor) else type(v).__name__ for v in (inputs, labels)]
+        raise LavaBsnnError(
+            f"fit: {split} gives batches of {' and '.join(kinds)}; use pairs of a tensor and an integer"
+        )
+    finite = torch.isfinite(inputs)
+    if not finite.all():
+        bad = int((~finite).flatten(1).any(1).nonzero()[0])
+        raise LavaBsnnError(f"fit: {split}[{int(indices[bad])}] holds values that are not finite; mend it")
+
+
+def check_classes(split: str, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+    """Raise :class:`LavaBsnnError` unless labels are classes of the logits ``[N, classes, T]``."""
+    wrong = (labels < 0) | (labels >= logits.shape[1])
+    if wrong.any():
+        bad = int(wrong.nonzero()[0])
+        raise LavaBsnnError(
+            f"fit: {split}[{int(indices[bad])}]: label {int(labels[bad])} does not fit the model's "
+            f"{logits.shape[1]} classes; use 0..{logits.shape[1] - 1}"
+        )
 
 
 def _batched(dataset: Any, batch_size: int, rank: int, world_size: int) -> list[Tensor]:
@@ -36,9 +49,10 @@ def count_correct(
     right = 0
     with evaluating(model):
         batches = _batched(dataset, batch_size, rank, world_size)
-        for inputs, labels in loader(dataset, batches, num_workers):
+        for indices, (inputs, labels) in zip(batches, loader(dataset, batches, num_workers), strict=True):
+            check_batch("test", indices, inputs, labels)
             logits = model(inputs.to(like))
-            check_labels(labels, logits)
+            check_classes("test", indices, labels.to(logits.device), logits)
             right += int((logits.sum(-1).argmax(1).cpu() == labels).sum())
     return right
 

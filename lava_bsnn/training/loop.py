@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,8 +47,9 @@ def fit(
     seed: int = 0,
     num_workers: int = 0,
     fabric: Fabric | None = None,
-    out: Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     checkpoint_steps: int = 0,
+    settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     on_step: Callable[[Step], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -71,6 +73,7 @@ def fit(
             model's device in single precision.
         out: existing folder for ``last.pt``, from which ``resume`` continues, and ``best.pt``.
         checkpoint_steps: write ``last.pt`` every so many steps and not only after each epoch.
+        settings: plain values kept in ``last.pt``; a resume refuses others.
         on_step, on_epoch: called after each step and epoch in the first process.
 
     Raises:
@@ -79,8 +82,11 @@ def fit(
     """
     check_option("fit", "schedule", schedule, SCHEDULES)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise OptionError(f"fit: {name}={value} is not allowed; use 1 or more")
+        if not isinstance(value, int) or value < 1:
+            raise OptionError(f"fit: {name}={value} is not allowed; use a whole number of 1 or more")
+    if not callable(optimizer):
+        raise OptionError(f"fit: optimizer={optimizer!r} is not allowed; use training.optimizer(name)")
+    folder = None if out is None else Path(out)
     seed_everything(seed)
     run = Engine(
         model=model,
@@ -92,34 +98,35 @@ def fit(
         batch_size=batch_size,
         seed=seed,
         num_workers=num_workers,
+        settings={"epochs": epochs, **(settings or {})},
     )
     if run.world_size > batch_size:
         raise OptionError(f"fit: batch_size={batch_size} is smaller than the {run.world_size} processes")
     if resume:
-        if out is None:
+        if folder is None:
             raise OptionError("fit: resume=True needs out, the folder of last.pt")
-        run.load(out / "last.pt")
-    elif out is not None:
-        run.save(out / "last.pt")
+        run.load(folder / "last.pt")
+    elif folder is not None:
+        run.save(folder / "last.pt")
     while run.epoch < epochs:
         batches = epoch_batches(len(run.train), batch_size, seed, run.epoch)
-        for inputs, labels in run.epoch_loader(batches):
+        for indices, batch in run.epoch_loader(batches):
             factor = rate_factor(
                 run.epoch * len(batches) + run.step,
                 epochs * len(batches),
                 round(warmup_epochs * len(batches)),
                 schedule,
             )
-            run.train_step(inputs, labels, loss, factor, clip_norm)
+            run.train_step(indices, batch, loss, factor, clip_norm)
             if on_step is not None and run.is_first:
                 on_step(run.progress(len(batches)))
-            if out is not None and checkpoint_steps and run.step % checkpoint_steps == 0:
-                run.save(out / "last.pt")
+            if folder is not None and checkpoint_steps and run.step % checkpoint_steps == 0:
+                run.save(folder / "last.pt")
         record = run.end_epoch()
-        if out is not None:
+        if folder is not None:
             if record.test_accuracy == max(epoch.test_accuracy for epoch in run.history):
-                run.save_weights(out / "best.pt")
-            run.save(out / "last.pt")
+                run.save_weights(folder / "best.pt")
+            run.save(folder / "last.pt")
         if on_epoch is not None and run.is_first:
             on_epoch(record)
     if run.average is not None:

@@ -128,7 +128,7 @@ class Recipe:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise OptionError(f"recipe: {name}={value} is not allowed; use {low:g}..{high:g}")
+                raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
 
     def replace(self, assignments: Iterable[str]) -> Recipe:
         """Return the recipe with fields changed by ``"name=value"`` texts.
@@ -263,7 +263,8 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str | Path) -> Recipe:
     """Return a recipe of the package by name, or one from a ``.yaml`` file.
 
-    A file may start from another with ``extends: NAME`` and give only what differs.
+    A file may start from another with ``extends: NAME`` (or a file beside it) and give only
+    what differs.
 
     Raises:
         OptionError: no such recipe, or a file that is none.
@@ -296,7 +297,8 @@ def _mapping(name: str | Path, depth: int) -> dict[str, Any]:
         return values
     if depth > 3:
         raise OptionError(f"{name}: extends {base}: too many files extend each other")
-    return {**_mapping(str(base), depth + 1), **values}
+    beside = Path(name).parent / str(base) if str(base).endswith((".yaml", ".yml")) else str(base)
+    return {**_mapping(beside, depth + 1), **values}
 
 
 def _text(name: str | Path) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,15 @@ import torch
 
 from .. import data, models
 from ..errors import LavaBsnnError, check_option
-from ..files import atomic_path
-from .checkpoint import load_checkpoint
+from ..files import atomic_path, check_writable
+from .checkpoint import load_checkpoint, read_checkpoint
 from .engine import Epoch, Step
 from .evaluation import evaluate
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
 from .losses import SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
 from .recipe import CONFIG, HYBRID, Recipe, load_recipe, run_recipe
-from .run_log import RunLog, read_history
+from .run_log import RunLog
 from .schedule import optimizer
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Result:
     Attributes:
         test_accuracy: of the weights in ``checkpoint``, those after the last epoch.
         best_test_accuracy: the highest of all epochs, an optimistic figure: the test set chose it.
-        skipped: samples left out because they could not be read.
+        skipped: what was wrong with the samples that were left out.
     """
 
     test_accuracy: float
@@ -46,7 +47,7 @@ class Result:
     train_seconds: float
     checkpoint: str
     config: dict[str, Any]
-    skipped: int = 0
+    skipped: list[str]
 
 
 def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
@@ -132,7 +133,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str,
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
@@ -147,6 +148,7 @@ def train(
     ``training_curve.png``.
 
     Args:
+        recipe: a recipe, or what :func:`load_recipe` takes.
         on_data: called with (done, total) while recordings are made.
         on_start: told in words what will be trained.
 
@@ -155,13 +157,32 @@ def train(
             bad, or the loss is not finite.
     """
     out = Path(out)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     fabric = make_fabric(recipe)
     is_first = fabric.global_rank == 0
     resume = resume and (out / LAST).exists()
-    if not resume and is_first:
-        _start_folder(recipe, out)
-    fabric.barrier()
+    with contextlib.ExitStack() as stack:
+        if is_first:
+            (_continue_folder if resume else _start_folder)(recipe, out)
+            stack.enter_context(_alone_in(out))
+        fabric.barrier()
+        return _train(recipe, out, fabric, resume, on_data, on_start, on_step, on_epoch)
+
+
+def _train(
+    recipe: Recipe,
+    out: Path,
+    fabric: Fabric,
+    resume: bool,
+    on_data: Callable[[int, int], None] | None,
+    on_start: Callable[[str], None] | None,
+    on_step: Callable[[Step], None] | None,
+    on_epoch: Callable[[Epoch], None] | None,
+) -> Result:
+    is_first = fabric.global_rank == 0
     splits = load_data(recipe, on_data)
+    if not len(splits.train) or not len(splits.test):
+        raise LavaBsnnError(f"{recipe.dataset}: no good sample is left, e.g. {splits.skipped[0]}")
     seed_everything(recipe.seed)
     model = _model_in(out, recipe, splits.shape, splits.info.num_classes)
     if recipe.start is not None and not resume:
@@ -170,11 +191,14 @@ def train(
         on_start(
             f"{recipe.dataset}: {len(splits.train)} training and {len(splits.test)} test samples"
             + "".join(f" ({note})" for note in splits.notes)
-            + (f"; {len(splits.skipped)} bad ones left out" if splits.skipped else "")
+            + (f"; left out: {len(splits.skipped)}" if splits.skipped else "")
             + f"; {recipe.model}, {recipe.method}: "
             f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
         )
-    log = RunLog(out) if is_first else None
+    history = _history(out) if resume else []
+    if on_start is not None and is_first and len(history) == recipe.epochs:
+        on_start("all epochs are done already")
+    log = RunLog(out, history) if is_first else None
 
     def finish_epoch(epoch: Epoch) -> None:
         if log is not None:
@@ -201,6 +225,7 @@ def train(
         fabric=fabric,
         out=out,
         checkpoint_steps=recipe.checkpoint_steps,
+        settings=_settings(recipe),
         resume=resume,
         on_step=on_step,
         on_epoch=finish_epoch,
@@ -215,7 +240,7 @@ def train(
         train_seconds=round(sum(epoch.seconds for epoch in history), 2),
         checkpoint=str(out / LAST),
         config=asdict(recipe),
-        skipped=len(splits.skipped),
+        skipped=list(splits.skipped),
     )
 
 
@@ -241,21 +266,80 @@ def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
     if torch.cuda.is_available():
         model.cuda()
     figures = evaluate(model, splits.test, batch_size=recipe.batch_size, num_workers=recipe.num_workers)
-    history = read_history(out)
-    best = max(history, key=lambda row: float(row["test_accuracy"]), default=None)
+    history = _history(out)
+    best = max(history, key=lambda epoch: epoch.test_accuracy, default=None)
     return Result(
         test_accuracy=figures,
-        best_test_accuracy=figures if best is None else float(best["test_accuracy"]),
-        best_epoch=0 if best is None else int(best["epoch"]),
-        train_seconds=round(sum(float(row["seconds"]) for row in history), 2),
+        best_test_accuracy=figures if best is None else best.test_accuracy,
+        best_epoch=0 if best is None else best.epoch,
+        train_seconds=round(sum(epoch.seconds for epoch in history), 2),
         checkpoint=str(out / checkpoint),
         config=asdict(recipe),
-        skipped=len(splits.skipped),
+        skipped=list(splits.skipped),
     )
 
 
+_FREE = ("summary", "published", "data_root", "cache", "num_workers", "checkpoint_steps")
+"""Fields of a recipe that may differ when a run is resumed: they do not change what is learned."""
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
+    return {**values, "augment": list(recipe.augment)}
+
+
+def _history(out: Path) -> list[Epoch]:
+    """Epochs of a run, as its last checkpoint tells."""
+    try:
+        return [Epoch(**epoch) for epoch in read_checkpoint(out / LAST)["history"]]
+    except (KeyError, TypeError) as error:
+        raise LavaBsnnError(f"{out / LAST}: not a run's checkpoint; use another folder") from error
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Keep other processes from training in the same folder."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with open(out / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LavaBsnnError(f"{out}: another process trains in it; wait, or use another --out") from error
+        yield
+
+
+def _continue_folder(recipe: Recipe, out: Path) -> None:
+    check_writable(out / LAST)
+    before = run_recipe(out)
+    ours, theirs = _settings(recipe), _settings(before)
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise LavaBsnnError(
+                f"{out}: was started with {name}={theirs[name]}, not {value}; a run is resumed with the "
+                "settings that it was started with"
+            )
+    if recipe != before:
+        _write_recipe(recipe, out / CONFIG)
+
+
+def _write_recipe(recipe: Recipe, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(recipe.to_yaml(), encoding="utf-8")
+
+
+def _has_trained(out: Path) -> bool:
+    if not (out / LAST).exists():
+        return False
+    content = read_checkpoint(out / LAST)
+    return (content.get("epoch"), content.get("step")) != (0, 0)
+
+
 def _start_folder(recipe: Recipe, out: Path) -> None:
-    if (out / LAST).exists():
+    if _has_trained(out):
         raise LavaBsnnError(f"{out}: holds a run already; continue it with --resume, or use another --out")
     if recipe.method == HYBRID and recipe.start is None:
         raise LavaBsnnError(
@@ -266,11 +350,21 @@ def _start_folder(recipe: Recipe, out: Path) -> None:
     except OSError as error:
         raise LavaBsnnError(f"{out}: cannot make the folder ({error.strerror}); use another --out") from error
     if recipe.start is not None:
-        start = run_recipe(Path(recipe.start))
-        with atomic_path(out / START) as temporary:
-            temporary.write_text(start.to_yaml(), encoding="utf-8")
-    with atomic_path(out / CONFIG) as temporary:
-        temporary.write_text(recipe.to_yaml(), encoding="utf-8")
+        _write_recipe(start_recipe(recipe), out / START)
+    _write_recipe(recipe, out / CONFIG)
+
+
+def start_recipe(recipe: Recipe) -> Recipe:
+    """Recipe of the run that a recipe starts from.
+
+    Raises:
+        LavaBsnnError: no run there, or not one that a hybrid can start from.
+    """
+    start = Path(str(recipe.start))
+    first = run_recipe(start)
+    if recipe.method == HYBRID and first.method != "qcfs":
+        raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
+    return first
 
 
 def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -> models.SpikingNetwork:
@@ -284,9 +378,7 @@ def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Spl
     if recipe.method != HYBRID:
         load_checkpoint(start / LAST, model)
         return
-    first = run_recipe(start)
-    if first.method != "qcfs":
-        raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
+    first = start_recipe(recipe)
     ann = build_model(first, splits.shape, splits.info.num_classes)
     load_checkpoint(start / LAST, ann)
     converted = to_lmht(ann, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})

@@ -14,18 +14,22 @@ from .engine import Epoch
 
 
 class RunLog:
-    """``metrics.csv``, TensorBoard events and a figure; complete after every epoch."""
+    """``metrics.csv``, TensorBoard events and a figure; complete after every epoch.
 
-    def __init__(self, out: Path) -> None:
+    Args:
+        history: epochs that a resumed run has behind it.
+    """
+
+    def __init__(self, out: Path, history: Sequence[Epoch] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.out = out
-        self._rows: list[dict[str, Any]] = list(read_history(out))
+        self._rows: list[dict[str, Any]] = [asdict(epoch) for epoch in history]
         self._writer = SummaryWriter(str(out))  # type: ignore[no-untyped-call]
 
     def add(self, epoch: Epoch) -> None:
         row = asdict(epoch)
-        self._rows = [old for old in self._rows if int(old["epoch"]) < epoch.epoch] + [row]
+        self._rows.append(row)
         _write_csv(self.out / "metrics.csv", self._rows)
         for name, value in row.items():
             if name != "epoch" and value is not None:
@@ -49,12 +53,3 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, fieldnames=[f.name for f in dataclasses.fields(Epoch)])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def read_history(out: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.csv`` as texts; none without the file."""
-    try:
-        with open(out / "metrics.csv", newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []

@@ -339,3 +339,27 @@ def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(LavaBsnnError, match="file"):
         disk_splits(path, tmp_path / "file", monkeypatch).test[0]
+
+
+@pytest.mark.parametrize(("index", "time"), [(3, -5), (7, 1 << 62)])
+def test_impossible_times_are_refused(index, time):
+    from lava_bsnn.data.frames import Framing
+
+    events = np.zeros(10, dtype=[("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
+    events["t"] = np.arange(10) * 1000
+    framing = Framing(sensor=(34, 34), num_steps=3)
+    assert framing(events).shape == (2, 34, 34, 3)
+    events["t"][index] = time
+    with pytest.raises(ValueError, match=r"t is .* us, allowed are times from 0"):
+        framing(events)
+
+
+def test_packed_files_keep_long_times_and_check_their_ids(tmp_path):
+    events = np.zeros(3, dtype=[("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
+    events["t"] = [0, 10, (1 << 32) + 50]
+    data.write_packed(tmp_path / "a.npz", [events, events], np.array([0, 1]))
+    assert data.PackedSource(tmp_path / "a.npz").read(1)["t"].tolist() == events["t"].tolist()
+    arrays = dict(np.load(tmp_path / "a.npz"))
+    np.savez(tmp_path / "b.npz", ids=np.arange(1), **arrays)
+    with pytest.raises(DataError, match="1 ids for 2 labels"):
+        data.PackedSource(tmp_path / "b.npz")

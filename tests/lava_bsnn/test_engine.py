@@ -215,7 +215,9 @@ def test_clipping_bounds_the_step():
 
 def test_a_loss_that_is_not_finite_names_layer_and_step_and_keeps_the_checkpoint(tmp_path):
     sgd = training.optimizer("sgd", lr=1e25, momentum=0)
-    with pytest.raises(LavaBsnnError, match=r"in epoch 1, step \d; first not finite: (parameter|layer) \S+"):
+    with pytest.raises(
+        LavaBsnnError, match=r"in epoch 1, step \d; first not finite: (parameter|layer|gradient of) \S+"
+    ):
         training.fit(
             small_model("fp"),
             small_data(),
@@ -243,6 +245,28 @@ def test_the_first_layer_that_is_not_finite_is_named():
     assert first_not_finite(model, x) == "the input (sample 1 of the batch)"
 
 
+def test_a_sample_that_is_not_finite_is_named_although_spikes_hide_it():
+    inputs, labels = small_data()
+    inputs[5, 0, 3, 3] = np.nan
+    with pytest.raises(LavaBsnnError, match=r"train\[5\] holds values that are not finite"):
+        training.fit(small_model(), (inputs, labels), small_data(), epochs=1)
+    with pytest.raises(LavaBsnnError, match=r"test\[5\] holds values that are not finite"):
+        training.fit(small_model(), small_data(), (inputs, labels), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "train is a NoneType"),
+        ([(torch.zeros(1, 8, 8), 0.5)] * 4, "batches of torch.float32 tensor and torch.float64 tensor"),
+        ([(torch.zeros(1, 8, 8), "a")] * 4, "batches of torch.float32 tensor and (list|tuple)"),
+    ],
+)
+def test_datasets_of_other_things_are_refused(data, message):
+    with pytest.raises(LavaBsnnError, match=message):
+        training.fit(small_model(), data, small_data(), epochs=1)
+
+
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
@@ -267,7 +291,12 @@ def test_resume_refuses_another_runs_or_a_damaged_checkpoint(tmp_path):
     training.fit(small_model(), small_data(), small_data(), **options)
     with pytest.raises(LavaBsnnError, match="was written with seed=0, not 1"):
         training.fit(small_model(), small_data(), small_data(), seed=1, resume=True, **options)
-    with pytest.raises(LavaBsnnError, match="does not fit this run"):
+    sgd = training.optimizer("sgd", lr=0.1)
+    with pytest.raises(LavaBsnnError, match="was written with optimizer=AdamW, not SGD"):
+        training.fit(small_model(), small_data(), small_data(), optimizer=sgd, resume=True, **options)
+    with pytest.raises(LavaBsnnError, match="was written with epochs=1, not 2"):
+        training.fit(small_model(), small_data(), small_data(), resume=True, **{**options, "epochs": 2})
+    with pytest.raises(LavaBsnnError, match=r"does not fit this run \(Error.*modulation"):
         training.fit(small_model("agmm"), small_data(), small_data(), resume=True, **options)
     content = bytearray((tmp_path / "last.pt").read_bytes())
     content[len(content) // 2] ^= 1

@@ -165,10 +165,57 @@ def test_a_run_is_evaluated_to_the_accuracy_it_reported(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
     with pytest.raises(LavaBsnnError, match="holds a run already; continue it with --resume"):
         train(recipe, tmp_path)
-    again = train(recipe, tmp_path, resume=True)  # nothing is left to do
-    assert again.test_accuracy == result.test_accuracy
+    (tmp_path / "metrics.csv").write_text("garbage")
+    again = train(recipe.replace(["num_workers=1"]), tmp_path, resume=True)  # nothing is left to do
+    assert again.test_accuracy == result.test_accuracy == evaluate_run(tmp_path).test_accuracy
+    assert again.best_epoch == result.best_epoch
+    assert load_recipe(tmp_path / "config.yaml").num_workers == 1
+    with pytest.raises(LavaBsnnError, match="was started with lr=0.002, not 0.1; a run is resumed"):
+        train(recipe.replace(["lr=0.1"]), tmp_path, resume=True)
+    (tmp_path / "config.yaml").write_text(recipe.replace(["weight_decay=0.5"]).to_yaml())
+    with pytest.raises(LavaBsnnError, match="was written with weight_decay=0.0001, not 0.5"):
+        train(recipe.replace(["weight_decay=0.5"]), tmp_path, resume=True)
     with pytest.raises(LavaBsnnError, match="holds no run"):
         load_run(tmp_path / "nothing")
+
+
+def test_a_run_that_never_took_a_step_does_not_block_its_folder(tmp_path):
+    recipe = load_recipe("digits-agmm").replace([*SMALL, "epochs=1"])
+
+    def fail(step):
+        raise LavaBsnnError("stopped")
+
+    with pytest.raises(LavaBsnnError, match="stopped"):
+        train(recipe, tmp_path, on_step=fail)
+    train(recipe, tmp_path)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    recipe = load_recipe("digits-agmm").replace([*SMALL, "epochs=1"])
+
+    def train_too(text):
+        train(recipe, tmp_path)
+
+    with pytest.raises(LavaBsnnError, match="another process trains in it"):
+        train(recipe, tmp_path, on_start=train_too)
+
+
+def test_extends_is_relative_to_the_file(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/base.yaml").write_text("extends: digits-demo\nepochs: 3\n")
+    (tmp_path / "sub/mine.yaml").write_text("extends: base.yaml\nlr: 0.5\n")
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("sub/mine.yaml")
+    assert (recipe.epochs, recipe.lr, recipe.input_bits) == (3, 0.5, 4)
+    (tmp_path / "sub/base.yaml").write_text("extends: mine.yaml\n")
+    with pytest.raises(OptionError, match="too many files extend each other"):
+        load_recipe("sub/mine.yaml")
+
+
+@pytest.mark.parametrize("text", ["counts=true", "denoise=5", "augment=roll", "start=nowhere", "size=5000"])
+def test_a_dry_run_refuses_what_training_would(text):
+    with pytest.raises(LavaBsnnError):
+        dry_run(load_recipe("digits-demo").replace([text]))
 
 
 def test_a_hybrid_starts_as_the_network_it_comes_from(tmp_path):
