@@ -6,6 +6,7 @@ Convolutions run in float32: a network's weighted inputs stay below 2^23 by cons
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ from lava_bsnn.functional.time import direct_code, fold_time, time_major, unfold
 from .dynamics import LayerDynamics
 from .network import INPUT, BiasInput, Connection, Conv, FixedPointNetwork, Layer, Readout
 from .synapses import weight_of
+
+_CACHED_NEURONS = 1 << 18
+_MOST_SAMPLES = 1024
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +104,7 @@ def simulate(
     x: np.ndarray,
     *,
     trace: bool = False,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Simulate all samples of ``x``, each from a reset state.
@@ -109,13 +113,16 @@ def simulate(
         net: the network.
         x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``: spikes 0 / 1, or intensities.
         trace: keep spikes and potentials of every layer.
-        batch_size: samples at a time; bounds the memory, and few samples stay in the cache.
+        batch_size: samples at a time; by default as many as the processor's cache takes.
         progress: called with the number of samples done after each batch.
 
     Raises:
         ShapeError: ``x`` does not fit the network.
     """
     x = check_data(net, x)
+    if batch_size is None:
+        largest = max(math.prod(layer.shape) for layer in net.layers)
+        batch_size = max(1, min(_MOST_SAMPLES, _CACHED_NEURONS // largest))
     if batch_size < 1:
         raise ShapeError(f"simulate: batch_size={batch_size} is not allowed; use 1 or more")
     parts = []
