@@ -136,7 +136,7 @@ def _gated(agmm: AGMM, current: Tensor, unit: int) -> Tensor:
     axes = gate_axes(shape, agmm.per)
     count = math.prod(shape[axis] for axis in axes)
     multiplier, shift = gate_multiplier(agmm.alpha.detach().cpu().numpy(), unit, count)
-    factor = torch.from_numpy(multiplier).to(current.device).T  # [T] or [C, T]
+    factor = torch.from_numpy(multiplier).to(current.device)  # [T] or [T, C]
     if factor.dim() == 2:
-        factor = factor.reshape(len(factor), *[1] * (len(shape) - 1), -1)
+        factor = factor.mT.reshape(-1, *[1] * (len(shape) - 1), len(factor))
     return fixed_point.gate(current, factor, shift, axes=tuple(axis + 1 for axis in axes))

@@ -189,7 +189,7 @@ class _Lowering:
         mix = None
         value = 1.0
         if neuron is None:
-            unit = limits.READOUT_MAX / (max(bound, 1e-30) * self.num_steps) * (1 - 1e-3)
+            unit = _readout_unit(paths, self.num_steps)
             reference = max(bound, 1e-30)
             made: Any = network.Readout(bias=0, exponent=0)
         elif isinstance(neuron, MultiThresholdLIF):
@@ -248,6 +248,17 @@ def _largest_unit(label: str, bound: float, threshold: float) -> float:
             "threshold or retrain with norm='batch'"
         )
     return unit
+
+
+def _readout_unit(paths: list[_Path], num_steps: int) -> float:
+    """Largest unit with which ``num_steps`` steps cannot overflow, rounding included."""
+    (path,) = paths
+    unit = limits.READOUT_MAX / (max(path.bound, 1e-30) * num_steps)
+    while True:
+        worst = np.rint(unit * path.multiplier) * path.fan_in + np.abs(np.rint(unit * path.offset))
+        if worst.max() * num_steps <= limits.READOUT_MAX:
+            return unit
+        unit *= 0.99
 
 
 def _lif(label: str, neuron: LIF, bound: float, num_steps: int) -> tuple[network.LIF, float]:
