@@ -138,6 +138,11 @@ def _problems(
         yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile {profile!r}; {hint}"
 
 
+def stock_block_problems(module: torch.nn.Module) -> Iterator[str]:
+    """What the stock profile cannot express about one block."""
+    yield from _problems(module, "stock", False, False)
+
+
 def _modulation_problems(module: block.SpikingBlock, needs_calibration: bool) -> Iterator[str]:
     kind = type(module.modulation).__name__
     if not isinstance(module.modulation, AGMM):

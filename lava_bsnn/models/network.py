@@ -34,6 +34,9 @@ class SpikingNetwork(torch.nn.Module):
         self.in_shape = tuple(in_shape)
         self.num_steps = num_steps
         self.out_shape = block.build(self.blocks, self.in_shape)
+        for module in self.blocks:
+            if isinstance(module, block.Readout):
+                module.num_steps = num_steps
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == len(self.in_shape) + 1:
