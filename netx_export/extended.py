@@ -22,6 +22,7 @@ from lava_bsnn import block, device, fixed_point
 from lava_bsnn.errors import ExportError
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
+from lava_bsnn.training.hybrid import SubSteps
 
 from . import limits, network
 from .network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
@@ -102,6 +103,10 @@ class _Lowering:
     def add(self, module: Any, source: str, index: int | str) -> str:
         """Append the layers of one block; return the name of the last."""
         if isinstance(module, (block.Input, block.Flatten)):
+            return source
+        if isinstance(module, SubSteps):  # the input is repeated, each time as a part of its step
+            value, largest = self.messages[source]
+            self.messages[source] = (value / module.count, largest)
             return source
         name = f"{type(module).__name__.lower()}{index}"
         if isinstance(module, block.Residual):
@@ -312,15 +317,13 @@ def _lif(label: str, neuron: LIF, paths: list[_Path], num_steps: int) -> tuple[n
 
 
 def _multi_threshold(neuron: MultiThresholdLIF, unit: float) -> network.MultiThreshold:
-    lam = neuron.lam.detach()
-    if lam.numel() > 1:
-        raise ExportError("a factor lam per step cannot be exported; use the network it was made from")
+    lam = np.rint(neuron.lam.detach().double().cpu().numpy() * fixed_point.ONE).astype(np.int64)
     theta = round(unit * neuron.threshold)
     return network.MultiThreshold(
         threshold=theta,
         levels=neuron.levels,
         initial=round(theta * neuron.initial),
-        lam=round(float(lam) * fixed_point.ONE),
+        lam=int(lam) if lam.ndim == 0 else lam,
     )
 
 
