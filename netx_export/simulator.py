@@ -208,7 +208,7 @@ def _run_layer(layer: Layer, messages: dict[str, Tensor], keeps: bool) -> tuple[
             if layer.mix is not None:
                 seen.append(total)
                 total = fixed_point.mix(torch.stack(seen), omega[t : t + 1, : t + 1])[0]
-        state, spikes, potential = dynamics.step(state, total, 0 if injected is None else injected[t])
+        state, spikes, potential = dynamics.step(state, total, 0 if injected is None else injected[t], t)
         sent[t] = spikes
         feedback.append(spikes)
         if potentials is not None:

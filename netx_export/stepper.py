@@ -147,7 +147,8 @@ class _LayerState:
             restart_neurons = step == mix.latency
         if restart_neurons:
             self._state = self._dynamics.start(self._zeros)
-        self._state, messages, self.potential = self._dynamics.step(self._state, total, injected)
+        neuron_step = step - (mix.latency if mix is not None else 0)
+        self._state, messages, self.potential = self._dynamics.step(self._state, total, injected, neuron_step)
         self.current = total if isinstance(self.layer.neuron, MultiThreshold) else self._state[0]
         return np.asarray(messages, dtype=np.int64)
 

@@ -11,7 +11,8 @@ import torch
 from lava_bsnn import block, models, training
 from lava_bsnn.errors import ExportError
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
-from netx_export import convert, read, simulate, write
+from lava_bsnn.training.hybrid import to_single_threshold
+from netx_export import convert, read, simulate, stream, write
 from netx_export.network import Identity, MultiThreshold
 
 MODELS = {
@@ -300,3 +301,31 @@ def test_multi_threshold_neurons_keep_their_constants():
     assert made.neuron.lam == round(float(model.blocks[0].neuron.lam.detach()) * 4096)
     assert made.neuron.initial == round(made.neuron.threshold / 2)
     np.testing.assert_array_equal(made.mix.omega, np.full((STEPS, STEPS), round(4096 / STEPS)))
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.4])
+def test_single_threshold_neurons_follow_the_reparameterised_network(lam):
+    """Uniform windows: spike sums over a window are those of the multi-threshold network."""
+    model = make("resnet18-lmht", trained=True)
+    for module in model.modules():
+        if isinstance(module, MultiThresholdLIF):
+            module.lam_logit.data.fill_(lam)
+    net = convert(model, "extended", single_threshold=True)
+    single = to_single_threshold(model)
+    assert all(layer.neuron.max_message <= 1 for layer in spiking_layers(net))
+    x = spikes_in()
+    ours = simulate(net, x.repeat(2, -1), trace=True)
+    theirs, _ = float_spikes(single, x)
+    layers = spiking_layers(net)
+    assert len(layers) == len(theirs)
+    for depth, (layer, spikes) in enumerate(zip(layers, theirs, strict=True)):
+        trace = ours.layers[layer.name].spikes
+        assert trace.shape[-1] == 2 * STEPS
+        if depth < 2:
+            assert np.mean(trace != spikes.reshape(trace.shape)) < 0.02
+    samples = np.concatenate([*x[:2].repeat(2, -1), np.zeros((*net.input.shape, net.latency))], -1)
+    streamed = stream(net, samples.astype(int), reset_interval=2 * STEPS, clear_delays=True)
+    first = layers[0].name
+    start = net.depth(first)
+    expected = np.concatenate(list(ours.layers[first].spikes[:2]), -1)
+    np.testing.assert_array_equal(streamed.messages[first][..., start : start + 4 * STEPS], expected)
