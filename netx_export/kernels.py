@@ -108,32 +108,34 @@ def _lowest_bit(typing: Any, bits: Any) -> Any:
 
 def events_buffer(taps: int) -> np.ndarray:
     """Working memory of :func:`weighted_input` for a table of so many taps."""
-    return np.zeros((3, _EVENTS + ROW * taps), dtype=np.int32)
+    return np.zeros((2, _EVENTS + ROW * taps), dtype=np.int64)
 
 
 @_kernel
-def weighted_input(messages, count, target, source, groups, weight, out, events):
+def weighted_input(messages, count, places, groups, weight, out, events):
     """Add up the weights of active inputs; the others cost nothing.
 
     Args:
         messages: uint8 ``[N, T, width]``.
         count: int32 ``[pixels]``: taps, i.e. output pixels that an input pixel reaches.
-        target: int32 ``[pixels, taps]``: where the output pixel starts in a row of ``out``.
-        source: int32 ``[pixels, taps]``: where the tap's weights of channel 0 start.
-        groups: int32 ``(channels, channels per group, outputs per group, length of a weight row)``.
+        places: int64 ``[pixels, taps]``: where the output pixel starts in a row of ``out``, times
+            2^32, plus where the tap's weights of channel 0 start.
+        groups: int64 ``(channels, channels per group, outputs per group, length of a weight row,
+            whether messages are other than 0 and 1)``.
         weight: int8, flat; rows of a multiple of ``LANES``, zeros at the end.
         out: int32 ``[N, T, width]``, overwritten.
         events: see :func:`events_buffer`.
     """
-    lanes, step, zero, one = np.uint64(LANES), np.uint64(ROW), np.uint64(0), np.uint64(1)
+    step, zero, one = np.uint64(ROW), np.uint64(0), np.uint64(1)
     width, size = np.uint64(messages.shape[2]), np.uint64(out.shape[2])
     sent, sums = messages.reshape(-1), out.reshape(-1)
     channels, per_group = np.uint32(groups[0]), np.uint32(groups[1])
-    outputs, length = np.int32(groups[2]), np.uint64(groups[3])
-    taps = np.uint64(target.shape[1])
+    outputs, length, graded = np.int64(groups[2]), np.int64(groups[3]), groups[4] != 0
+    grouped = channels != per_group
+    taps = np.uint64(places.shape[1])
     full = np.uint64(_EVENTS)
-    targets, rows, factors = events[0], events[1], events[2]
-    dense = target.shape[0] == 1 and target.shape[1] == 1 and channels == per_group
+    adds, factors = events[0], events[1]
+    dense = places.shape[0] == 1 and places.shape[1] == 1 and not grouped
     for image in range(np.uint64(messages.shape[0] * messages.shape[1])):
         first, base = image * width, image * size
         for i in range(size):
@@ -147,36 +149,63 @@ def weighted_input(messages, count, target, source, groups, weight, out, events)
                     bits &= bits - one
                     pixel = i // channels
                     channel = i - pixel * channels
-                    shift = np.int32(np.int32(channel // per_group) * outputs)
-                    row = np.int32(np.int32(channel) * np.int32(length))
-                    factor = np.int32(sent[first + np.uint64(i)])
+                    shift = np.int64(channel) * length
+                    if grouped:
+                        shift += (np.int64(channel // per_group) * outputs) << 32
                     for j in range(taps):
-                        targets[found + j] = target[pixel, j] + shift
-                        rows[found + j] = source[pixel, j] + row
-                        factors[found + j] = factor
+                        adds[found + j] = places[pixel, j] + shift
+                    if graded:
+                        for j in range(taps):
+                            factors[found + j] = sent[first + np.uint64(i)]
                     found += np.uint64(count[pixel])
-            if found < full and block < width:
-                continue
-            if dense:  # one target: sums stay in registers
-                o, b = base + np.uint64(target[0, 0]), zero
-                while b + step <= length:
-                    for k in range(found):
-                        w, f = np.uint64(rows[k]) + b, factors[k]
-                        _add_row(sums, o + b, weight, w, f)
-                        _add_row(sums, o + b + lanes, weight, w + lanes, f)
-                        _add_row(sums, o + b + lanes * np.uint64(2), weight, w + lanes * np.uint64(2), f)
-                        _add_row(sums, o + b + lanes * np.uint64(3), weight, w + lanes * np.uint64(3), f)
-                    b += step
-                while b < length:
-                    for k in range(found):
-                        _add_row(sums, o + b, weight, np.uint64(rows[k]) + b, factors[k])
-                    b += lanes
-            else:
-                for k in range(found):
-                    o, w = base + np.uint64(targets[k]), np.uint64(rows[k])
-                    for b in range(zero, length, lanes):
-                        _add_row(sums, o + b, weight, w + b, factors[k])
-            found = zero
+            if found >= full or block >= width:
+                if dense:
+                    target = base + np.uint64(places[0, 0] >> 32)
+                    _add_to_one(sums, target, weight, np.uint64(length), graded, adds, factors, found)
+                else:
+                    _add_to_many(sums, base, weight, np.uint64(length), graded, adds, factors, found)
+                found = zero
+
+
+@_kernel
+def _add_to_one(sums, target, weight, length, graded, adds, factors, found):
+    """Add weight rows to one place; the sums stay in registers."""
+    low = np.uint64(0xFFFFFFFF)
+    lanes, step, b = np.uint64(LANES), np.uint64(4 * LANES), np.uint64(0)
+    while b + step <= length:
+        t = target + b
+        for k in range(found):
+            w = (np.uint64(adds[k]) & low) + b
+            f = np.int32(factors[k]) if graded else np.int32(1)
+            _add_row(sums, t, weight, w, f)
+            _add_row(sums, t + lanes, weight, w + lanes, f)
+            _add_row(sums, t + lanes * np.uint64(2), weight, w + lanes * np.uint64(2), f)
+            _add_row(sums, t + lanes * np.uint64(3), weight, w + lanes * np.uint64(3), f)
+        b += step
+    while b < length:
+        for k in range(found):
+            f = np.int32(factors[k]) if graded else np.int32(1)
+            _add_row(sums, target + b, weight, (np.uint64(adds[k]) & low) + b, f)
+        b += lanes
+
+
+@_kernel
+def _add_to_many(sums, base, weight, length, graded, adds, factors, found):
+    """Add weight rows, each to its place."""
+    low, lanes = np.uint64(0xFFFFFFFF), np.uint64(LANES)
+    if graded:
+        for k in range(found):
+            o, w = base + np.uint64(adds[k] >> 32), np.uint64(adds[k]) & low
+            for b in range(np.uint64(0), length, lanes):
+                _add_row(sums, o + b, weight, w + b, np.int32(factors[k]))
+    elif length == lanes:
+        for k in range(found):
+            _add_row(sums, base + np.uint64(adds[k] >> 32), weight, np.uint64(adds[k]) & low, np.int32(1))
+    else:
+        for k in range(found):
+            o, w = base + np.uint64(adds[k] >> 32), np.uint64(adds[k]) & low
+            for b in range(np.uint64(0), length, lanes):
+                _add_row(sums, o + b, weight, w + b, np.int32(1))
 
 
 @_kernel

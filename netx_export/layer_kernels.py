@@ -44,7 +44,7 @@ class Synapse:
         delay_of_neurons: axonal delay of each neuron in a row, or None.
     """
 
-    def __init__(self, connection: Connection, source: Shape, target: Shape) -> None:
+    def __init__(self, connection: Connection, source: Shape, target: Shape, graded: bool) -> None:
         self.connection = connection
         self._source, self._target = source, target
         self.unit = 1
@@ -63,13 +63,13 @@ class Synapse:
         conv = connection.synapse
         if not isinstance(conv, Conv):
             columns = to_row(weight.reshape(len(weight), *source), source)
-            self._tables = _dense_tables(columns.astype(np.int8))
+            self._tables = _dense_tables(columns.astype(np.int8), graded)
         else:
-            self._tables = _conv_tables(conv, weight.astype(np.int8), source, target)
+            self._tables = _conv_tables(conv, weight.astype(np.int8), source, target, graded)
 
     def events_buffer(self) -> np.ndarray | None:
         """Working memory of one thread."""
-        return None if self._tables is None else kernels.events_buffer(self._tables.target.shape[1])
+        return None if self._tables is None else kernels.events_buffer(self._tables.places.shape[1])
 
     def __call__(self, messages: np.ndarray, out: np.ndarray, events: np.ndarray | None) -> None:
         """Write the weighted input of rows ``[N, T, width]`` to ``out``."""
@@ -79,22 +79,14 @@ class Synapse:
             out[..., :size] = messages[..., :size]
         else:
             kernels.weighted_input(
-                messages,
-                tables.count,
-                tables.target,
-                tables.source,
-                tables.groups,
-                tables.weight,
-                out,
-                events,
+                messages, tables.count, tables.places, tables.groups, tables.weight, out, events
             )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Tables:
     count: np.ndarray
-    target: np.ndarray
-    source: np.ndarray
+    places: np.ndarray
     groups: np.ndarray
     weight: np.ndarray
 
@@ -107,20 +99,18 @@ def _rows(weight: np.ndarray) -> tuple[np.ndarray, int]:
     return padded.reshape(-1), length
 
 
-def _dense_tables(weight: np.ndarray) -> _Tables:
+def _dense_tables(weight: np.ndarray, graded: bool) -> _Tables:
     flat, length = _rows(weight.T)
     outputs, inputs = weight.shape
-    zero = np.zeros((1, 1), dtype=np.int32)
     return _Tables(
         count=np.ones(1, dtype=np.int32),
-        target=zero,
-        source=zero.copy(),
-        groups=np.array([inputs, inputs, outputs, length], dtype=np.int32),
+        places=np.zeros((1, 1), dtype=np.int64),
+        groups=np.array([inputs, inputs, outputs, length, graded], dtype=np.int64),
         weight=flat,
     )
 
 
-def _conv_tables(conv: Conv, weight: np.ndarray, source: Shape, target: Shape) -> _Tables:
+def _conv_tables(conv: Conv, weight: np.ndarray, source: Shape, target: Shape, graded: bool) -> _Tables:
     outputs, per_group, kernel_h, kernel_w = weight.shape
     channels = source[0]
     by_group = weight.reshape(conv.groups, outputs // conv.groups, per_group, kernel_h, kernel_w)
@@ -140,11 +130,12 @@ def _conv_tables(conv: Conv, weight: np.ndarray, source: Shape, target: Shape) -
     count = fits.sum(1)
     order = np.argsort(~fits, axis=1, kind="stable")[:, : max(1, int(count.max()))]
     chosen = np.take_along_axis(fits, order, 1)
+    place_of_pixel = np.take_along_axis(pixel, order, 1).astype(np.int64) * outputs
+    place_of_weights = np.take_along_axis(tap, order, 1).astype(np.int64) * channels * length
     return _Tables(
         count=count.astype(np.int32),
-        target=(np.take_along_axis(pixel, order, 1) * outputs * chosen).astype(np.int32),
-        source=(np.take_along_axis(tap, order, 1) * channels * length * chosen).astype(np.int32),
-        groups=np.array([channels, per_group, outputs // conv.groups, length], dtype=np.int32),
+        places=((place_of_pixel << 32) + place_of_weights) * chosen,
+        groups=np.array([channels, per_group, outputs // conv.groups, length, graded], dtype=np.int64),
         weight=flat,
     )
 
@@ -166,7 +157,9 @@ class LayerKernels:
         self.layer, self.size = layer, math.prod(layer.shape)
         self.width = (-(-self.size // kernels.LANES) + 1) * kernels.LANES
         shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
-        self.synapses = [Synapse(c, shapes[c.source], layer.shape) for c in layer.connections]
+        self.synapses = [
+            Synapse(c, shapes[c.source], layer.shape, net.max_value(c.source) > 1) for c in layer.connections
+        ]
         first = layer.connections[0]
         self.fused = len(layer.connections) == 1 and first.gate is None and layer.mix is None
         self.injects = isinstance(first.synapse, BiasInput)
