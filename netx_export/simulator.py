@@ -124,13 +124,13 @@ def simulate(
     num_samples, num_steps = len(x), x.shape[-1]
     if num_threads is None:
         num_threads = _processors()
+    for name, value in (("batch_size", batch_size), ("num_threads", num_threads)):
+        if value is not None and value < 1:
+            raise ShapeError(f"simulate: {name}={value} is not allowed; use 1 or more")
     if batch_size is None:
         largest = max(math.prod(layer.shape) for layer in net.layers) * num_steps
         share = -(-num_samples // num_threads)
         batch_size = max(1, min(_MOST_SAMPLES, _CACHED_VALUES // largest, share))
-    for name, value in (("batch_size", batch_size), ("num_threads", num_threads)):
-        if value < 1:
-            raise ShapeError(f"simulate: {name}={value} is not allowed; use 1 or more")
     layers = [LayerKernels(net, layer) for layer in net.layers]
     result = {
         layer.name: _Result(layer, num_samples, num_steps, trace)
