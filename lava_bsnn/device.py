@@ -118,8 +118,12 @@ def grid_current(block: Any, x: Tensor, unit: int) -> Tensor:
     folded = affine(block)
     scale, _ = folded.on_grid(unit * block.input_scale)
     _, bias = folded.on_grid(unit)
-    q, _ = integer_weights(block.synapse)
-    sums = block.synapse.apply_weight(torch.round(x / block.input_scale), q.to(x.dtype))
+    whole = torch.round(x / block.input_scale)
+    if hasattr(block.synapse, "tap_weight"):  # a pooling
+        sums = torch.round(block.synapse(whole) / block.synapse.tap_weight)
+    else:
+        q, _ = integer_weights(block.synapse)
+        sums = block.synapse.apply_weight(whole, q.to(x.dtype))
     images, num_steps = fold_time(sums)
     column = (-1, *[1] * (images.dim() - 2))
     factor, offset = (torch.from_numpy(values).to(x.device).view(column) for values in (scale, bias))

@@ -36,6 +36,7 @@ def export_block(module: Any, handle: Any) -> None:
         raise ExportError("; ".join(problems))
     if isinstance(module, block.Input):
         hdf5_stock.put(handle, "input", {"type": "input", "shape": module.input_shape})
+        handle.file.attrs["input_message_bits"] = module.bits
         return
     if isinstance(module, block.Flatten):
         size = int(np.prod(module.input_shape))

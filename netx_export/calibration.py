@@ -28,6 +28,11 @@ def mean_gates(
     inputs = torch.as_tensor(np.asarray(inputs)).float()
     if not len(inputs):
         raise ExportError("convert: calibration has no sample; give at least one")
+    if labels is not None and np.shape(labels) != (len(inputs),):
+        raise ExportError(
+            f"convert: calibration has {len(inputs)} samples and labels of shape {np.shape(labels)}; "
+            "give one label each"
+        )
     network = model if isinstance(model, torch.nn.Module) else torch.nn.Sequential(*blocks)
     modules = [m for one in blocks for m in one.modules() if isinstance(m, AGMM)]
     sums: dict[torch.nn.Module, list[Tensor]] = {module: [] for module in modules}

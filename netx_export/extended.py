@@ -162,7 +162,7 @@ class _Lowering:
                 "with scale 0",
                 stacklevel=2,
             )
-        if not (np.isfinite(folded.multiplier).all() and np.isfinite(folded.offset).all()):
+        if not all(np.isfinite(part).all() for part in (folded.q, folded.multiplier, folded.offset)):
             raise ExportError(
                 f"{module.label}: weights or norm are not finite; retrain or load a good checkpoint"
             )

@@ -113,6 +113,8 @@ def _problems(
         if stock:
             yield f"{module.label}: skip connections cannot be exported in profile 'stock'; {use}"
         else:
+            if isinstance(module.blocks[-1], block.Residual):
+                yield f"{module.label}: a Residual that ends in a Residual cannot be exported; put it behind"
             for inner in module.blocks:
                 yield from _problems(inner, profile, calibrated, ignore_membrane)
             for inner in module.shortcut:
@@ -132,11 +134,16 @@ def _problems(
         return
     if module.modulation is not None:
         yield from _modulation_problems(module, stock and not calibrated)
+    bits = getattr(module.synapse.pre_hook_fx, "bits", 8)
+    if not stock and bits > 8:
+        yield f"{label}: weights of {bits} bits cannot be exported in profile 'extended'; use weight_bits=8"
     if module.delay is not None:
         yield f"{label}: axonal delays cannot be exported; use delay=False"
     if neuron is None:
         if not isinstance(module, (block.Pool, block.Readout)):
             yield f"{label}: a block without neuron cannot be exported; give it neuron_params"
+    elif getattr(neuron, "persistent_state", False):
+        yield f"{label}: persistent_state=True cannot be exported, samples start anew; use False"
     elif isinstance(neuron, QCFS):
         yield f"{label}: QCFS belongs to an ANN and cannot be exported; use training.hybrid.to_lmht first"
     elif isinstance(neuron, LIF):

@@ -50,6 +50,8 @@ def to_nir(net: FixedPointNetwork, *, dt: float = DEFAULT_DT) -> nir.NIRGraph:
     Raises:
         ExportError: NIR has no node for something; every such layer is listed.
     """
+    if not 0 < dt < float("inf"):
+        raise ExportError(f"to_nir: dt={dt} is not allowed; use a time step in seconds above 0")
     problems = [f"{layer.name}: {text}" for layer in net.layers for text in _not_in_nir(layer)]
     if problems:
         raise ExportError("; ".join(problems))

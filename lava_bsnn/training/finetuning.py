@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -23,14 +24,19 @@ def match_device(model: torch.nn.Module) -> None:
     evaluation, is that of ``netx_export.convert(model, "extended")``, spike for spike.
 
     Raises:
-        LavaBsnnError: a neuron has no matched mode.
+        LavaBsnnError: a neuron has no matched mode: not a LIF, or with a threshold that is not a
+            multiple of ``1 / scale`` (1/64), ``current_decay`` below 1, or ``membrane_when`` other
+            than ``"stored"``. Nothing is changed then.
     """
     neurons = [m for m in model.modules() if hasattr(m, "neuron") and isinstance(m.neuron, torch.nn.Module)]
     for module in neurons:
         if not isinstance(module.neuron, LIF):
             raise LavaBsnnError(
-                f"finetune: {type(module.neuron).__name__} has no matched mode; use LIF neurons"
+                f"match_device: {type(module.neuron).__name__} has no matched mode; use LIF neurons"
             )
+    for part in model.modules():
+        if isinstance(part, LIF):  # raises before anything is changed
+            copy.deepcopy(part).match_device(part.membrane_bits or STATE_BITS)
     for part in model.modules():
         if isinstance(part, LIF):
             part.match_device(part.membrane_bits or STATE_BITS)

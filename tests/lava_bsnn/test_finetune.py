@@ -83,6 +83,45 @@ def test_training_in_integers_has_the_gradient_of_the_float_pass():
     torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02 * float(theirs.abs().max()))
 
 
+def test_pooling_with_a_neuron_or_in_a_shortcut_is_exact_too():
+    torch.manual_seed(0)
+    params = {"threshold": 0.5, "voltage_decay": 0.5}
+    model = models.SpikingNetwork(
+        [
+            block.Conv(params, 2, 4, 3, padding=1),
+            block.Pool({"threshold": 0.25}, 2),
+            block.Residual(
+                [block.Conv(params, 4, 6, 3, stride=2, padding=1)],
+                [block.Pool(None, 2), block.Conv(None, 4, 6, 1)],
+            ),
+            block.Flatten(),
+            block.Readout(None, 6 * 4, 3),
+        ],
+        in_shape=(2, 8, 8),
+        num_steps=4,
+    )
+    x = np.random.default_rng(0).integers(0, 2, (8, 2, 8, 8, 4))
+    model.train()
+    for _ in range(10):
+        model(torch.from_numpy(x).float())
+    training.match_device(model.eval())
+    ours = simulate(convert(model, "extended"), x, trace=True)
+    theirs = spikes_of(model, torch.from_numpy(x).float())
+    names = ["conv0", "pool1", "residual2"]
+    for name, spikes in zip(names, theirs, strict=True):
+        np.testing.assert_array_equal(ours.layers[name].spikes, spikes.astype(bool))
+        assert 0.01 < spikes.mean() < 0.99
+
+
+def test_a_refused_model_is_left_as_it_was():
+    params = [{"threshold": 1.0}, {"threshold": 0.3}]
+    blocks = [block.Conv(p, 1, 1, 3, padding=1) for p in params]
+    model = models.SpikingNetwork(blocks, in_shape=(1, 8, 8), num_steps=2)
+    with pytest.raises(LavaBsnnError, match="threshold=0.3 is not a multiple of 1/64"):
+        training.match_device(model)
+    assert blocks[0].neuron.membrane_bits is None and not blocks[0].norm.frozen
+
+
 def test_neurons_without_matched_mode_are_refused(digits):
     with pytest.raises(LavaBsnnError, match="MultiThresholdLIF has no matched mode"):
         training.finetune(network("lmht"), *digits)

@@ -269,6 +269,24 @@ def test_every_offending_block_is_listed_before_anything_is_done():
         convert(chain({"membrane_bits": 4}), "extended")
 
 
+@pytest.mark.parametrize(
+    ("make_model", "message"),
+    [
+        (
+            lambda: chain({"threshold": 1.0, "persistent_state": True}),
+            "persistent_state=True cannot be exported",
+        ),
+        (
+            lambda: chain({"threshold": 1.0}, binarize=None, weight_bits=16),
+            "weights of 16 bits .* use weight_bits=8",
+        ),
+    ],
+)
+def test_what_would_differ_is_refused(make_model, message):
+    with pytest.raises(ExportError, match=message):
+        convert(make_model(), "extended")
+
+
 def test_k_bit_membranes_keep_their_range():
     model = make("vggsnn-qsnn", trained=True)
     net = convert(model, "extended")
