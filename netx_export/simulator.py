@@ -330,7 +330,7 @@ class _Worker:
                 total = np.moveaxis(fixed_point.mix(seen, layer.omega[t : t + 1, : t + 1]), 0, 1)
             step = np.zeros((num_samples, 1, sent.shape[-1]), dtype=np.uint8)
             kept = np.zeros((num_samples, 1, layer.size), dtype=np.int32)
-            layer.neurons(np.ascontiguousarray(total, dtype=np.int32), u, v, step, kept)
+            layer.neurons(np.ascontiguousarray(total, dtype=np.int32), u, v, step, kept, t)
             sent[:, t : t + 1] = step
             if len(potentials) == num_samples and potentials.shape[1] == num_steps:
                 potentials[:, t : t + 1] = kept
