@@ -270,29 +270,27 @@ def lif(weighted, parameters, factors, u, v, messages, potentials):
 
 
 @_kernel
-def multi_threshold(weighted, parameters, factors, v, messages, potentials):
+def multi_threshold(weighted, parameters, lam, levels, first, v, messages, potentials):
     """Multi-threshold neurons; see :func:`lava_bsnn.fixed_point.multi_threshold_step`.
 
-    Arguments are those of :func:`lif`, except that ``factors`` are ``(levels, lam, ...)``
-    with one lam, or one for each step in turn.
+    Arguments are those of :func:`lif`, except for ``lam``, int32 ``[1]`` or one per step of the sample,
+    ``levels``, and ``first``, the step of the sample at which ``messages`` start.
     """
     period = np.uint64(parameters.shape[1])
     scale, offset, bias, threshold = parameters[0], parameters[1], parameters[2], parameters[3]
-    levels = factors[0]
     for n in range(v.shape[0]):
         for t in range(messages.shape[1]):
-            lam = factors[1 + t % (factors.shape[0] - 1)]
             x, s = weighted[n, t if weighted.shape[1] > 1 else 0], messages[n, t]
             kept = potentials[n if potentials.shape[0] > 1 else 0, t if potentials.shape[1] > 1 else 0]
-            potential = v[n]
+            potential, keep = v[n], lam[(first + t) % len(lam)]
             for start in range(np.uint64(0), np.uint64(v.shape[1]), period):
                 for c in range(period):
                     p = start + c
                     a = np.int32(np.int32(x[p] * scale[c]) + np.int32(offset[c] + bias[c]))
-                    m = _clip(np.int32(_times_towards_zero(potential[p], lam) + a))
+                    m = _clip(np.int32(_times_towards_zero(potential[p], keep) + a))
                     kept[p] = m
                     # the float64 quotient of 24-bit integers rounds to no integer that it is below
                     count = np.int32(np.float64(max(m, np.int32(0))) / np.float64(threshold[c]))
-                    count = min(count, levels)
+                    count = min(count, np.int32(levels))
                     s[p] = np.uint8(count)
                     potential[p] = np.int32(m - np.int32(threshold[c] * count))

@@ -175,12 +175,13 @@ class LayerKernels:
         parameters = (scale, offset, np.asarray(neuron.bias) * unit, threshold)
         self._parameters = np.ascontiguousarray(self._repeated(parameters))
         if isinstance(neuron, MultiThreshold):
-            factors = [neuron.levels, *np.atleast_1d(neuron.lam)]
+            factors = np.atleast_1d(neuron.lam)
         else:
             membrane = neuron.membrane
             bound, shift = (0, 0) if membrane is None else ((1 << (membrane.bits - 1)) - 1, membrane.shift)
-            factors = [NO_MEMORY - neuron.current_decay, NO_MEMORY - neuron.voltage_decay, bound, shift]
-        self._factors = np.array(factors, dtype=np.int32)
+            keep = NO_MEMORY - neuron.current_decay, NO_MEMORY - neuron.voltage_decay
+            factors = np.array([*keep, bound, shift])
+        self._factors = factors.astype(np.int32)
 
     def _of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Scale per step of the weighted input, and offset, of a connection."""
@@ -245,18 +246,14 @@ class LayerKernels:
         potentials: np.ndarray,
         first: int = 0,
     ) -> None:
-        """Run the neurons over all steps of ``messages``; see :mod:`netx_export.kernels`.
-
-        Args:
-            first: step of the sample that the first step of ``messages`` is.
-        """
-        if isinstance(self.layer.neuron, MultiThreshold):
-            factors = self._factors
-            if first and len(factors) > 2:
-                factors = np.concatenate([factors[:1], np.roll(factors[1:], -first)])
-            kernels.multi_threshold(weighted, self._parameters, factors, v, messages, potentials)
+        """Run the neurons over all steps of ``messages``, which start at step ``first`` of the sample."""
+        neuron = self.layer.neuron
+        parameters, factors = self._parameters, self._factors
+        if isinstance(neuron, MultiThreshold):
+            levels = neuron.levels
+            kernels.multi_threshold(weighted, parameters, factors, levels, first, v, messages, potentials)
         else:
-            kernels.lif(weighted, self._parameters, self._factors, u, v, messages, potentials)
+            kernels.lif(weighted, parameters, factors, u, v, messages, potentials)
 
     def neuron_current(self, weighted: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Current of the neurons behind :meth:`neurons`' last step, decay included, int64 ``[neurons]``."""

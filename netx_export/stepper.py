@@ -181,10 +181,9 @@ class _LayerState:
             self._taken = np.ascontiguousarray(total, dtype=np.int32)
         if restart_neurons:
             self._kernels.reset(self._u, self._v)
-        latency = 0 if self.layer.mix is None else self.layer.mix.latency
-        self._kernels.neurons(
-            self._taken, self._u, self._v, sent[self.layer.name][-1], self.potential, step - latency
-        )
+        neuron_step = step - (0 if self.layer.mix is None else self.layer.mix.latency)
+        messages = sent[self.layer.name][-1]
+        self._kernels.neurons(self._taken, self._u, self._v, messages, self.potential, neuron_step)
 
     def _total(self, step: int, sent: dict[str, deque[np.ndarray]], clears: bool) -> np.ndarray:
         """Sum of the currents, ``[1, 1, neurons]``."""

@@ -70,7 +70,7 @@ def test_leaky_neurons_equal_the_definition(currents, bias, threshold, keep_u, k
     st.lists(st.lists(BITS24, min_size=5, max_size=5), min_size=1, max_size=4),
     st.lists(BITS24, min_size=5, max_size=5),
     st.lists(st.one_of(st.integers(1, 9), st.integers(1, TOP)), min_size=5, max_size=5),
-    st.integers(0, 8 * 4096),
+    st.lists(st.integers(0, 8 * 4096), min_size=1, max_size=3),
     st.integers(1, 255),
 )
 def test_multi_threshold_neurons_equal_the_definition(currents, initial, threshold, lam, levels):
@@ -78,11 +78,16 @@ def test_multi_threshold_neurons_equal_the_definition(currents, initial, thresho
     v = np.array([initial], np.int32)
     sent = np.zeros((1, len(currents), 64), np.uint8)
     kept = np.zeros((1, len(currents), 5), np.int32)
-    kernels.multi_threshold(rows(currents), parameters, np.array([levels, lam], np.int32), v, sent, kept)
+    lams = np.array(lam, np.int32)
+    kernels.multi_threshold(rows(currents), parameters, lams, levels, 2, v, sent, kept)
     potential = np.array(initial)
     for t, current in enumerate(currents):
         spikes, before, potential = fixed_point.multi_threshold_step(
-            potential, np.array(current), threshold=np.array(threshold), levels=levels, lam=lam
+            potential,
+            np.array(current),
+            threshold=np.array(threshold),
+            levels=levels,
+            lam=lam[(2 + t) % len(lam)],
         )
         np.testing.assert_array_equal(kept[0, t], before)
         np.testing.assert_array_equal(sent[0, t, :5], spikes)
