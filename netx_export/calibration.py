@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,7 @@ def mean_gates(
         axes = tuple(axis for axis in range(x.dim()) if axis != 1)
         sums[module].append(torch.stack([gated.abs().sum(axes), x.abs().sum(axes)]).double())
 
-    hooks = [module.register_forward_hook(record) for module in modules]
-    try:
-        before = _classes(network, inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    before = _classes(network, inputs, modules, record)
     totals = {module: torch.stack(parts).sum(0) for module, parts in sums.items()}
     gates = {module: (gated / x.clamp(min=1e-30)).numpy() for module, (gated, x) in totals.items()}
 
@@ -56,12 +52,7 @@ def mean_gates(
         x = arguments[0]
         return x * torch.as_tensor(gates[module]).to(x).reshape(-1, *[1] * (x.dim() - 2))
 
-    hooks = [module.register_forward_hook(constant) for module in modules]
-    try:
-        after = _classes(network, inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    after = _classes(network, inputs, modules, constant)
     if labels is None:
         return gates, f"{(before == after).mean():.2%} of {len(inputs)} calibration samples keep their class"
     labels = np.asarray(labels)
@@ -71,8 +62,11 @@ def mean_gates(
     )
 
 
-def _classes(network: torch.nn.Module, inputs: Tensor) -> np.ndarray:
-    with evaluating(network):
+def _classes(network: torch.nn.Module, inputs: Tensor, modules: list[AGMM], hook: Any) -> np.ndarray:
+    """Class of each input, with a forward hook on the gates."""
+    with contextlib.ExitStack() as stack, evaluating(network):
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook).remove)
         parts = [network(inputs[start : start + _BATCH]) for start in range(0, len(inputs), _BATCH)]
     result: np.ndarray = torch.cat([part.sum(-1).argmax(1) for part in parts]).numpy()
     return result

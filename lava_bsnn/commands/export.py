@@ -88,7 +88,8 @@ class Nir(JsonOutput):
 def _export(options: Export, console: Console) -> dict[str, Any]:
     import netx_export
 
-    from ..training.run import BEST, LAST, load_run
+    from ..training.run import load_run
+    from ..training.run_folder import BEST, LAST
 
     with console.status("reading the run"):
         recipe, model = load_run(options.folder, BEST if options.best else LAST)

@@ -162,7 +162,8 @@ class Eval(JsonOutput):
 
         self.check_json()
         run_recipe(self.folder)  # raises before slow imports
-        from ..training.run import BEST, LAST, evaluate_run
+        from ..training.run import evaluate_run
+        from ..training.run_folder import BEST, LAST
 
         console = self.console()
         with console.status("testing"):

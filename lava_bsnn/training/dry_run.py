@@ -13,7 +13,8 @@ from ..functional import direct_code
 from ..norm import BatchNorm
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, input_shape, start_recipe
+from .run import build_loss, build_model, input_shape
+from .run_folder import start_recipe
 from .schedule import optimizer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +14,28 @@ import torch
 
 from .. import data, models
 from ..errors import LavaBsnnError, check_option
-from ..files import atomic_path, check_writable
-from .checkpoint import load_checkpoint, read_checkpoint
+from .checkpoint import load_checkpoint
 from .engine import Epoch, Step
 from .evaluation import evaluate
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
 from .losses import SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
-from .recipe import CONFIG, HYBRID, Recipe, load_recipe, run_recipe
+from .recipe import HYBRID, Recipe, load_recipe, run_recipe
+from .run_folder import (
+    LAST,
+    START,
+    alone_in,
+    continue_folder,
+    history_of,
+    settings_of,
+    start_folder,
+    start_recipe,
+)
 from .run_log import RunLog
 from .schedule import optimizer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-START, LAST, BEST = "start.yaml", "last.pt", "best.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +170,8 @@ def train(
     resume = resume and (out / LAST).exists()
     with contextlib.ExitStack() as stack:
         if is_first:
-            (_continue_folder if resume else _start_folder)(recipe, out)
-            stack.enter_context(_alone_in(out))
+            (continue_folder if resume else start_folder)(recipe, out)
+            stack.enter_context(alone_in(out))
         fabric.barrier()
         return _train(recipe, out, fabric, resume, on_data, on_start, on_step, on_epoch)
 
@@ -195,7 +202,7 @@ def _train(
             + f"; {recipe.model}, {recipe.method}: "
             f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
         )
-    history = _history(out) if resume else []
+    history = history_of(out) if resume else []
     if on_start is not None and is_first and len(history) == recipe.epochs:
         on_start("all epochs are done already")
     log = RunLog(out, history) if is_first else None
@@ -225,7 +232,7 @@ def _train(
         fabric=fabric,
         out=out,
         checkpoint_steps=recipe.checkpoint_steps,
-        settings=_settings(recipe),
+        settings=settings_of(recipe),
         resume=resume,
         on_step=on_step,
         on_epoch=finish_epoch,
@@ -266,7 +273,7 @@ def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
     if torch.cuda.is_available():
         model.cuda()
     figures = evaluate(model, splits.test, batch_size=recipe.batch_size, num_workers=recipe.num_workers)
-    history = _history(out)
+    history = history_of(out)
     best = max(history, key=lambda epoch: epoch.test_accuracy, default=None)
     return Result(
         test_accuracy=figures,
@@ -277,94 +284,6 @@ def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
         config=asdict(recipe),
         skipped=list(splits.skipped),
     )
-
-
-_FREE = ("summary", "published", "data_root", "cache", "num_workers", "checkpoint_steps")
-"""Fields of a recipe that may differ when a run is resumed: they do not change what is learned."""
-
-
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
-    return {**values, "augment": list(recipe.augment)}
-
-
-def _history(out: Path) -> list[Epoch]:
-    """Epochs of a run, as its last checkpoint tells."""
-    try:
-        return [Epoch(**epoch) for epoch in read_checkpoint(out / LAST)["history"]]
-    except (KeyError, TypeError) as error:
-        raise LavaBsnnError(f"{out / LAST}: not a run's checkpoint; use another folder") from error
-
-
-@contextlib.contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Keep other processes from training in the same folder."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with open(out / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LavaBsnnError(f"{out}: another process trains in it; wait, or use another --out") from error
-        yield
-
-
-def _continue_folder(recipe: Recipe, out: Path) -> None:
-    check_writable(out / LAST)
-    before = run_recipe(out)
-    ours, theirs = _settings(recipe), _settings(before)
-    for name, value in ours.items():
-        if theirs[name] != value:
-            raise LavaBsnnError(
-                f"{out}: was started with {name}={theirs[name]}, not {value}; a run is resumed with the "
-                "settings that it was started with"
-            )
-    if recipe != before:
-        _write_recipe(recipe, out / CONFIG)
-
-
-def _write_recipe(recipe: Recipe, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(recipe.to_yaml(), encoding="utf-8")
-
-
-def _has_trained(out: Path) -> bool:
-    if not (out / LAST).exists():
-        return False
-    content = read_checkpoint(out / LAST)
-    return (content.get("epoch"), content.get("step")) != (0, 0)
-
-
-def _start_folder(recipe: Recipe, out: Path) -> None:
-    if _has_trained(out):
-        raise LavaBsnnError(f"{out}: holds a run already; continue it with --resume, or use another --out")
-    if recipe.method == HYBRID and recipe.start is None:
-        raise LavaBsnnError(
-            "recipe: a hybrid starts from a trained QCFS network; use --set start=DIR, the folder of its run"
-        )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LavaBsnnError(f"{out}: cannot make the folder ({error.strerror}); use another --out") from error
-    if recipe.start is not None:
-        _write_recipe(start_recipe(recipe), out / START)
-    _write_recipe(recipe, out / CONFIG)
-
-
-def start_recipe(recipe: Recipe) -> Recipe:
-    """Recipe of the run that a recipe starts from.
-
-    Raises:
-        LavaBsnnError: no run there, or not one that a hybrid can start from.
-    """
-    start = Path(str(recipe.start))
-    first = run_recipe(start)
-    if recipe.method == HYBRID and first.method != "qcfs":
-        raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
-    return first
 
 
 def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -> models.SpikingNetwork:

@@ -1,0 +1,115 @@
+"""The folder of a run: what it was started with, and that one process alone trains in it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import LavaBsnnError
+from ..files import atomic_path, check_writable
+from .checkpoint import read_checkpoint
+from .engine import Epoch
+from .recipe import CONFIG, HYBRID, Recipe, run_recipe
+
+START, LAST, BEST = "start.yaml", "last.pt", "best.pt"
+
+_FREE = ("summary", "published", "data_root", "cache", "num_workers", "checkpoint_steps")
+"""Fields of a recipe that may differ when a run is resumed: they do not change what is learned."""
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Fields that a resumed run may not change, as plain values."""
+    values = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
+    return {**values, "augment": list(recipe.augment)}
+
+
+def history_of(out: Path) -> list[Epoch]:
+    """Epochs of a run, as its last checkpoint tells."""
+    try:
+        return [Epoch(**epoch) for epoch in read_checkpoint(out / LAST)["history"]]
+    except (KeyError, TypeError) as error:
+        raise LavaBsnnError(f"{out / LAST}: not a run's checkpoint; use another folder") from error
+
+
+@contextlib.contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Keep other processes from training in the same folder."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with open(out / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LavaBsnnError(f"{out}: another process trains in it; wait, or use another --out") from error
+        yield
+
+
+def continue_folder(recipe: Recipe, out: Path) -> None:
+    """Check that a run can be continued with a recipe.
+
+    Raises:
+        LavaBsnnError: it was started with other settings, or cannot be written.
+    """
+    check_writable(out / LAST)
+    before = run_recipe(out)
+    ours, theirs = settings_of(recipe), settings_of(before)
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise LavaBsnnError(
+                f"{out}: was started with {name}={theirs[name]}, not {value}; a run is resumed with the "
+                "settings that it was started with"
+            )
+    if recipe != before:
+        _write_recipe(recipe, out / CONFIG)
+
+
+def _write_recipe(recipe: Recipe, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(recipe.to_yaml(), encoding="utf-8")
+
+
+def _has_trained(out: Path) -> bool:
+    if not (out / LAST).exists():
+        return False
+    content = read_checkpoint(out / LAST)
+    return (content.get("epoch"), content.get("step")) != (0, 0)
+
+
+def start_folder(recipe: Recipe, out: Path) -> None:
+    """Make the folder of a new run.
+
+    Raises:
+        LavaBsnnError: it holds a run already, or cannot be made, or the recipe has no start.
+    """
+    if _has_trained(out):
+        raise LavaBsnnError(f"{out}: holds a run already; continue it with --resume, or use another --out")
+    if recipe.method == HYBRID and recipe.start is None:
+        raise LavaBsnnError(
+            "recipe: a hybrid starts from a trained QCFS network; use --set start=DIR, the folder of its run"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LavaBsnnError(f"{out}: cannot make the folder ({error.strerror}); use another --out") from error
+    if recipe.start is not None:
+        _write_recipe(start_recipe(recipe), out / START)
+    _write_recipe(recipe, out / CONFIG)
+
+
+def start_recipe(recipe: Recipe) -> Recipe:
+    """Recipe of the run that a recipe starts from.
+
+    Raises:
+        LavaBsnnError: no run there, or not one that a hybrid can start from.
+    """
+    start = Path(str(recipe.start))
+    first = run_recipe(start)
+    if recipe.method == HYBRID and first.method != "qcfs":
+        raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
+    return first
