@@ -48,6 +48,7 @@ class Network(AbstractProcess):
         sparse_fc_layer: lava-dl builds dense layers as sparse ones.
         clear_delays: at a reset, also forget what is under way in axonal delays and recurrent synapses; None
             for as stock Lava, which keeps it, in profile ``"stock"``, and for True in ``"extended"``.
+            True makes the graph of our processes in either.
 
     Attributes:
         inp: input, W, H, C; flat in C, H, W order where a stock network begins with a dense layer.
@@ -99,8 +100,9 @@ class Network(AbstractProcess):
         self.clear_delays = not stock if clear_delays is None else clear_delays
         options = {"reset_interval": reset_interval, "reset_offset": reset_offset}
         super().__init__(net=self.net, **options, clear_delays=self.clear_delays)
+        self._stock_graph = stock and (self.net is None or not self.clear_delays)
         if self.net is not None:
-            inp, out = port_shapes(self.net)
+            inp, out = port_shapes(self.net, flat=self._stock_graph)
             neurons = sum(int(np.prod(layer.shape)) for layer in self.net.layers)
         else:
             graph = self._build()
@@ -177,13 +179,13 @@ class Network(AbstractProcess):
         return len(self.layers if self.net is None else self.net.layers)
 
     def __str__(self) -> str:
-        if self.net is not None and self.net.profile == "extended":
+        if not self._stock_graph:
             return str(self.net)
         return self._graph.net_str if self.layers and self._graph is not None else ""
 
     def _build(self) -> Any:
         """Make the processes of the layers."""
-        if self.net is not None and self.net.profile == "extended":
+        if not self._stock_graph and self.net is not None:
             from netx_export.process.graph import Graph
 
             self._graph = Graph(self.net, self.reset_interval, self.reset_offset, self.clear_delays)

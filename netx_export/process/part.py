@@ -59,11 +59,11 @@ def part(
     return replace(net, input=Input(shape=shape, bits=bits), layers=tuple(renamed))
 
 
-def port_shapes(net: FixedPointNetwork) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def port_shapes(net: FixedPointNetwork, *, flat: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shapes of the ports ``inp`` and ``out``: W, H, C as in lava-dl.
 
-    A stock network that begins with a dense layer takes its input flat, in C, H, W order.
+    With ``flat``, a network that begins with a dense layer takes its input flat, in C, H, W order.
     """
     shape, first = net.input.shape, net.layers[0].connections[0].synapse
-    flat = net.profile == "stock" and isinstance(first, Dense)
+    flat = flat and isinstance(first, Dense)
     return (math.prod(shape),) if flat else shape[::-1], net.output.shape[::-1]
