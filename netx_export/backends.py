@@ -26,6 +26,7 @@ def run(
     *,
     trace: bool = False,
     timeout: float | None = None,
+    probe: str | None = None,
     **options: Any,
 ) -> Simulation:
     """Run all samples of ``data`` on a backend; results do not depend on which.
@@ -41,6 +42,8 @@ def run(
             all three on ``Loihi2SimCfg(select_tag="fixed_pt")`` or a subclass of it, or ``"loihi2"``.
         trace: keep the spikes of every layer, and the potentials where the backend has them.
         timeout: seconds that a run on Lava may take; None for any.
+        probe: name of a layer of which a traced run on stock processes also keeps the membrane potential,
+            as it is after a reset.
         options: of backend ``"loihi2"``; see :func:`netx_export.loihi2.run_loihi2`.
 
     Raises:
@@ -51,10 +54,10 @@ def run(
     """
     check_option("run", "backend", backend, BACKENDS)
     if options and backend != "loihi2":
-        check_option("run", "option", next(iter(options)), ("trace", "timeout"))
+        check_option("run", "option", next(iter(options)), ("trace", "timeout", "probe"))
     data = check_data(net, data)
     start = time.perf_counter()
-    result = _run(net, data, backend, trace, timeout, options)
+    result = _run(net, data, backend, {"trace": trace, "timeout": timeout}, probe, options)
     return replace(result, seconds=time.perf_counter() - start)
 
 
@@ -62,16 +65,16 @@ def _run(
     net: FixedPointNetwork,
     data: np.ndarray,
     backend: str,
-    trace: bool,
-    timeout: float | None,
+    common: dict[str, Any],
+    probe: str | None,
     options: dict[str, Any],
 ) -> Simulation:
     if backend == "simulator":
-        return simulate(net, data, trace=trace)
+        return simulate(net, data, trace=common["trace"])
     if backend == "loihi2":
         from .loihi2 import run_loihi2
 
-        return run_loihi2(net, data, trace=trace, timeout=timeout, **options)
+        return run_loihi2(net, data, **common, **options)
     if backend == "stock":
         from .lava_run import check_stock
         from .stock import run_stock
@@ -80,7 +83,7 @@ def _run(
         with tempfile.TemporaryDirectory(prefix="lava-bsnn-") as folder:
             path = Path(folder) / "network.net"
             write(net, path)
-            return run_stock(path, data, trace=trace, timeout=timeout)
+            return run_stock(path, data, probe=probe, **common)
     from .lava_run import run_processes
 
-    return run_processes(net, data, fused=backend == "lava-fused", trace=trace, timeout=timeout)
+    return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)

@@ -29,7 +29,14 @@ def keeps_something(net: FixedPointNetwork) -> list[str]:
 
 
 def run_on_lava(
-    net: FixedPointNetwork, process: Any, x: np.ndarray, run_cfg: Any, *, trace: bool, timeout: float | None
+    net: FixedPointNetwork,
+    process: Any,
+    x: np.ndarray,
+    run_cfg: Any,
+    *,
+    trace: bool,
+    timeout: float | None,
+    probe: str | None = None,
 ) -> Simulation:
     """Stream the samples of ``x`` through a process with ``inp``, ``out`` and ``layers``.
 
@@ -40,6 +47,7 @@ def run_on_lava(
         run_cfg: Lava's run configuration.
         trace: keep the spikes of every layer, and the potentials where they can be had.
         timeout: seconds.
+        probe: name of a layer of stock processes of which to keep the potential, too.
 
     Raises:
         LavaRunError: the run failed, or the time is over.
@@ -71,6 +79,8 @@ def run_on_lava(
                 spikes[layer.name] = Recorder(block.out, total, np.int16)
             if ours and (trace or layer.name == last) and hasattr(block.neuron, "v_out"):
                 potentials[layer.name] = Recorder(block.neuron.v_out, total)
+            elif layer.name == probe:
+                potentials[layer.name] = Probe(block.neuron.v, total)
         if reads_out and last not in potentials:
             potentials[last] = Probe(process.layers[-1].neuron.v, total)
     run_steps(process, total, run_cfg, timeout=timeout)
@@ -149,7 +159,13 @@ def aligned_streams(net: FixedPointNetwork, record: np.ndarray, shape: tuple[int
 
 
 def run_processes(
-    net: FixedPointNetwork, x: np.ndarray, *, fused: bool, trace: bool, timeout: float | None
+    net: FixedPointNetwork,
+    x: np.ndarray,
+    *,
+    fused: bool,
+    trace: bool,
+    timeout: float | None,
+    probe: str | None = None,
 ) -> Simulation:
     """Run :class:`netx_export.process.Network`, fused or as a graph per layer.
 
@@ -163,7 +179,7 @@ def run_processes(
     process = Network(net, **run_options(net, x.shape[-1]), clear_delays=clears)
     sim_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg
     run_cfg = FusedSimCfg() if fused else sim_cfg(select_tag="fixed_pt")
-    return run_on_lava(net, process, x, run_cfg, trace=trace, timeout=timeout)
+    return run_on_lava(net, process, x, run_cfg, trace=trace, timeout=timeout, probe=probe)
 
 
 def check_stock(net: FixedPointNetwork) -> None:

@@ -22,8 +22,9 @@ LEAVES = ("LIF", "LIFReset", "Dense", "Sparse", "DelayDense", "DelaySparse", "Co
 """Processes of lava-nc in networks of profile ``"stock"``; lava-loihi places them on neurocores."""
 _MISSING = (
     "backend 'loihi2' needs the package lava-loihi, which is not installed: Intel gives it to members of the "
-    "Intel Neuromorphic Research Community (INRC) only; join at "
-    "https://intel-ncl.atlassian.net/wiki/spaces/INRC and install its archive beside lava-nc 0.10.0. Everywhere else, use backend 'lava'"
+    "Intel Neuromorphic Research Community (INRC) only. Join at "
+    "https://intel-ncl.atlassian.net/wiki/spaces/INRC and install its archive beside lava-nc 0.10.0; "
+    "everywhere else, use backend 'lava'"
 )
 
 

@@ -14,7 +14,12 @@ from .simulator import Simulation, check_data
 
 
 def run_stock(
-    path: str | os.PathLike[str], x: np.ndarray, *, trace: bool = False, timeout: float | None = None
+    path: str | os.PathLike[str],
+    x: np.ndarray,
+    *,
+    trace: bool = False,
+    timeout: float | None = None,
+    probe: str | None = None,
 ) -> Simulation:
     """Stream the samples of ``x`` through ``lava.lib.dl.netx.hdf5.Network(path)``.
 
@@ -27,6 +32,7 @@ def run_stock(
         x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``.
         trace: keep the spikes of every layer.
         timeout: seconds that the run may take.
+        probe: name of a layer of which to keep the membrane potential, too, as it is after a reset.
 
     Raises:
         ExportError: not a stock network, or one whose samples would mix.
@@ -42,6 +48,6 @@ def run_stock(
     )
     run_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg(select_tag="fixed_pt")
     try:
-        return run_on_lava(net, network, x, run_cfg, trace=trace, timeout=timeout)
+        return run_on_lava(net, network, x, run_cfg, trace=trace, timeout=timeout, probe=probe)
     finally:
         network.net_config.f.close()
