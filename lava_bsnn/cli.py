@@ -13,7 +13,7 @@ from tyro.conf import subcommand
 
 from . import __version__
 from .commands.export import Export, Nir
-from .commands.net import Demo, Inspect
+from .commands.net import Demo, Inspect, Verify
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
 from .errors import LavaBsnnError
 
@@ -27,6 +27,7 @@ Command = (
     | Annotated[Export, subcommand("export")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Nir, subcommand("nir")]
+    | Annotated[Verify, subcommand("verify")]
 )
 
 
@@ -35,14 +36,15 @@ def _exit_on_sigterm(number: int, frame: object) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 2 after bad input, or 130 after Ctrl-C."""
+    """Run the command; return 0, 1 where a check fails, 2 after bad input, or 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(f"lava-bsnn {__version__}")
         return 0
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    code: object = 0
     try:
-        tyro.cli(
+        code = tyro.cli(
             Command,  # type: ignore[arg-type]
             args=arguments,
             prog="lava-bsnn",
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lava-bsnn: stopped", file=sys.stderr)
         return 130
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

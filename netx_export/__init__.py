@@ -12,6 +12,7 @@ from lava_bsnn.errors import ExportError, NetXFormatError
 
 _PUBLIC = {
     "FixedPointNetwork": "network",
+    "FusedSimCfg": "fused",
     "Simulation": "simulator",
     "Stepper": "stepper",
     "Trace": "simulator",

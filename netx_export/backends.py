@@ -1,4 +1,4 @@
-"""One way to run a network anywhere: the batched simulator, or unmodified lava-dl."""
+"""One way to run a network anywhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,36 +16,74 @@ from .hdf5 import write
 from .network import FixedPointNetwork
 from .simulator import Simulation, check_data, simulate
 
-BACKENDS = ("simulator", "stock")
+BACKENDS = ("simulator", "lava", "lava-fused", "stock", "loihi2")
 
 
 def run(
-    net: FixedPointNetwork, data: np.ndarray, backend: str = "simulator", *, trace: bool = False
+    net: FixedPointNetwork,
+    data: np.ndarray,
+    backend: str = "simulator",
+    *,
+    trace: bool = False,
+    timeout: float | None = None,
+    probe: str | None = None,
+    **options: Any,
 ) -> Simulation:
     """Run all samples of ``data`` on a backend; results do not depend on which.
+
+    Except in the simulator, samples stream back to back with resets between them, and pipeline delays are
+    removed from the result. No child process or shared memory outlives the call.
 
     Args:
         net: the network.
         data: integers ``[N, C, H, W, T]`` or ``[N, C, T]`` (see :func:`simulate`).
-        backend: ``"simulator"`` (batched, ours), or ``"stock"``: unmodified
-            ``lava.lib.dl.netx.hdf5.Network`` on ``Loihi2SimCfg(select_tag="fixed_pt")``,
-            samples back to back with resets between them.
-        trace: keep the spikes of every layer.
+        backend: ``"simulator"`` (batched, ours), ``"lava"`` (a graph of Lava processes per layer),
+            ``"lava-fused"`` (one Lava process), ``"stock"`` (unmodified ``lava.lib.dl.netx.hdf5.Network``),
+            all three on ``Loihi2SimCfg(select_tag="fixed_pt")`` or a subclass of it, or ``"loihi2"``.
+        trace: keep the spikes of every layer, and the potentials where the backend has them.
+        timeout: seconds that a run on Lava may take; None for any.
+        probe: name of a layer of which a traced run on stock processes also keeps the membrane potential,
+            as it is after a reset.
+        options: of backend ``"loihi2"``; see :func:`netx_export.loihi2.run_loihi2`.
 
     Raises:
         ShapeError: ``data`` does not fit.
-        LavaMissingError: backend ``"stock"`` without lava-dl.
+        ExportError: the backend cannot compute this network.
+        LavaMissingError: lava-nc, lava-dl or lava-loihi is missing.
+        LavaRunError: a run on Lava failed, or the time is over.
     """
     check_option("run", "backend", backend, BACKENDS)
+    if options and backend != "loihi2":
+        check_option("run", "option", next(iter(options)), ("trace", "timeout", "probe"))
     data = check_data(net, data)
     start = time.perf_counter()
+    result = _run(net, data, backend, {"trace": trace, "timeout": timeout}, probe, options)
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def _run(
+    net: FixedPointNetwork,
+    data: np.ndarray,
+    backend: str,
+    common: dict[str, Any],
+    probe: str | None,
+    options: dict[str, Any],
+) -> Simulation:
     if backend == "simulator":
-        result = simulate(net, data, trace=trace)
-    else:
+        return simulate(net, data, trace=common["trace"])
+    if backend == "loihi2":
+        from .loihi2 import run_loihi2
+
+        return run_loihi2(net, data, **common, **options)
+    if backend == "stock":
+        from .lava_run import check_stock
         from .stock import run_stock
 
+        check_stock(net)
         with tempfile.TemporaryDirectory(prefix="lava-bsnn-") as folder:
             path = Path(folder) / "network.net"
             write(net, path)
-            result = run_stock(path, data, trace=trace)
-    return replace(result, seconds=time.perf_counter() - start)
+            return run_stock(path, data, probe=probe, **common)
+    from .lava_run import run_processes
+
+    return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ..demo import DemoConfig, run_demo
+from ..errors import OptionError
 from .output import JsonOutput
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from netx_export.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +45,66 @@ class Inspect:
         origin = "a file of lava-dl" if found.schema is None else f"schema {found.schema}"
         digest = "its digest is right" if found.digest else "it carries no digest: damage may go unnoticed"
         print(f"\n{self.file}: {found.size:,} bytes, profile {found.profile}, {origin}; {digest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(JsonOutput):
+    """Run the same random inputs on every backend and compare every spike of every layer at every step.
+
+    Exits with 1 on any mismatch. Example: lava-bsnn verify runs/demo/demo.net --samples 5 --layers
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The .net file."""
+    samples: int = 5
+    """Samples, streamed back to back with resets."""
+    steps: int | None = None
+    """Time steps per sample; by default the network's own, else 8."""
+    backends: tuple[str, ...] = ()
+    """lava, lava-fused, stock, loihi2; by default all that can run. The reference is the simulator."""
+    layers: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also print the mismatches of each layer."""
+    seed: int = 0
+    """Of the random inputs."""
+    timeout: float | None = None
+    """Seconds that each backend may take."""
+
+    def __call__(self) -> int:
+        from netx_export import read
+        from netx_export.verify import verify
+
+        self.check_json()
+        net, console = read(self.file), self.console()
+        with console.status("") as status:
+            result = verify(
+                net,
+                num_samples=self.samples,
+                num_steps=self.steps,
+                backends=self.backends or None,
+                seed=self.seed,
+                timeout=self.timeout,
+                progress=lambda name: status.update(f"running on {name}"),
+            )
+        console.print(self._table(result))
+        for name, outcome in result.backends.items():
+            if outcome.first:
+                console.print(f"{name}: first difference from the simulator: {outcome.first}")
+        self.write(result.as_dict())
+        if not any(outcome.ran or outcome.failed for outcome in result.backends.values()):
+            raise OptionError("verify: no backend could run this network, so nothing was compared")
+        return 0 if result.equal else 1
+
+    def _table(self, result: Verification) -> Table:
+        from rich.table import Table
+
+        table = Table("backend", "compared", "mismatches", "seconds", "why it did not run", box=None)
+        for name, outcome in result.backends.items():
+            if not outcome.ran:
+                table.add_row(name, "", "", "", outcome.why_not)
+                continue
+            table.add_row(name, f"{outcome.compared:,}", f"{outcome.mismatches:,}", f"{outcome.seconds:.1f}")
+            if self.layers:
+                for layer, mismatches in outcome.by_layer.items():
+                    table.add_row(f"  {layer}", "", f"{mismatches:,}")
+        table.caption = f"{result.samples} samples of {result.steps} steps"
+        return table

@@ -82,7 +82,10 @@ def test_no_process_is_left_behind(make_network, make_data, monkeypatch):
 
 def test_unknown_backend_is_named(make_network, make_data):
     net = make_network()
-    with pytest.raises(OptionError, match="backend='gpu' is unknown; use one of 'simulator', 'stock'"):
+    with pytest.raises(
+        OptionError,
+        match="backend='gpu' is unknown; use one of 'simulator', 'lava', 'lava-fused', 'stock', 'loihi2'",
+    ):
         run(net, make_data(net), "gpu")
 
 

@@ -1,0 +1,192 @@
+"""Runs Lava processes so that nothing is left: no child process, no shared memory, however a run ends."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from lava_bsnn.compat import import_lava
+from lava_bsnn.errors import LavaBsnnError
+
+_POLL = 5e-4
+_PR_SET_PDEATHSIG = 1
+_GRACE = 2.0
+"""Seconds for an exception of a Lava process to arrive."""
+
+_RING_AGAIN = 0.25
+"""Seconds until a timeout is raised again: Python drops what is raised in a hook of fork."""
+
+_lock = threading.Lock()
+_supervised = threading.local()
+
+
+class LavaRunError(LavaBsnnError):
+    """A run on Lava failed or took longer than allowed."""
+
+
+def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None = None) -> None:
+    """Run a process and all that is connected to it, and end its runtime.
+
+    Afterwards no child process and no shared memory of the run is left, also after an exception or
+    Ctrl-C. If this process is killed, its children go with it (on Linux).
+
+    Args:
+        process: a Lava process that has not run.
+        steps: time steps.
+        run_cfg: Lava's run configuration; processes on the CPU only.
+        timeout: seconds that compilation and run may take.
+
+    Raises:
+        LavaRunError: an exception in one of Lava's processes, or the time is over.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps, blocking=False)
+    with _lock, _children_of_this_run(process), _time_limit(deadline, timeout):
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):  # Lava prints what it raises, too
+                process.run(condition=condition, run_cfg=run_cfg)
+        except (LavaBsnnError, KeyboardInterrupt, SystemExit):
+            raise
+        except Exception as error:
+            raise LavaRunError(f"Lava could not start the run: {_line(error)}") from error
+        _wait(process.runtime, deadline, timeout)
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _wait(runtime: Any, deadline: float | None, timeout: float | None) -> None:
+    tokens = import_lava("lava.magma.runtime.mgmt_token_enums")
+    waiting = list(runtime.service_to_runtime)
+    while waiting:
+        for port in waiting[:]:
+            if port.probe():
+                answer = port.recv()
+                if not tokens.enum_equal(answer, tokens.MGMT_RESPONSE.DONE):
+                    raise _failure(runtime)
+                waiting.remove(port)
+        if any(not actor.is_alive() for actor in _actors(runtime)):
+            raise _failure(runtime)
+        if deadline is not None and time.monotonic() > deadline:
+            raise _late(timeout)
+        time.sleep(_POLL)
+
+
+def _late(timeout: float | None) -> LavaRunError:
+    return LavaRunError(f"the run on Lava took longer than timeout={timeout:g} seconds and was stopped")
+
+
+def _failure(runtime: Any) -> LavaRunError:
+    """What one of Lava's processes raised."""
+    end = time.monotonic() + _GRACE
+    while time.monotonic() < end:
+        for actor in _actors(runtime):
+            if actor.exception:
+                error, _ = actor.exception
+                return LavaRunError(f"a Lava process failed: {_line(error)}")
+        time.sleep(_POLL)
+    return LavaRunError("a Lava process died; is there enough memory?")
+
+
+def _actors(runtime: Any) -> list[Any]:
+    return getattr(getattr(runtime, "_messaging_infrastructure", None), "actors", [])
+
+
+@contextlib.contextmanager
+def _time_limit(deadline: float | None, timeout: float | None) -> Iterator[None]:
+    """Raise also while Lava compiles or starts, where the main thread has the clock."""
+    main = threading.current_thread() is threading.main_thread()
+    if deadline is None or not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def ring(number: int, frame: Any) -> None:
+        raise _late(timeout)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(1e-3, deadline - time.monotonic()), _RING_AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _children_of_this_run(process: Any) -> Iterator[None]:
+    """End every child process that is made meanwhile, and free what they shared."""
+    before = set(multiprocessing.active_children())
+    _supervised.parent = os.getpid()
+    try:
+        yield
+    finally:
+        _supervised.parent = None
+        with _deaf_to_interrupts():
+            _end(process, before)
+
+
+def _end(process: Any, before: set[Any]) -> None:
+    runtime = process.runtime
+    for actor in _actors(runtime):
+        with contextlib.suppress(ValueError):  # closed already
+            actor.kill()
+    for actor in _actors(runtime):
+        with contextlib.suppress(ValueError, AssertionError):
+            actor.join()
+    memory: Any = getattr(getattr(runtime, "_messaging_infrastructure", None), "smm", None)
+    manager = getattr(memory, "_manager", None)
+    if runtime is not None:
+        with contextlib.suppress(Exception):
+            runtime.join()  # ends the threads of its ports
+        runtime._is_started = runtime._is_running = False  # so that nothing stops it a second time
+    if manager is not None:
+        with contextlib.suppress(Exception):
+            manager.shutdown()
+        memory._manager = None
+    for child in set(multiprocessing.active_children()) - before:
+        child.kill()
+        child.join()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let a second Ctrl-C wait until the first one has been dealt with."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _after_fork() -> None:
+    """In a child of a run: leave Ctrl-C to the parent, and die with it."""
+    parent = getattr(_supervised, "parent", None)
+    if parent is None:
+        return
+    _supervised.parent = None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,175 @@
+"""Runs the same inputs on every backend and compares every spike of every layer at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError, check_option
+
+from .backends import BACKENDS, run
+from .lava_runtime import LavaRunError
+from .network import FixedPointNetwork
+from .parity import compare
+from .simulator import Simulation
+
+REFERENCE = "simulator"
+_DEFAULT_STEPS = 8
+_DENSITIES = (0.5, 0.1, 0.9, 0.02, 1.0)
+"""Shares of active inputs, sample by sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one backend gave.
+
+    Attributes:
+        ran: whether there is a result.
+        mismatches: values that differ from the simulator's; None without result.
+        compared: values that were compared; None without result.
+        seconds: wall time of the run; None without result.
+        why_not: why there is no result.
+        failed: the backend should have run, and did not end well.
+        first: first difference, in words.
+        by_layer: mismatches by layer.
+    """
+
+    ran: bool
+    mismatches: int | None = None
+    compared: int | None = None
+    seconds: float | None = None
+    why_not: str = ""
+    failed: bool = False
+    first: str = ""
+    by_layer: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Outcome of :func:`verify`.
+
+    Attributes:
+        samples: number of samples.
+        steps: time steps per sample.
+        backends: what each backend gave.
+    """
+
+    samples: int
+    steps: int
+    backends: dict[str, Outcome]
+
+    @property
+    def mismatches(self) -> int:
+        """Values that differ, over all backends."""
+        return sum(outcome.mismatches or 0 for outcome in self.backends.values())
+
+    @property
+    def equal(self) -> bool:
+        """Whether no backend differs or failed."""
+        return not self.mismatches and not any(outcome.failed for outcome in self.backends.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data: ``mismatches``, ``samples``, ``steps``, ``backends`` by name."""
+        keys = ("ran", "mismatches", "compared", "seconds", "why_not", "first", "by_layer")
+        backends = {
+            name: {key: getattr(outcome, key) for key in keys} for name, outcome in self.backends.items()
+        }
+        return {
+            "mismatches": self.mismatches,
+            "samples": self.samples,
+            "steps": self.steps,
+            "backends": backends,
+        }
+
+
+def random_data(net: FixedPointNetwork, num_samples: int, num_steps: int, seed: int = 0) -> np.ndarray:
+    """Random input ``[N, *shape, T]``: spikes of several densities; intensities still and moving in turn."""
+    rng = np.random.default_rng(seed)
+    low, high = net.input.min_value, net.input.max_value
+    if net.input.transform is not None:  # what intensities 0..1 can become
+        weight, offset = net.input.transform
+        low, high = max(low, min(offset, offset + weight)), min(high, max(offset, offset + weight))
+    x = rng.integers(low, high + 1, (num_samples, *net.input.shape, num_steps))
+    for i, sample in enumerate(x):
+        if net.input.bits:
+            if i % 2 == 0:
+                sample[...] = sample[..., :1]
+        else:
+            sample[...] = rng.random(sample.shape) < _DENSITIES[i % len(_DENSITIES)]
+    return x
+
+
+def verify(
+    net: FixedPointNetwork,
+    *,
+    num_samples: int = 5,
+    num_steps: int | None = None,
+    backends: Sequence[str] | None = None,
+    seed: int = 0,
+    timeout: float | None = None,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Verification:
+    """Run random samples everywhere and compare with the simulator.
+
+    Args:
+        net: the network.
+        num_samples: samples, streamed back to back with resets.
+        num_steps: time steps per sample; by default the network's own, else 8.
+        backends: names; by default all.
+        seed: of the samples.
+        timeout: seconds per backend.
+        progress: called with each backend's name before it runs.
+
+    Raises:
+        OptionError, ShapeError: an argument is not allowed.
+    """
+    names = [name for name in BACKENDS if name != REFERENCE] if backends is None else list(backends)
+    for name in names:
+        check_option("verify", "backend", name, BACKENDS)
+    if num_samples < 1 or (num_steps is not None and num_steps < 1):
+        raise OptionError(f"verify: {num_samples} samples of {num_steps} steps; use 1 or more of both")
+    if num_steps is None:
+        num_steps = net.num_steps or min(_DEFAULT_STEPS, net.max_steps or _DEFAULT_STEPS)
+    data = random_data(net, num_samples, num_steps, seed)
+    expected = run(net, data, REFERENCE, trace=True)
+    found = {}
+    for name in dict.fromkeys(names):
+        if name != REFERENCE:
+            progress(name)
+            found[name] = _outcome(net, data, expected, name, timeout)
+    return Verification(samples=num_samples, steps=num_steps, backends=found)
+
+
+def _outcome(
+    net: FixedPointNetwork, data: np.ndarray, expected: Simulation, name: str, timeout: float | None
+) -> Outcome:
+    on_chip = name == "loihi2"
+    try:
+        actual = run(net, data, name, trace=not on_chip, timeout=None if on_chip else timeout)
+    except LavaRunError as error:
+        return Outcome(ran=False, why_not=str(error), failed=True)
+    except (ExportError, LavaMissingError, ShapeError) as error:
+        return Outcome(ran=False, why_not=str(error))
+    result = compare(expected, actual)
+    first = result.first
+    if first and "membrane" not in first and result.layer in actual.layers:
+        first = compare(expected, _with_potential(net, data, name, result.layer, timeout)).first or first
+        first += " (the latter after a reset)"
+    return Outcome(
+        ran=True,
+        mismatches=result.mismatches,
+        compared=result.compared,
+        seconds=actual.seconds,
+        first=first,
+        by_layer=result.by_layer,
+    )
+
+
+def _with_potential(
+    net: FixedPointNetwork, data: np.ndarray, name: str, layer: str, timeout: float | None
+) -> Simulation:
+    """The run again, with the membrane potential of a layer of stock processes."""
+    return run(net, data, name, trace=True, timeout=timeout, probe=layer)

@@ -1,0 +1,270 @@
+"""Runs on Lava: equal results, and nothing left of them however they end."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lava_bsnn.compat import import_lava
+from lava_bsnn.errors import ExportError, OptionError
+from netx_export import compare, network, run, simulate
+from netx_export.lava_runtime import LavaRunError
+
+pytestmark = pytest.mark.lava
+ON_LAVA = ("lava", "lava-fused", "stock")
+
+
+@pytest.fixture
+def nothing_left(monkeypatch):
+    """Child processes, threads and the run's shared memory are gone afterwards."""
+    manager = import_lava(
+        "lava.magma.runtime.message_infrastructure.shared_memory_manager"
+    ).SharedMemoryManager
+    create, names = manager.create_shared_memory, []
+
+    def noted(self, size):
+        handle = create(self, size)
+        names.append(handle.name)
+        return handle
+
+    monkeypatch.setattr(manager, "create_shared_memory", noted)
+    threads = threading.active_count()
+    yield
+    assert multiprocessing.active_children() == []
+    end = time.monotonic() + 5
+    while threading.active_count() > threads and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() <= threads
+    assert names
+    assert [name for name in names if Path("/dev/shm", name.lstrip("/")).exists()] == []
+
+
+def bias_network():
+    dense = network.Dense(weight=np.arange(8).reshape(2, 4) - 3)
+    return network.FixedPointNetwork(
+        input=network.Input(shape=(4,), bits=13, signed=True),
+        layers=(
+            network.Layer(
+                name="pixels",
+                connections=(network.Connection(source="input", synapse=network.BiasInput()),),
+                neuron=network.LIF(threshold=30, bias=np.zeros(4, int), voltage_decay=500),
+                shape=(4,),
+            ),
+            network.Layer(
+                name="out",
+                connections=(network.Connection(source="pixels", synapse=dense),),
+                neuron=network.LIF(threshold=3, bias=np.ones(2, int)),
+                shape=(2,),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize("backend", ON_LAVA)
+def test_an_input_as_bias_may_change_at_every_step(backend, nothing_left):
+    net = bias_network()
+    x = np.random.default_rng(0).integers(-9, 60, (3, 4, 7))
+    result = compare(simulate(net, x, trace=True), run(net, x, backend, trace=True))
+    assert result.mismatches == 0, result.first
+    assert result.compared == 3 * 7 * 6
+
+
+def late_network(loop):
+    rng = np.random.default_rng(4)
+    connections = [
+        network.Connection(
+            source="input", synapse=network.Dense(weight=rng.integers(-50, 100, (6, 9))), delay=np.arange(6)
+        )
+    ]
+    if loop:
+        weight = rng.integers(-60, 60, (6, 6))
+        connections.append(network.Connection(source="late", synapse=network.Dense(weight=weight)))
+    neuron = network.LIF(threshold=90, bias=np.full(6, 20), voltage_decay=300)
+    layer = network.Layer(name="late", connections=tuple(connections), neuron=neuron, shape=(6,))
+    return network.FixedPointNetwork(input=network.Input(shape=(9,)), layers=(layer,))
+
+
+@pytest.mark.parametrize("backend", ["lava", "lava-fused"])
+def test_samples_do_not_mix_through_delays_and_loops(backend, make_data):
+    net = late_network(loop=True)
+    x = make_data(net, num_samples=3, num_steps=8)
+    result = compare(simulate(net, x, trace=True), run(net, x, backend, trace=True))
+    assert result.mismatches == 0, result.first
+
+
+def test_backends_refuse_what_they_cannot_compute(make_data, slow):
+    net = late_network(loop=False)
+    with pytest.raises(ExportError, match="late: stock Lava keeps messages in delays .* use backend 'lava'"):
+        run(net, make_data(net), "stock")
+    net = network.FixedPointNetwork(input=net.input, layers=net.layers, profile="extended")
+    with pytest.raises(ExportError, match="profile 'stock' only; use backend 'lava'"):
+        run(net, make_data(net), "stock")
+    with pytest.raises(OptionError, match="run: option='speed' is unknown"):
+        run(net, make_data(net), "lava", speed=1)
+
+
+def first_valid(slow, seed):
+    while True:
+        try:
+            net, steps = slow.random_network(seed)
+        except ExportError:
+            seed += 1
+            continue
+        if net.max_steps is None or net.max_steps >= steps:
+            return net, steps
+        seed += 1
+
+
+@pytest.mark.parametrize("backend", ["lava", "lava-fused"])
+def test_potentials_of_all_layers_are_traced(backend, slow, nothing_left):
+    net, steps = first_valid(slow, 21_000)
+    x = np.random.default_rng(1).integers(0, net.input.max_value + 1, (3, *net.input.shape, steps))
+    expected, found = simulate(net, x, trace=True), run(net, x, backend, trace=True)
+    for name, trace in expected.layers.items():
+        np.testing.assert_array_equal(found.layers[name].spikes, trace.spikes, err_msg=name)
+        np.testing.assert_array_equal(found.layers[name].potential, trace.potential, err_msg=name)
+        assert found.layers[name].spikes.dtype == trace.spikes.dtype
+    assert found.latency == expected.latency
+
+
+@pytest.mark.parametrize("backend", ON_LAVA)
+def test_a_run_that_takes_too_long_is_stopped(backend, make_network, make_data, nothing_left):
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    x = make_data(net, num_samples=2000, num_steps=50)
+    start = time.monotonic()
+    with pytest.raises(LavaRunError, match="longer than timeout=1.5 seconds"):
+        run(net, x, backend, timeout=1.5)
+    assert time.monotonic() - start < 8
+
+
+def test_an_exception_in_a_process_is_told(make_network, make_data, nothing_left, monkeypatch, capfd):
+    from netx_export import fused
+
+    step = fused.PyFusedModel.run_spk
+
+    def fail(self):
+        if self.time_step == 7:
+            raise ValueError("the seventh step")
+        step(self)
+
+    monkeypatch.setattr(fused.PyFusedModel, "run_spk", fail)
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    with pytest.raises(LavaRunError, match="a Lava process failed: ValueError: the seventh step"):
+        run(net, make_data(net), "lava-fused", timeout=20)
+
+
+def test_an_exception_while_a_process_starts_is_told(make_network, make_data, nothing_left, monkeypatch):
+    from netx_export import fused
+
+    def fail(self, params):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(fused.PyFusedModel, "__init__", fail)
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    with pytest.raises(LavaRunError, match="Lava could not start the run: MemoryError: no room"):
+        run(net, make_data(net), "lava-fused", timeout=20)
+
+
+def test_a_process_that_dies_is_noticed(make_network, make_data, nothing_left, monkeypatch):
+    from netx_export import fused
+
+    monkeypatch.setattr(fused.PyFusedModel, "run_spk", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    with pytest.raises(LavaRunError, match="a Lava process died"):
+        run(net, make_data(net), "lava-fused", timeout=20)
+
+
+LONG_RUN = """
+    import sys
+    import numpy as np
+    from netx_export import network, run
+    rng = np.random.default_rng(0)
+    layer = network.Layer(
+        name="dense",
+        connections=(
+            network.Connection(source="input", synapse=network.Dense(weight=rng.integers(-9, 9, (5, 4)))),
+        ),
+        neuron=network.LIF(threshold=3, bias=np.ones(5, int)),
+        shape=(5,),
+    )
+    net = network.FixedPointNetwork(input=network.Input(shape=(4,)), layers=(layer,))
+    x = rng.integers(0, 2, (1000, 4, 2000))
+    print("ready", flush=True)
+    try:
+        run(net, x, "BACKEND")
+    except KeyboardInterrupt:
+        sys.exit(77)
+"""
+
+
+def processes_of(session):
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, its_session = entry.joinpath("stat").read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def shared_memory_of(processes):
+    """Files in /dev/shm that the processes have mapped."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(OSError):
+            found |= set(re.findall(r"/dev/shm/psm_\w+", Path(f"/proc/{process}/maps").read_text()))
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("backend", "number", "code"),
+    [
+        ("lava", signal.SIGKILL, -signal.SIGKILL),
+        ("lava-fused", signal.SIGKILL, -signal.SIGKILL),
+        ("lava-fused", signal.SIGTERM, -signal.SIGTERM),
+        ("lava-fused", signal.SIGINT, 77),
+    ],
+)
+def test_a_killed_run_leaves_nothing(backend, number, code):
+    script = textwrap.dedent(LONG_RUN).replace("BACKEND", backend)
+    child = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert child.stdout.readline() == b"ready\n"
+    end = time.monotonic() + 60
+    while len(processes_of(child.pid)) < 6 and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    during = processes_of(child.pid)
+    assert len(during) >= 6
+    mapped = shared_memory_of(during)
+    assert len(mapped) > 3
+    if number == signal.SIGINT:  # a terminal sends it to all
+        os.killpg(child.pid, number)
+    else:
+        child.send_signal(number)
+    assert child.wait(timeout=20) == code
+    end = time.monotonic() + 10
+    while (processes_of(child.pid) or any(map(os.path.exists, mapped))) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert processes_of(child.pid) == []
+    assert [name for name in mapped if os.path.exists(name)] == []
