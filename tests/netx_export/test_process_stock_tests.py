@@ -65,6 +65,7 @@ def test_their_test_passes_with_our_network(theirs, name, tmp_path, monkeypatch)
     assert len(made) == before + 1
 
 
+@pytest.mark.nightly
 def test_their_recording_of_ntidigits_holds_in_a_fused_run(theirs, monkeypatch):
     module, _ = theirs
     monkeypatch.setattr(module, "TestRunConfig", FusedSimCfg)
