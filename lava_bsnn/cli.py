@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import subcommand
 
 from . import __version__
+from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
 from .errors import LavaBsnnError
@@ -23,8 +24,10 @@ Command = (
     | Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Eval, subcommand("eval")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Verify, subcommand("verify")]
+    | Annotated[Nir, subcommand("nir")]
 )
 
 

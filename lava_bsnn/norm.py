@@ -17,7 +17,16 @@ class BatchNorm(_BatchNorm):
     The same as ``torch.nn.BatchNorm2d`` on ``T * N`` images. An input that repeats one
     frame is normalised once. In a distributed run the statistics in training are those of
     all processes, whose batches must be of equal size.
+
+    Attributes:
+        frozen: keep to the running statistics in training too.
     """
+
+    frozen = False
+
+    def train(self, mode: bool = True) -> BatchNorm:
+        super().train(mode and not self.frozen)
+        return self
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() not in (2, 4):

@@ -41,7 +41,7 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
         for layer in net.layers
         for part in (layer.mix, *(c.gate for c in layer.connections))
         if part is not None
-    }
+    } | {len(lam) for layer in net.layers if isinstance(lam := getattr(layer.neuron, "lam", 0), np.ndarray)}
     if len(lengths) > 1:
         yield f"gates and mixings are made for {sorted(lengths)} steps; use one number"
 
@@ -187,6 +187,8 @@ def _neuron_problems(layer: Layer, channels: int) -> Iterator[str]:
     if isinstance(neuron, MultiThreshold):
         yield from _range("levels", neuron.levels, 1, limits.LEVELS_MAX)
         yield from _range("lam", neuron.lam, 0, limits.FACTOR_MAX)
+        if np.ndim(neuron.lam) > 1:
+            yield f"lam of shape {np.shape(neuron.lam)} does not fit; use one number or (T,)"
         yield from _per_channel("initial", neuron.initial, channels, -top, top)
         return
     for decay in ("current_decay", "voltage_decay"):

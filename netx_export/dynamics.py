@@ -77,13 +77,16 @@ class LayerDynamics:
             return zeros, zeros + self._per_channel(neuron.initial)
         return zeros, zeros
 
-    def step(self, state: State, current: Array, injected: Array | int = 0) -> tuple[State, Array, Array]:
+    def step(
+        self, state: State, current: Array, injected: Array | int = 0, time: int = 0
+    ) -> tuple[State, Array, Array]:
         """Return the next state, the messages, and the potential before any reset.
 
         Args:
             state: of the step before.
             current: sum of all currents, mixed; membrane steps.
             injected: input that adds to the biases.
+            time: step of the sample.
         """
         neuron, (memory, potential) = self.layer.neuron, state
         if isinstance(neuron, MultiThreshold):
@@ -92,7 +95,7 @@ class LayerDynamics:
                 current + self._bias,
                 threshold=self._threshold,
                 levels=neuron.levels,
-                lam=neuron.lam,
+                lam=neuron.lam if isinstance(neuron.lam, int) else int(neuron.lam[time % len(neuron.lam)]),
             )
             return (memory, after), messages, before
         memory, before = fixed_point.integrate(

@@ -2,9 +2,9 @@
 
 Every layer has a unit of its own: membrane steps per unit of current. Weights stay the
 integers ``q`` of the model (+-1 for 1-bit layers); a channel's scale is
-``round(unit * gain * step)``. The unit is the largest for which no sum overflows, so that
-rounding is small, except that a k-bit membrane's step must be a power of two, and that
-matched mode was trained with a unit of its own.
+``round(unit * gain * step)``. Of the units for which no sum overflows the one with the least
+error relative to the threshold is taken. A k-bit membrane leaves no choice, as its step must be
+a power of two; nor does matched mode, which was trained with a unit of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from lava_bsnn import block, device, fixed_point
 from lava_bsnn.errors import ExportError
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
+from lava_bsnn.training.hybrid import SubSteps
 
 from . import limits, network
 from .network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
 
-_HEADROOM = 4
+_HEADROOM = 2
 """Factor between a layer's worst-case input in one step and the largest potential."""
+_CANDIDATES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +38,8 @@ class LayerReport:
 
     Attributes:
         unit: membrane steps per unit of current.
-        error: root mean square error of a step's worst-case current, relative to the threshold
-            (of a readout: to the largest logit).
+        error: root mean square error of a step's current that rounding causes, relative to the
+            threshold (of a readout: to the largest logit).
     """
 
     name: str
@@ -60,6 +62,21 @@ class _Path:
     def bound(self) -> float:
         """Largest real current."""
         return float((np.abs(self.multiplier) * self.fan_in + np.abs(self.offset)).max())
+
+    def on_grid(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and bias in membrane steps."""
+        scale, bias = np.rint(unit * self.multiplier), np.rint(unit * self.offset)
+        return scale.astype(np.int64), bias.astype(np.int64)
+
+    def error(self, unit: float) -> np.ndarray:
+        """Mean square error of the current per channel, for inputs of random size."""
+        scale, bias = self.on_grid(unit)
+        slip = (scale / unit - self.multiplier) * np.sqrt(self.fan_in)
+        return np.square(slip) + np.square(bias / unit - self.offset)  # type: ignore[no-any-return]
+
+
+def _error(paths: list[_Path], unit: float) -> float:
+    return float(np.sqrt(sum(path.error(unit).mean() for path in paths)))
 
 
 def lower_extended(
@@ -86,6 +103,10 @@ class _Lowering:
     def add(self, module: Any, source: str, index: int | str) -> str:
         """Append the layers of one block; return the name of the last."""
         if isinstance(module, (block.Input, block.Flatten)):
+            return source
+        if isinstance(module, SubSteps):  # the input is repeated, each time as a part of its step
+            value, largest = self.messages[source]
+            self.messages[source] = (value / module.count, largest)
             return source
         name = f"{type(module).__name__.lower()}{index}"
         if isinstance(module, block.Residual):
@@ -196,16 +217,15 @@ class _Lowering:
             mix = _mix(neuron)
             gain = 1.0 if mix is None else max(1.0, float(np.abs(mix.omega).sum(1).max()) / fixed_point.ONE)
             reference = neuron.threshold
-            unit = _largest_unit(module.label, bound * gain, neuron.threshold)
+            unit = _best_unit(paths, _largest_unit(module.label, bound * gain, neuron.threshold))
             made = _multi_threshold(neuron, unit)
             value = neuron.threshold if neuron.scaled else 1.0
         else:
             reference = neuron.threshold
-            made, unit = _lif(module.label, neuron, bound, self.num_steps)
-        connections, squares = [], np.zeros(1)
+            made, unit = _lif(module.label, neuron, paths, self.num_steps)
+        connections = []
         for path in paths:
-            scale = np.rint(unit * path.multiplier).astype(np.int64)
-            bias = np.rint(unit * path.offset).astype(np.int64)
+            scale, bias = path.on_grid(unit)
             connections.append(
                 Connection(
                     source=path.source,
@@ -215,14 +235,11 @@ class _Lowering:
                     gate=None if path.agmm is None else _gate(path.agmm, unit, shape),
                 )
             )
-            slip = np.abs(scale / unit - path.multiplier) * np.sqrt(path.fan_in)
-            squares = squares + np.square(slip) + np.square(bias / unit - path.offset)
         self.layers.append(
             Layer(name=name, connections=tuple(connections), neuron=made, shape=shape, mix=mix)
         )
         self.messages[name] = (value, made.max_message)
-        error = float(np.sqrt(squares.mean())) / reference
-        self.report(LayerReport(name=name, unit=float(unit), error=error))
+        self.report(LayerReport(name=name, unit=float(unit), error=_error(paths, unit) / reference))
         return name
 
 
@@ -241,7 +258,7 @@ def _pool_synapse(module: block.Pool, channels: int) -> Conv:
 
 
 def _largest_unit(label: str, bound: float, threshold: float) -> float:
-    unit = limits.POTENTIAL_MAX / _HEADROOM / max(bound, threshold)
+    unit = limits.POTENTIAL_MAX / max(bound, threshold)
     if unit * threshold < 1 << fixed_point.ALIGN_BITS:
         raise ExportError(
             f"{label}: a step may add {bound / threshold:.3g} thresholds, too many for 24 bits; raise the "
@@ -261,7 +278,12 @@ def _readout_unit(paths: list[_Path], num_steps: int) -> float:
         unit *= 0.99
 
 
-def _lif(label: str, neuron: LIF, bound: float, num_steps: int) -> tuple[network.LIF, float]:
+def _best_unit(paths: list[_Path], largest: float) -> float:
+    top = largest / _HEADROOM
+    return min(np.linspace(top, top / 2, _CANDIDATES), key=lambda unit: _error(paths, unit))
+
+
+def _lif(label: str, neuron: LIF, paths: list[_Path], num_steps: int) -> tuple[network.LIF, float]:
     """The neuron in membrane steps, and their number per unit of current."""
     decays = {"current_decay": neuron.cx_current_decay, "voltage_decay": neuron.cx_voltage_decay}
     exact = neuron.fixed_point()
@@ -274,12 +296,14 @@ def _lif(label: str, neuron: LIF, bound: float, num_steps: int) -> tuple[network
         )
         return made, float(exact.unit)
     kept = max(neuron.cx_current_decay / fixed_point.ONE, 1 / num_steps)  # a current adds up
-    unit = _largest_unit(label, bound / kept, neuron.threshold)
+    largest = _largest_unit(label, sum(path.bound for path in paths) / kept, neuron.threshold)
     membrane = None
-    if neuron.membrane_bits is not None:
+    if neuron.membrane_bits is None:
+        unit = _best_unit(paths, largest)
+    else:
         levels = (1 << (neuron.membrane_bits - 1)) - 1
         alpha = float(neuron.membrane_scale)
-        shift = math.floor(math.log2(unit * alpha / levels)) if alpha > 0 else -1
+        shift = math.floor(math.log2(0.99 * largest * alpha / levels)) if alpha > 0 else -1
         shift = min(shift, (limits.POTENTIAL_MAX // levels).bit_length() - 1)
         if shift < 0:
             raise ExportError(
@@ -293,15 +317,13 @@ def _lif(label: str, neuron: LIF, bound: float, num_steps: int) -> tuple[network
 
 
 def _multi_threshold(neuron: MultiThresholdLIF, unit: float) -> network.MultiThreshold:
-    lam = neuron.lam.detach()
-    if lam.numel() > 1:
-        raise ExportError("a factor lam per step cannot be exported; use the network it was made from")
+    lam = np.rint(neuron.lam.detach().double().cpu().numpy() * fixed_point.ONE).astype(np.int64)
     theta = round(unit * neuron.threshold)
     return network.MultiThreshold(
         threshold=theta,
         levels=neuron.levels,
         initial=round(theta * neuron.initial),
-        lam=round(float(lam) * fixed_point.ONE),
+        lam=int(lam) if lam.ndim == 0 else lam,
     )
 
 

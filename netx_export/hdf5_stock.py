@@ -41,7 +41,7 @@ def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
     if entry.transform is not None:
         values["weight"], values["bias"] = ([value] for value in entry.transform)
     handle = group()
-    _put(handle, "input", values)
+    put(handle, "input", values)
     if entry.signed:
         handle.attrs["name"] = np.bytes_(first.name)
         _write_neuron(handle, first)
@@ -49,13 +49,13 @@ def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
     for layer in net.layers[entry.signed :]:
         synapse = layer.connections[0].synapse
         if isinstance(synapse, Dense) and len(shape) == 3:
-            _put(group(), "flatten", {"type": "flatten", "shape": [math.prod(shape), 1, 1]})
-        _write_layer(group(), layer)
+            put(group(), "flatten", {"type": "flatten", "shape": [math.prod(shape), 1, 1]})
+        write_layer(group(), layer)
         shape = layer.shape
 
 
-def _put(handle: h5py.Group, kind: str, values: dict[str, Any]) -> None:
-    """Write the keys that have a value, in the schema's order."""
+def put(handle: h5py.Group, kind: str, values: dict[str, Any]) -> None:
+    """Write the keys of a layer kind that have a value, in the schema's order."""
     for key in schema.STOCK[kind]:
         if key.name not in values:
             continue
@@ -72,7 +72,8 @@ def _put(handle: h5py.Group, kind: str, values: dict[str, Any]) -> None:
             handle[key.name] = np.array([value] if key.dtype == "S10" else value, dtype=key.dtype)
 
 
-def _write_layer(handle: h5py.Group, layer: Layer) -> None:
+def write_layer(handle: h5py.Group, layer: Layer) -> None:
+    """Write one conv or dense layer into its group."""
     synapse, neuron = layer.connections[0].synapse, layer.neuron
     assert isinstance(synapse, (Conv, Dense)) and isinstance(neuron.bias, np.ndarray)
     kind = "conv" if isinstance(synapse, Conv) else "dense"
@@ -94,10 +95,10 @@ def _write_layer(handle: h5py.Group, layer: Layer) -> None:
                 values |= {"type": "dense_rec", "weight_rec": weight_of(connection.synapse)}
             elif connection.delay is not None:
                 values["delay"] = connection.delay.reshape(-1)
-    _put(handle, kind, {"type": values.pop("type")})
+    put(handle, kind, {"type": values.pop("type")})
     handle.attrs["name"] = np.bytes_(layer.name)
     handle.attrs["readout"] = isinstance(neuron, Readout)
-    _put(handle, kind, values)
+    put(handle, kind, values)
     _write_neuron(handle, layer)
 
 
@@ -112,7 +113,7 @@ def _write_neuron(handle: h5py.Group, layer: Layer) -> None:
         "refDelay": 1,
         "gradedSpike": False,
     }
-    _put(handle.create_group("neuron"), "neuron", values)
+    put(handle.create_group("neuron"), "neuron", values)
 
 
 def stock_problems(net: FixedPointNetwork) -> list[str]:

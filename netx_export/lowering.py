@@ -12,8 +12,10 @@ import torch
 from lava_bsnn import block
 from lava_bsnn.errors import ExportError, check_option
 from lava_bsnn.fixed_point import NO_MEMORY, STATE_BITS
+from lava_bsnn.models import SpikingNetwork
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
+from lava_bsnn.training.hybrid import SubSteps, to_single_threshold
 
 from .calibration import Calibration, mean_gates
 from .extended import LayerReport, lower_extended
@@ -44,7 +46,8 @@ def convert(
             replaces AGMM's gates by their means over these, and warns of what that costs.
         num_steps: steps per sample for which the readout must not overflow; by default
             ``model.num_steps``, or 16.
-        single_threshold: turn LM-HT neurons into single-threshold ones over L times the steps.
+        single_threshold: turn LM-HT neurons into single-threshold ones over L times the steps;
+            each step of the input is then repeated L times.
         ignore_membrane: let profile ``"stock"`` keep 24 bits where fewer were trained.
         report: called with the accuracy of each converted layer.
 
@@ -52,6 +55,11 @@ def convert(
         ExportError: something cannot be expressed; the message lists every such block.
     """
     check_option("convert", "profile", profile, PROFILES)
+    if single_threshold:
+        if not isinstance(model, SpikingNetwork):
+            raise ExportError("convert: single_threshold=True needs a SpikingNetwork; make one of the blocks")
+        model = to_single_threshold(model)
+        num_steps = model.out_steps if num_steps is None else num_steps
     if num_steps is None:
         num_steps = int(getattr(model, "num_steps", DEFAULT_STEPS))
     if num_steps < 1:
@@ -110,7 +118,7 @@ def _problems(
             for inner in module.shortcut:
                 yield from (p for p in _problems(inner, profile, False, False) if "without neuron" not in p)
         return
-    if not isinstance(module, (block.SpikingBlock, block.Flatten, block.Input)):
+    if not isinstance(module, (block.SpikingBlock, block.Flatten, block.Input, SubSteps)):
         kind = f"{type(module).__module__}.{type(module).__name__}"
         yield f"{kind} cannot be exported; use blocks of lava_bsnn.block"
         return
@@ -136,6 +144,11 @@ def _problems(
     elif stock or not isinstance(neuron, MultiThresholdLIF):
         hint = use if isinstance(neuron, MultiThresholdLIF) else "use LIF or MultiThresholdLIF"
         yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile {profile!r}; {hint}"
+
+
+def stock_block_problems(module: torch.nn.Module) -> Iterator[str]:
+    """What the stock profile cannot express about one block."""
+    yield from _problems(module, "stock", False, False)
 
 
 def _modulation_problems(module: block.SpikingBlock, needs_calibration: bool) -> Iterator[str]:

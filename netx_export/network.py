@@ -208,12 +208,18 @@ class FixedPointNetwork(Content):
     def encode(self, intensities: np.ndarray, num_steps: int) -> np.ndarray:
         """Turn intensities ``[N, *shape]`` into the integers ``[N, *shape, T]`` that enter.
 
-        Intensities are in 0..1 unless the input has a transform.
+        Intensities are in 0..1 unless the input has a transform. Frames with a time axis,
+        ``[N, *shape, T]``, hold spikes or counts already and become integers.
 
         Raises:
             ExportError: the network takes spikes, or a value or the shape does not fit.
         """
         x, entry = np.asarray(intensities), self.input
+        if x.ndim == len(entry.shape) + 2 and x.shape[1:-1] == entry.shape:
+            whole = np.rint(x)
+            if not np.array_equal(whole, x):
+                raise ExportError("input: a step holds values that are not whole; give spikes or counts")
+            return whole.astype(np.int32)
         if not entry.bits:
             raise ExportError(
                 "input: this network takes spikes, which go in as they are; for intensities, train with "

@@ -64,14 +64,14 @@ class MultiThreshold(Content):
         threshold: theta > 0.
         levels: L, 1..255.
         initial: v[-1].
-        lam: factor on the kept potential in 1/4096.
+        lam: factor on the kept potential in 1/4096, one or one per step ``[T]``.
         bias: added to m at each step.
     """
 
     threshold: PerChannel
     levels: int
     initial: PerChannel = 0
-    lam: int = ONE
+    lam: int | np.ndarray = ONE
     bias: PerChannel = 0
 
     exponent = 0

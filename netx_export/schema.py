@@ -172,7 +172,7 @@ EXTENDED: dict[str, tuple[Field, ...]] = {
         Field("threshold", "value", 1, _TOP),
         Field("levels", "int", 1, limits.LEVELS_MAX),
         Field("initial", "value", -_TOP, _TOP),
-        Field("lam", "int", 0, limits.FACTOR_MAX),
+        Field("lam", "value", 0, limits.FACTOR_MAX),
         Field("bias", "value", -_TOP, _TOP),
     ),
     "Readout": (

@@ -1,30 +1,29 @@
 """Batched integer simulation of a :class:`FixedPointNetwork`, exact to the last bit.
 
-Convolutions run in float32: a network's weighted inputs stay below 2^23 by construction
-(:mod:`netx_export.checks`), where float32 sums of integers are exact.
+Threads take batches of samples through all layers, one after the other, with the kernels of
+:mod:`netx_export.kernels`: only active inputs cost time, and a batch stays in the processor's cache.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
-from lava_bsnn.functional.time import direct_code, fold_time, time_major, unfold_time
 
-from .dynamics import LayerDynamics
-from .network import INPUT, BiasInput, Connection, Conv, FixedPointNetwork, Layer, Readout
-from .synapses import weight_of
+from .layer_kernels import LayerKernels, from_row, message_width, to_row
+from .network import INPUT, FixedPointNetwork, Layer, Readout
 
-_CACHED_NEURONS = 1 << 18
-_MOST_SAMPLES = 1024
+_CACHED_VALUES = 1 << 18
+_MOST_SAMPLES = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +104,7 @@ def simulate(
     *,
     trace: bool = False,
     batch_size: int | None = None,
+    num_threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Simulate all samples of ``x``, each from a reset state.
@@ -114,156 +114,246 @@ def simulate(
         x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``: spikes 0 / 1, or intensities.
         trace: keep spikes and potentials of every layer.
         batch_size: samples at a time; by default as many as the processor's cache takes.
+        num_threads: batches at a time; by default one per processor that this process may use.
         progress: called with the number of samples done after each batch.
 
     Raises:
         ShapeError: ``x`` does not fit the network.
     """
     x = check_data(net, x)
+    num_samples, num_steps = len(x), x.shape[-1]
+    if num_threads is None:
+        num_threads = _processors()
+    for name, value in (("batch_size", batch_size), ("num_threads", num_threads)):
+        if value is not None and value < 1:
+            raise ShapeError(f"simulate: {name}={value} is not allowed; use 1 or more")
     if batch_size is None:
-        largest = max(math.prod(layer.shape) for layer in net.layers)
-        batch_size = max(1, min(_MOST_SAMPLES, _CACHED_NEURONS // largest))
-    if batch_size < 1:
-        raise ShapeError(f"simulate: batch_size={batch_size} is not allowed; use 1 or more")
-    parts = []
-    for start in range(0, len(x), batch_size):
-        parts.append(_simulate_batch(net, x[start : start + batch_size], trace))
-        if progress is not None:
-            progress(min(start + batch_size, len(x)))
-    layers = {
-        name: Trace(
-            spikes=np.concatenate([part[name].spikes for part in parts]),
-            potential=np.concatenate([_known(part[name].potential) for part in parts]),
-        )
-        for name in parts[0]
+        largest = max(math.prod(layer.shape) for layer in net.layers) * num_steps
+        share = -(-num_samples // num_threads)
+        batch_size = max(1, min(_MOST_SAMPLES, _CACHED_VALUES // largest, share))
+    layers = [LayerKernels(net, layer) for layer in net.layers]
+    result = {
+        layer.name: _Result(layer, num_samples, num_steps, trace)
+        for layer in net.layers
+        if trace or layer is net.output
     }
-    last = layers[net.output.name]
+    starts = range(0, num_samples, batch_size)
+    num_threads = min(num_threads, len(starts))
+    workers: SimpleQueue[_Worker] = SimpleQueue()
+    for _ in range(num_threads):
+        workers.put(_Worker(net, layers, result, batch_size, num_steps))
+
+    def run(start: int) -> int:
+        worker = workers.get()
+        try:
+            worker.run(x, start)
+        finally:
+            workers.put(worker)
+        return min(batch_size, num_samples - start)
+
+    done = 0
+    with _mapped(run, starts, num_threads) as batches:
+        for count in batches:
+            done += count
+            if progress is not None:
+                progress(done)
+    traces = {name: recorded.trace() for name, recorded in result.items()}
+    last = traces[net.output.name]
     reads_out = isinstance(net.output.neuron, Readout)
     return Simulation(
         spikes=None if reads_out else last.spikes,
         readout=last.potential if reads_out else None,
         latency=net.latency,
-        layers=layers if trace else {},
+        layers=traces if trace else {},
     )
 
 
-def _known(potential: np.ndarray | None) -> np.ndarray:
-    assert potential is not None
-    return potential
+def _processors() -> int:
+    """Processors for this process; OMP_NUM_THREADS limits them, as it does those of torch."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(count, int(limit)) if limit.isdecimal() and int(limit) else count
 
 
-@torch.no_grad()
-def _simulate_batch(net: FixedPointNetwork, x: np.ndarray, trace: bool) -> dict[str, Trace]:
-    if x.shape[-1] > 1 and x.strides[-1] == 0:  # one frame, repeated
-        frames = torch.from_numpy(x[..., 0].astype(np.float32))
-        messages = {INPUT: direct_code(frames, x.shape[-1])}
-    else:
-        messages = {INPUT: torch.from_numpy(x.astype(np.float32))}
-    traces = {}
-    for layer in net.layers:
-        keeps = trace or layer is net.output
-        spikes, potential = _run_layer(layer, messages, keeps)
-        messages[layer.name] = spikes.movedim(0, -1).float()
-        if keeps:
-            assert potential is not None
-            traces[layer.name] = Trace(
-                spikes=spikes.movedim(0, -1).numpy(), potential=potential.movedim(0, -1).numpy()
-            )
-    return traces
+@contextmanager
+def _mapped(run: Callable[[int], int], starts: range, num_threads: int) -> Iterator[Iterator[int]]:
+    if num_threads == 1:
+        yield map(run, starts)
+        return
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="simulate") as pool:
+        try:
+            yield pool.map(run, starts)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run_layer(layer: Layer, messages: dict[str, Tensor], keeps: bool) -> tuple[Tensor, Tensor | None]:
-    """Messages (bool or int16) and, if asked for, potentials (int32), ``[T, N, *shape]``."""
-    dynamics = LayerDynamics(layer, torch.from_numpy)
-    inputs: dict[int, Tensor] = {}
-    injected: Tensor | None = None
-    for index, connection in enumerate(layer.connections):
-        if isinstance(connection.synapse, BiasInput):
-            injected = time_major(messages[connection.source]).long()
-        elif connection.source != layer.name:
-            inputs[index] = _weighted_input(connection, messages[connection.source])
-    num_samples, num_steps = messages[INPUT].shape[0], messages[INPUT].shape[-1]
-    size = (num_samples, *layer.shape)
-    counts = layer.neuron.max_message > 1
-    sent = torch.empty((num_steps, *size), dtype=torch.int16 if counts else torch.bool)
-    potentials = torch.empty((num_steps, *size), dtype=torch.int32) if keeps else None
-    feedback = _Feedback(layer, num_samples)
+class _Result:
+    """What a layer did, for all samples, in rows."""
 
-    def current(t: int) -> Tensor:
-        weighted = [(index, steps[t]) for index, steps in inputs.items()] + feedback.weighted(t)
-        currents = [dynamics.current(index, x, t) for index, x in weighted]
-        return sum(currents[1:], currents[0]) if currents else torch.zeros(size, dtype=torch.int64)
+    def __init__(self, layer: Layer, num_samples: int, num_steps: int, trace: bool) -> None:
+        self._layer = layer
+        size = (num_samples, num_steps, math.prod(layer.shape))
+        self.messages = np.zeros(size, dtype=np.uint8)
+        keeps = trace or isinstance(layer.neuron, Readout)
+        self.potentials = np.zeros(size, dtype=np.int32) if keeps else None
 
-    whole = None
-    omega: Tensor = dynamics.omega
-    if layer.mix is not None and not layer.mix.causal:
-        whole = fixed_point.mix(torch.stack([current(t) for t in range(num_steps)]), omega)
-    seen: list[Tensor] = []
-    state = dynamics.start(torch.zeros(size, dtype=torch.int64))
-    for t in range(num_steps):
-        if whole is not None:
-            total = whole[t]
-        else:
-            total = current(t)
-            if layer.mix is not None:
-                seen.append(total)
-                total = fixed_point.mix(torch.stack(seen), omega[t : t + 1, : t + 1])[0]
-        state, spikes, potential = dynamics.step(state, total, 0 if injected is None else injected[t])
-        sent[t] = spikes
-        feedback.append(spikes)
-        if potentials is not None:
-            potentials[t] = potential
-    return sent, potentials
+    def trace(self) -> Trace:
+        shape, counts = self._layer.shape, self._layer.neuron.max_message > 1
+        messages = self.messages.astype(np.int16) if counts else self.messages.view(bool)
+        return Trace(
+            spikes=np.moveaxis(from_row(messages, shape), 1, -1),
+            potential=None
+            if self.potentials is None
+            else np.moveaxis(from_row(self.potentials, shape), 1, -1),
+        )
 
 
-class _Feedback:
-    """Connections of a layer to itself: what the neurons sent reaches them one step later."""
+class _Worker:
+    """Working memory of one thread, and what it does with a batch of samples."""
 
-    def __init__(self, layer: Layer, num_samples: int) -> None:
-        self._loops = [(i, c) for i, c in enumerate(layer.connections) if c.source == layer.name]
-        self._sent = [torch.zeros((num_samples, *layer.shape))]
+    def __init__(
+        self,
+        net: FixedPointNetwork,
+        layers: list[LayerKernels],
+        result: dict[str, _Result],
+        batch_size: int,
+        num_steps: int,
+    ) -> None:
+        self._net, self._layers, self._result = net, layers, result
+        shapes = {INPUT: net.input.shape, **{layer.name: layer.shape for layer in net.layers}}
+        self._messages = {
+            name: np.zeros((batch_size, num_steps, message_width(shape)), dtype=np.uint8)
+            for name, shape in shapes.items()
+        }
+        widest = max(layer.width for layer in layers)
+        self._weighted = np.zeros(batch_size * num_steps * widest, dtype=np.int32)
+        self._events = [[synapse.events_buffer() for synapse in layer.synapses] for layer in layers]
+        self._states = [layer.start(batch_size) for layer in layers]
+        self._unused = [np.zeros((1, 1, layer.size), dtype=np.int32) for layer in layers]
 
-    def append(self, spikes: Tensor) -> None:
-        """Keep the messages of one step."""
-        if self._loops:
-            self._sent.append(spikes.float())
+    def run(self, x: np.ndarray, start: int) -> None:
+        """Run the samples from ``start`` on."""
+        batch = x[start : start + len(self._messages[INPUT])]
+        messages = {name: rows[: len(batch)] for name, rows in self._messages.items()}
+        if not self._net.input.signed:
+            rows = messages[INPUT]
+            if batch.shape[-1] > 1 and batch.strides[-1] == 0:  # one frame, repeated
+                batch = batch[..., :1]
+                rows = rows.reshape(-1)[: len(batch) * rows.shape[-1]].reshape(len(batch), 1, -1)
+                messages[INPUT] = rows
+            from_row(rows, self._net.input.shape)[...] = np.moveaxis(batch, -1, 1)
+        for index, layer in enumerate(self._layers):
+            name = layer.layer.name
+            recorded = self._result.get(name)
+            potentials = self._unused[index]
+            if recorded is not None and recorded.potentials is not None:
+                potentials = recorded.potentials[start : start + len(batch)]
+            u, v = (state[: len(batch)] for state in self._states[index])
+            layer.reset(u, v)
+            if any(c.source == name for c in layer.layer.connections):
+                self._run_recurrent(index, layer, messages, u, v, potentials)
+            else:
+                current = self._inject(layer, batch) if layer.injects else self._input(index, layer, messages)
+                layer.neurons(current, u, v, messages[name], potentials)
+            if recorded is not None:
+                recorded.messages[start : start + len(batch)] = messages[name][..., : layer.size]
 
-    def weighted(self, step: int) -> list[tuple[int, Tensor]]:
-        """Weighted input at a step, by connection."""
-        if not self._loops:
-            return []
-        longest = 1 + max(0 if c.delay is None else int(c.delay.max()) for _, c in self._loops)
-        past = torch.stack(self._sent[max(0, step + 1 - longest) : step + 1], -1)
-        return [(index, _weighted_input(c, past)[-1]) for index, c in self._loops]
+    def _inject(self, layer: LayerKernels, batch: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(to_row(np.moveaxis(batch, -1, 1), layer.layer.shape), dtype=np.int32)
+
+    def _input(self, index: int, layer: LayerKernels, messages: dict[str, np.ndarray]) -> np.ndarray:
+        """What the neurons take: weighted input or current, int32 ``[N, T or 1, at least neurons]``."""
+        if layer.fused:
+            return self._weighted_input(index, layer, 0, messages)
+        num_steps = messages[layer.layer.name].shape[1]
+        total = sum(
+            layer.currents(i, self._weighted_input(index, layer, i, messages), range(num_steps))
+            for i in range(len(layer.synapses))
+        )
+        assert isinstance(total, np.ndarray)
+        if layer.layer.mix is not None:
+            steps = np.broadcast_to(total, (len(total), num_steps, layer.size))
+            total = np.moveaxis(fixed_point.mix(np.moveaxis(steps, 1, 0), layer.omega), 0, 1)
+        return np.ascontiguousarray(total, dtype=np.int32)
+
+    def _weighted_input(
+        self, index: int, layer: LayerKernels, i: int, messages: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """Weighted input of connection i, delays included, ``[N, T or 1, width]``."""
+        synapse = layer.synapses[i]
+        num_steps = messages[layer.layer.name].shape[1]
+        sent = messages[synapse.connection.source]
+        if synapse.delay_of_inputs is not None:
+            sent = _shift(sent, synapse.delay_of_inputs, num_steps)
+        size = (len(sent), sent.shape[1], layer.width)
+        weighted = self._weighted[: math.prod(size)].reshape(size)
+        synapse(sent, weighted, self._events[index][i])
+        if synapse.delay_of_neurons is not None:
+            weighted = _shift(weighted, synapse.delay_of_neurons, num_steps)
+        return weighted
+
+    def _run_recurrent(
+        self,
+        index: int,
+        layer: LayerKernels,
+        messages: dict[str, np.ndarray],
+        u: np.ndarray,
+        v: np.ndarray,
+        potentials: np.ndarray,
+    ) -> None:
+        """Run a layer that feeds itself, step by step: what it sends reaches it one step later."""
+        name, mix = layer.layer.name, layer.layer.mix
+        loops = [i for i, c in enumerate(layer.layer.connections) if c.source == name]
+        sent = messages[name]
+        num_samples, num_steps = sent.shape[:2]
+        forward = np.zeros((num_samples, num_steps, layer.size), dtype=np.int64)
+        for i in range(len(layer.synapses)):
+            if i not in loops:
+                forward += layer.currents(
+                    i, self._weighted_input(index, layer, i, messages), range(num_steps)
+                )
+        sent[...] = 0
+        weighted = {i: np.zeros((num_samples, num_steps, layer.width), dtype=np.int32) for i in loops}
+        for t in range(num_steps):
+            for i in loops:
+                synapse = layer.synapses[i]
+                before = _at(sent, t - 1, synapse.delay_of_inputs)
+                now = np.zeros((num_samples, 1, layer.width), dtype=np.int32)
+                synapse(before, now, self._events[index][i])
+                weighted[i][:, t : t + 1] = now
+                delayed = _at(weighted[i], t, synapse.delay_of_neurons)
+                forward[:, t : t + 1] += layer.currents(i, delayed, range(t, t + 1))
+            total = forward[:, t : t + 1]
+            if mix is not None:
+                seen = np.moveaxis(forward[:, : t + 1], 1, 0)
+                total = np.moveaxis(fixed_point.mix(seen, layer.omega[t : t + 1, : t + 1]), 0, 1)
+            step = np.zeros((num_samples, 1, sent.shape[-1]), dtype=np.uint8)
+            kept = np.zeros((num_samples, 1, layer.size), dtype=np.int32)
+            layer.neurons(np.ascontiguousarray(total, dtype=np.int32), u, v, step, kept, t)
+            sent[:, t : t + 1] = step
+            if len(potentials) == num_samples and potentials.shape[1] == num_steps:
+                potentials[:, t : t + 1] = kept
 
 
-def _weighted_input(connection: Connection, messages: Tensor) -> Tensor:
-    """Weighted input ``[T, N, *shape]`` in weight steps, delays included."""
-    synapse, delay = connection.synapse, connection.delay
-    if delay is not None and delay.ndim == 2:
-        flat = time_major(messages).flatten(2)
-        messages = _shift(flat, delay.reshape(-1)).movedim(0, -1)
-    weight = weight_of(synapse)
-    if weight is None:
-        y = messages
-    else:
-        images, num_steps = fold_time(messages)
-        weights = torch.tensor(weight, dtype=torch.float32)
-        if isinstance(synapse, Conv):
-            options = (synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
-            product = F.conv2d(images, weights, None, *options)
-        else:
-            product = F.linear(images.flatten(1), weights)
-        y = unfold_time(product, messages.shape[0], num_steps)
-    y = time_major(y)
-    return y if delay is None or delay.ndim == 2 else _shift(y, delay)
-
-
-def _shift(x: Tensor, delay: np.ndarray) -> Tensor:
-    """``[T, N, C, ...]`` with channel c ``delay[c]`` steps later, zeros before."""
-    result = torch.zeros_like(x)
+def _shift(rows: np.ndarray, delay: np.ndarray, num_steps: int) -> np.ndarray:
+    """``[N, T or 1, width]`` with column p ``delay[p]`` steps later, zeros before: ``[N, T, width]``."""
+    rows = np.broadcast_to(rows, (len(rows), num_steps, rows.shape[-1]))
+    result = np.zeros(rows.shape, dtype=rows.dtype)
     for steps in np.unique(delay):
-        if steps < len(x):
-            channels = torch.from_numpy(np.flatnonzero(delay == steps))
-            result[int(steps) :, :, channels] = x[: len(x) - int(steps), :, channels]
+        if steps < num_steps:
+            columns = np.flatnonzero(delay == steps)
+            result[:, steps:, columns] = rows[:, : num_steps - steps, columns]
+    return result
+
+
+def _at(rows: np.ndarray, step: int, delay: np.ndarray | None) -> np.ndarray:
+    """Step ``step - delay[p]`` of each column p, ``[N, 1, width]``; zeros before step 0."""
+    result = np.zeros((len(rows), 1, rows.shape[-1]), dtype=rows.dtype)
+    if delay is None:
+        if step >= 0:
+            result[:, 0] = rows[:, step]
+    else:
+        columns = np.flatnonzero(delay <= step)
+        result[:, 0, columns] = rows[:, step - delay[columns], columns]
     return result

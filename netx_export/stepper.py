@@ -1,4 +1,4 @@
-"""The network in Lava's time: one call per time step, in numpy, pipeline delays included.
+"""The network in Lava's time: one call per time step, without torch, pipeline delays included.
 
 Every synapse sends on what it received one step before, so a layer of depth d works on input
 step t at Lava time ``t + d + 1`` (Lava counts from 1). Messages of shorter paths wait for the
@@ -9,8 +9,9 @@ samples give what :func:`netx_export.simulate` gives for each alone.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,8 @@ import numpy as np
 from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 
-from .dynamics import LayerDynamics
-from .network import INPUT, BiasInput, Connection, Conv, FixedPointNetwork, Layer, Readout, Shape
-from .neurons import MultiThreshold
-from .synapses import weight_of
+from .layer_kernels import LayerKernels, Synapse, from_row, message_width
+from .network import INPUT, FixedPointNetwork, Layer, Readout
 
 
 class Stepper:
@@ -41,7 +40,8 @@ class Stepper:
 
     Attributes:
         time: steps done; the first step is time 1.
-        messages: what each layer sent in the last step, int64 ``[*shape]``.
+        messages: what each layer sent in the last step, by name, int64 ``[*shape]``; like the
+            following, made when it is read.
         currents: current of each layer's neurons in the last step, decay included.
         potentials: membrane potential of each layer in the last step, before any reset.
 
@@ -74,85 +74,127 @@ class Stepper:
             for c in layer.connections:
                 longest[c.source] = max(longest.get(c.source, 1), 1 + net.balancing_delay(layer, c))
         shapes = {INPUT: net.input.shape, **{layer.name: layer.shape for layer in net.layers}}
+        # the newest messages first; one row more than is read, for those of the present step
         self._sent = {
-            name: deque([np.zeros(shapes[name], dtype=np.int64)] * length, maxlen=length)
-            for name, length in longest.items()
+            name: deque(
+                np.zeros((1, 1, message_width(shape)), dtype=np.uint8)
+                for _ in range(longest.get(name, 0) + 1)
+            )
+            for name, shape in shapes.items()
         }
-        self.messages: dict[str, np.ndarray] = {}
-        self.currents: dict[str, np.ndarray] = {}
-        self.potentials: dict[str, np.ndarray] = {}
+        self._input = np.zeros((1, 1, math.prod(net.input.shape)), dtype=np.int32)
+        names = [layer.name for layer in net.layers]
+        states = dict(zip(names, self._layers, strict=True))
+        self.messages = _Record(names, lambda name: from_row(self._sent[name][0][0, 0], shapes[name]))
+        self.currents = _Record(names, lambda name: from_row(states[name].current(), shapes[name]))
+        self.potentials = _Record(names, lambda name: from_row(states[name].potential[0, 0], shapes[name]))
+        reads_out = isinstance(net.output.neuron, Readout)
+        self._output = self.potentials if reads_out else self.messages
 
     def step(self, x: np.ndarray) -> np.ndarray:
         """Do one Lava time step with the input ``[*shape]``; return what the last layer sends.
 
         For a readout, that is its potential; it is what the output neurons have at this time.
+
+        Raises:
+            ShapeError: not integers, or out of the input's range.
         """
         self.time += 1
-        sent: dict[str, np.ndarray] = {INPUT: np.asarray(x).reshape(self.net.input.shape)}
+        entry = self.net.input
+        target = self._input if entry.signed else self._sent[INPUT][-1]
+        x = np.asarray(x).reshape(entry.shape)
+        if x.dtype.kind not in "iub" or x.max() > entry.max_value or x.min() < entry.min_value:
+            raise ShapeError(
+                f"Stepper: {x.dtype} values {x.min()}..{x.max()} do not fit; use integers "
+                f"{entry.min_value}..{entry.max_value}"
+            )
+        from_row(target[0, 0], entry.shape)[...] = x
         for state in self._layers:
-            name = state.layer.name
-            sent[name] = state.step(self.time, sent[INPUT], self._sent)
-            self.messages[name], self.potentials[name] = sent[name], state.potential
-            self.currents[name] = state.current
-        for name, queue in self._sent.items():
-            queue.append(sent[name])
-        output = self.net.output
-        return self.potentials[output.name] if isinstance(output.neuron, Readout) else sent[output.name]
+            state.step(self.time, self._input, self._sent)
+        for queue in self._sent.values():
+            queue.rotate(1)
+        return self._output[self.net.output.name]
+
+
+class _Record(Mapping[str, np.ndarray]):
+    """Arrays by layer, int64 ``[*shape]``, copied when they are read."""
+
+    def __init__(self, names: list[str], view: Callable[[str], np.ndarray]) -> None:
+        self._names, self._view = names, view
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return np.array(self._view(name), dtype=np.int64, order="C")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class _LayerState:
+    """One layer: what is under way to it, and the state of its neurons."""
+
     def __init__(
         self, net: FixedPointNetwork, layer: Layer, interval: int | None, shift: int, clear_delays: bool
     ) -> None:
         self.layer, self._interval, self._clear = layer, interval, clear_delays
-        self._dynamics = LayerDynamics(layer)
-        self._zeros = np.zeros(layer.shape, dtype=np.int64)
-        self._state = self._dynamics.start(self._zeros)
+        self._kernels = LayerKernels(net, layer)
+        self._u, self._v = self._kernels.start(1)
         self._arrival = 1 + net.depth(layer.name) - (layer.mix.latency if layer.mix else 0) + shift
-        shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
         self._synapses = [
-            _Synapse(
-                c, shapes[c.source], layer.shape, 1 + net.balancing_delay(layer, c), c.source == layer.name
-            )
-            for c in layer.connections
+            _Path(synapse, net.balancing_delay(layer, synapse.connection), self._kernels.width, layer.name)
+            for synapse in self._kernels.synapses
         ]
+        size = self._kernels.size
+        self.potential = np.zeros((1, 1, size), dtype=np.int32)
+        self._taken = np.zeros((1, 1, self._kernels.width), dtype=np.int32)
         self._seen: list[np.ndarray] = []
         self._mixed: np.ndarray | None = None
-        self.potential = self.current = self._zeros
+
+    def current(self) -> np.ndarray:
+        """Current of the neurons in the last step, decay included, in a row."""
+        return self._kernels.neuron_current(self._taken, self._u)
 
     def _step_of_sample(self, time: int) -> int:
         """Step of the sample whose input reaches the layer now."""
         return (time - self._arrival) % (self._interval or 1) if self._interval else time - self._arrival
 
-    def step(self, time: int, x: np.ndarray, sent: dict[str, deque[np.ndarray]]) -> np.ndarray:
+    def step(self, time: int, x: np.ndarray, sent: dict[str, deque[np.ndarray]]) -> None:
+        """Do one time step; the messages go to the last row of the layer's queue."""
         step = self._step_of_sample(time)
-        restarts = self._interval is not None and step == 0
+        restarts = restart_neurons = self._interval is not None and step == 0
         if restarts and self._clear:
-            for synapse in self._synapses:
-                synapse.clear()
-        total = self._zeros
-        injected: np.ndarray | int = 0
-        for index, synapse in enumerate(self._synapses):
-            if isinstance(synapse.connection.synapse, BiasInput):
-                injected = x
-                continue
-            queue = sent[synapse.connection.source]
-            silent = synapse.recurrent and restarts and self._clear
-            weighted = synapse(np.zeros_like(queue[-1]) if silent else queue[-synapse.age])
-            total = total + self._dynamics.current(index, weighted, step)
-        mix = self.layer.mix
-        restart_neurons = restarts
-        if mix is not None:
-            total = self._mix(step, total)
-            restart_neurons = step == mix.latency
+            for path in self._synapses:
+                path.clear()
+        if self._kernels.injects:
+            self._taken = x
+        elif self._kernels.fused:
+            self._taken = self._synapses[0](sent, False)
+        else:
+            total = self._total(step, sent, restarts and self._clear)
+            if self.layer.mix is not None:
+                total = self._mix(step, total)
+                restart_neurons = step == self.layer.mix.latency
+            self._taken = np.ascontiguousarray(total, dtype=np.int32)
         if restart_neurons:
-            self._state = self._dynamics.start(self._zeros)
-        self._state, messages, self.potential = self._dynamics.step(self._state, total, injected)
-        self.current = total if isinstance(self.layer.neuron, MultiThreshold) else self._state[0]
-        return np.asarray(messages, dtype=np.int64)
+            self._kernels.reset(self._u, self._v)
+        neuron_step = step - (0 if self.layer.mix is None else self.layer.mix.latency)
+        messages = sent[self.layer.name][-1]
+        self._kernels.neurons(self._taken, self._u, self._v, messages, self.potential, neuron_step)
+
+    def _total(self, step: int, sent: dict[str, deque[np.ndarray]], clears: bool) -> np.ndarray:
+        """Sum of the currents, ``[1, 1, neurons]``."""
+        steps = range(step, step + 1)
+        total = np.zeros((1, 1, self._kernels.size), dtype=np.int64)
+        for index, path in enumerate(self._synapses):
+            total += self._kernels.currents(index, path(sent, clears), steps)
+        return total
 
     def _mix(self, step: int, total: np.ndarray) -> np.ndarray:
-        mix, omega = self.layer.mix, self._dynamics.omega
+        mix, omega = self.layer.mix, self._kernels.omega
         assert mix is not None
         if step == 0:
             self._seen = []
@@ -163,20 +205,20 @@ class _LayerState:
         if step == mix.latency and len(self._seen) == mix.num_steps:
             self._mixed = fixed_point.mix(np.stack(self._seen), omega)
         if self._mixed is None:
-            return self._zeros
+            return np.zeros_like(total)
         result: np.ndarray = self._mixed[(step - mix.latency) % mix.num_steps]
         return result
 
 
-class _Synapse:
-    """Weighted input of one connection, its axonal delays included."""
+class _Path:
+    """Weighted input of one connection at each step, its axonal delays included."""
 
-    def __init__(
-        self, connection: Connection, source: Shape, target: Shape, age: int, recurrent: bool
-    ) -> None:
-        self.connection, self.age, self.recurrent = connection, age, recurrent
-        self._multiply = _multiplier(connection, source, target)
-        self._delay = connection.delay
+    def __init__(self, synapse: Synapse, age: int, width: int, name: str) -> None:
+        self._synapse, self._age = synapse, age
+        self._source = synapse.connection.source
+        self._recurrent = self._source == name
+        self._weighted = np.zeros((1, 1, width), dtype=np.int32)
+        self._events = synapse.events_buffer()
         self._past: np.ndarray | None = None  # made at the first message
         self._newest = 0
 
@@ -185,55 +227,25 @@ class _Synapse:
         if self._past is not None:
             self._past[...] = 0
 
-    def __call__(self, messages: np.ndarray) -> np.ndarray:
-        if self._delay is None:
-            return self._multiply(messages)
-        if self._delay.ndim == 2:
-            return self._multiply(self._delayed(messages.reshape(-1), self._delay[0]))
-        return self._delayed(self._multiply(messages), self._delay)
+    def __call__(self, sent: dict[str, deque[np.ndarray]], silent: bool) -> np.ndarray:
+        synapse, messages = self._synapse, sent[self._source][self._age]
+        if silent and self._recurrent:
+            messages = np.zeros_like(messages)
+        if synapse.delay_of_inputs is not None:
+            messages = self._delayed(messages, synapse.delay_of_inputs)
+        synapse(messages, self._weighted, self._events)
+        if synapse.delay_of_neurons is not None:
+            return self._delayed(self._weighted, synapse.delay_of_neurons)
+        return self._weighted
 
-    def _delayed(self, x: np.ndarray, delay: np.ndarray) -> np.ndarray:
+    def _delayed(self, row: np.ndarray, delay: np.ndarray) -> np.ndarray:
         if self._past is None:
-            self._past = np.zeros((1 + int(delay.max()), *x.shape), dtype=x.dtype)
+            self._past = np.zeros((1 + int(delay.max()), row.shape[-1]), dtype=row.dtype)
         self._newest = (self._newest - 1) % len(self._past)
-        self._past[self._newest] = x
-        result: np.ndarray = self._past[(self._newest + delay) % len(self._past), np.arange(len(delay))]
-        return result
-
-
-def _multiplier(connection: Connection, source: Shape, target: Shape) -> Callable[[np.ndarray], np.ndarray]:
-    """Function that multiplies messages with the weights: float32 sums, exact below 2^23."""
-    synapse, weight = connection.synapse, weight_of(connection.synapse)
-    if weight is None:
-        return lambda messages: messages
-    matrix = np.ascontiguousarray(weight.reshape(len(weight), -1), dtype=np.float32)
-    if isinstance(synapse, Conv):
-        return _Im2Col(synapse, matrix, source, target)
-    return lambda messages: matrix @ messages.reshape(-1).astype(np.float32)
-
-
-class _Im2Col:
-    """Convolution of one image as a product of matrices."""
-
-    def __init__(self, conv: Conv, matrix: np.ndarray, source: Shape, target: Shape) -> None:
-        groups, (kernel_h, kernel_w) = conv.groups, conv.weight.shape[2:]
-        self._matrix = matrix.reshape(groups, len(matrix) // groups, -1)
-        self._target = target
-        (pad_h, pad_w), (stride_h, stride_w), (dil_h, dil_w) = conv.padding, conv.stride, conv.dilation
-        self._image = np.zeros((source[0], source[1] + 2 * pad_h, source[2] + 2 * pad_w), dtype=np.float32)
-        self._inside = self._image[:, pad_h : pad_h + source[1], pad_w : pad_w + source[2]]
-        channel, row, column = self._image.strides
-        self._windows = np.lib.stride_tricks.as_strided(
-            self._image,
-            (source[0], kernel_h, kernel_w, *target[1:]),
-            (channel, row * dil_h, column * dil_w, row * stride_h, column * stride_w),
-            writeable=False,
-        )
-
-    def __call__(self, messages: np.ndarray) -> np.ndarray:
-        self._inside[...] = messages
-        columns = self._windows.reshape(len(self._matrix), -1, self._target[1] * self._target[2])
-        result: np.ndarray = (self._matrix @ columns).reshape(self._target)
+        self._past[self._newest] = row[0, 0]
+        result = np.zeros_like(row)
+        steps = (self._newest + delay) % len(self._past)
+        result[0, 0, : len(delay)] = self._past[steps, np.arange(len(delay))]
         return result
 
 

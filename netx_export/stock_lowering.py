@@ -55,41 +55,51 @@ def lower_stock(
             pool = module
             continue
         assert isinstance(module, block.SpikingBlock)
-        name = f"{type(module).__name__.lower()}{index}"
-        affine = _affine(module, gates)
-        if pool is not None:
-            affine = _merge_pool(pool, module, affine)
-        if isinstance(module, block.Readout):
-            weight, bias, scale, error = _choose_scale(module.label, affine, 1.0, max_value, num_steps)
-            neuron: network.LIF | network.Readout = network.Readout(bias=bias)
-            shape: Shape = (len(bias),)
-        else:
-            assert isinstance(module.neuron, LIF)
-            weight, bias, scale, error = _choose_scale(
-                module.label, affine, module.neuron.threshold, max_value, None
-            )
-            neuron = network.LIF(
-                threshold=int(scale) - 1,
-                bias=bias,
-                current_decay=module.neuron.cx_current_decay,
-                voltage_decay=module.neuron.cx_voltage_decay,
-            )
-            shape = module.shape if isinstance(module, (block.Conv, block.Pool)) else (len(bias),)
-        theta = module.neuron.threshold if isinstance(module.neuron, LIF) else 1.0
-        report(LayerReport(name=name, unit=(scale / theta) * (1 << ALIGN_BITS), error=error))
-        synapse = _synapse(module, weight, pool)
-        layers.append(
-            Layer(
-                name=name,
-                connections=(Connection(source=source, synapse=synapse),),
-                neuron=neuron,
-                shape=shape,
-            )
-        )
-        source, max_value, pool = name, 1, None
+        layer, made = lower_block(module, index, source, max_value, num_steps, pool, gates)
+        report(made)
+        layers.append(layer)
+        source, max_value, pool = layer.name, 1, None
     if pool is not None:
         raise ExportError(f"{pool.label}: a pooling without neuron cannot be the last block; add a Readout")
     return FixedPointNetwork(input=entry, layers=tuple(layers))
+
+
+def lower_block(
+    module: block.SpikingBlock,
+    index: int,
+    source: str,
+    max_value: int,
+    num_steps: int,
+    pool: block.Pool | None = None,
+    gates: Mapping[torch.nn.Module, np.ndarray] | None = None,
+) -> tuple[Layer, LayerReport]:
+    """Lower one block at place ``index`` that ``source`` feeds with messages up to ``max_value``.
+
+    Args:
+        num_steps: steps for which a readout must not overflow.
+        pool: pooling without neuron in front of it.
+    """
+    affine = _affine(module, gates or {})
+    if pool is not None:
+        affine = _merge_pool(pool, module, affine)
+    reads_out = isinstance(module, block.Readout)
+    theta = module.neuron.threshold if isinstance(module.neuron, LIF) else 1.0
+    weight, bias, scale, error = _choose_scale(
+        module.label, affine, theta, max_value, num_steps if reads_out else None
+    )
+    neuron: network.LIF | network.Readout = network.Readout(bias=bias)
+    if isinstance(module.neuron, LIF):
+        neuron = network.LIF(
+            threshold=int(scale) - 1,
+            bias=bias,
+            current_decay=module.neuron.cx_current_decay,
+            voltage_decay=module.neuron.cx_voltage_decay,
+        )
+    shape: Shape = module.shape if isinstance(module, (block.Conv, block.Pool)) else (len(bias),)
+    name = f"{type(module).__name__.lower()}{index}"
+    connection = Connection(source=source, synapse=_synapse(module, weight, pool))
+    report = LayerReport(name=name, unit=(scale / theta) * (1 << ALIGN_BITS), error=error)
+    return Layer(name=name, connections=(connection,), neuron=neuron, shape=shape), report
 
 
 def _affine(module: block.SpikingBlock, gates: Mapping[torch.nn.Module, np.ndarray]) -> Affine:

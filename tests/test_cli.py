@@ -233,3 +233,56 @@ def test_checkpoints_of_other_models_are_refused(tmp_path):
         training.load_checkpoint(tmp_path / "b.pt", model)
     with pytest.raises(LavaBsnnError, match="no such checkpoint"):
         training.load_checkpoint(tmp_path / "c.pt", model)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A small AGMM run, as a user makes it."""
+    folder = tmp_path_factory.mktemp("run")
+    done = command(
+        "train", "digits-agmm", "--set", "epochs=2", "width=0.25", "num_steps=2", "--out", folder / "r"
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_export_writes_a_file_and_compares_accuracies(trained):
+    done = command("export", "r", "--out", "a.net", "--json", "-", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["bytes"] == (trained / "a.net").stat().st_size
+    assert figures["profile"] == "extended" and figures["test_samples"] == 450
+    assert figures["same_class"] > 0.97
+    assert figures["digest"] == read(trained / "a.net").digest()
+    assert len(done.stderr.splitlines()) < 20 and "conv2" in done.stderr
+    shown = command("inspect", "a.net", cwd=trained).stdout
+    assert "its digest is right" in shown and "schema 2" in shown
+
+
+def test_export_to_stock_needs_calibration_and_goes_on_to_nir(trained):
+    refused = command("export", "r", "--out", "b.net", "--profile", "stock", cwd=trained)
+    assert refused.returncode == 2 and refused.stderr.count("calibration=inputs") == 3
+    assert not (trained / "b.net").exists()
+    done = command(
+        "export", "r", "--out", "b.net", "--profile", "stock", "--calibration", 200, "--test", 0, cwd=trained
+    )
+    assert done.returncode == 0, done.stderr
+    assert "accuracy on 200 calibration samples" in done.stderr
+    nir = command("nir", "b.net", "--out", "b.nir", "--json", "-", cwd=trained)
+    assert nir.returncode == 0, nir.stderr
+    assert json.loads(nir.stdout)["nodes"] > 5 and (trained / "b.nir").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("export", "nowhere", "--out", "a.net"), "holds no run"),
+        (("export", "r", "--out", "no/where.net"), "folder no does not exist"),
+        (("export", "r", "--out", "c.net", "--test", "-1"), "test=-1 is not allowed"),
+        (("nir", "r/config.yaml", "--out", "c.nir"), "not a readable NetX"),
+    ],
+)
+def test_export_refuses_in_one_line(trained, arguments, message):
+    done = command(*arguments, cwd=trained)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._slayer import Delay, step_delay
 from ..device import grid_current
-from ..errors import ExportError, OptionError, ShapeError, check_option
+from ..errors import OptionError, ShapeError, check_option
 from ..functional.weights import SCALES, straight_through
 from ..modulation import AGMM
 from ..neuron import LIF
@@ -59,6 +59,7 @@ class Block:
     label: str
     input_shape: Shape | None = None
     input_scale: float = 1.0  # what one input spike counts behind a pooling without neuron
+    max_input: int = 1  # largest integer that may come in
     """Shape that :meth:`build` was called with; None before."""
     _built_shape: Shape | None = None
 
@@ -111,15 +112,19 @@ class Block:
         self._check_shape(shape)
 
     def export_hdf5(self, handle: Any) -> None:
-        """Refuse: a block alone does not know the integer grid of the layer before it.
+        """Write this block into an HDF5 group, as SLAYER's export loop does for each block.
+
+        The result is what ``netx_export.convert`` and ``write`` give in profile ``"stock"``.
+
+        Args:
+            handle: ``h5py`` group named by the block's place in the network.
 
         Raises:
-            ExportError: always.
+            ExportError: the block has not been built, or needs the extended profile.
         """
-        raise ExportError(
-            f"{self.label}: blocks are exported together; use "
-            "netx_export.write(netx_export.convert(model), path)"
-        )
+        from netx_export.block_export import export_block
+
+        export_block(self, handle)
 
 
 class SpikingBlock(Block):
@@ -210,9 +215,12 @@ class SpikingBlock(Block):
 
 def set_input_scales(blocks: Iterable[torch.nn.Module], scale: float = 1.0) -> float:
     """Tell blocks in a row what one input spike counts; return the same for what comes behind them."""
+    largest = 1
     for module in blocks:
+        largest = getattr(module, "max_value", largest)  # of an Input
         if isinstance(module, SpikingBlock):
-            module.input_scale = scale
+            module.input_scale, module.max_input = scale, largest
+            largest = 1
             silent = module.neuron is None
             scale = scale * getattr(module.synapse, "tap_weight", 1.0) if silent else 1.0
         elif isinstance(shortcut := getattr(module, "shortcut", None), torch.nn.ModuleList):  # a Residual

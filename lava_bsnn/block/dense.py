@@ -110,6 +110,8 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         self._set_rest(LIF, None, None, None, out_neurons)
         self.bias = torch.nn.Parameter(torch.zeros(out_neurons)) if bias else None
 
+    num_steps: int | None = None  # steps that the sum of logits must survive in export
+
     def _check_shape(self, shape: Shape) -> None:
         check_dense(self.label, self.synapse, shape)
 

@@ -38,9 +38,13 @@ class Inspect:
     """The .net file."""
 
     def __call__(self) -> None:
-        from netx_export import read
+        from netx_export import describe
 
-        print(read(self.file))
+        found = describe(self.file)
+        print(found.net)
+        origin = "a file of lava-dl" if found.schema is None else f"schema {found.schema}"
+        digest = "its digest is right" if found.digest else "it carries no digest: damage may go unnoticed"
+        print(f"\n{self.file}: {found.size:,} bytes, profile {found.profile}, {origin}; {digest}")
 
 
 @dataclass(frozen=True, kw_only=True)

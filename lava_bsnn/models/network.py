@@ -22,6 +22,10 @@ class SpikingNetwork(torch.nn.Module):
         blocks: modules of :mod:`lava_bsnn.block` or ``slayer.block``.
         in_shape: ``(C, H, W)`` or ``(C,)``.
         num_steps: time steps T of static input.
+
+    Attributes:
+        out_steps: time steps of the output; more than ``num_steps`` only behind
+            :func:`lava_bsnn.training.hybrid.to_single_threshold`.
     """
 
     def __init__(
@@ -32,8 +36,11 @@ class SpikingNetwork(torch.nn.Module):
             raise ShapeError(f"SpikingNetwork: num_steps={num_steps} is not allowed; use 1 or more")
         self.blocks = torch.nn.ModuleList(blocks)
         self.in_shape = tuple(in_shape)
-        self.num_steps = num_steps
+        self.num_steps = self.out_steps = num_steps
         self.out_shape = block.build(self.blocks, self.in_shape)
+        for module in self.blocks:
+            if isinstance(module, block.Readout):
+                module.num_steps = num_steps
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == len(self.in_shape) + 1:

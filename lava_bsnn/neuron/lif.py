@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -146,6 +147,21 @@ class LIF(neuron_base.Neuron):
                 self.membrane_shift += 1
         if not 0 <= self.membrane_shift <= 22:
             raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
+
+    def match_device(self, bits: int) -> None:
+        """Go over to ``membrane_mode="matched"`` with a membrane of ``bits`` bits.
+
+        Raises:
+            OptionError: an option has no matched form, or the threshold is not on the grid.
+        """
+        if self.membrane_mode == "matched" and self.membrane_bits == bits:
+            return
+        alpha = float(getattr(self, "membrane_scale", 0.0))
+        if self.membrane_shift is None and alpha > 0:  # the power of two nearest to the trained step
+            step = alpha * (self.w_scale << ALIGN_BITS) / ((1 << (bits - 1)) - 1)
+            self.membrane_shift = max(0, min(22, round(math.log2(step))))
+        self._prepare_matched(check_membrane_bits(bits))
+        self.membrane_bits, self.membrane_mode = bits, "matched"
 
     def extra_repr(self) -> str:
         text = (

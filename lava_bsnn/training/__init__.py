@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
     from .engine import Epoch, Step
     from .evaluation import accuracy, evaluate, predict
+    from .finetuning import finetune, match_device
     from .loop import fit, seed_everything
     from .losses import (
         SpikeRegulation,
@@ -31,10 +32,12 @@ _HOME = {
     "accuracy": "evaluation",
     "evaluate": "evaluation",
     "evaluate_run": "run",
+    "finetune": "finetuning",
     "fit": "loop",
     "load_checkpoint": "checkpoint",
     "load_recipe": "recipe",
     "load_run": "run",
+    "match_device": "finetuning",
     "optimizer": "schedule",
     "predict": "evaluation",
     "rate_cross_entropy": "losses",
@@ -56,10 +59,12 @@ __all__ = [
     "accuracy",
     "evaluate",
     "evaluate_run",
+    "finetune",
     "fit",
     "load_checkpoint",
     "load_recipe",
     "load_run",
+    "match_device",
     "optimizer",
     "predict",
     "rate_cross_entropy",

@@ -146,5 +146,6 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
             if isinstance(module, block.Readout) and module.bias is not None:
                 module.bias.div_(window)
     result.blocks.insert(1 if isinstance(result.blocks[0], block.Input) else 0, SubSteps(window))
-    result.num_steps = model.num_steps  # of the input; the output has levels * num_steps
+    result.num_steps = model.num_steps  # of the input
+    result.out_steps = window * model.num_steps
     return result.eval()

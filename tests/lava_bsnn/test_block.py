@@ -287,6 +287,6 @@ def test_shape_before_build_says_what_to_do():
         _ = block.Conv(PARAMS, 1, 2, 3).shape
 
 
-def test_a_block_alone_refuses_export():
-    with pytest.raises(ExportError, match="netx_export.convert"):
+def test_a_block_that_was_not_built_refuses_export():
+    with pytest.raises(ExportError, match="call block.build"):
         block.Conv(PARAMS, 1, 2, 3).export_hdf5(None)

@@ -218,7 +218,7 @@ def chain(*blocks, shape=(1, 8, 8)):
         ),
         (
             lambda: chain(block.Conv({}, 1, 2, 3, neuron=MultiThresholdLIF)),
-            "neuron MultiThresholdLIF cannot be exported in profile 'stock'; use LIF",
+            "neuron MultiThresholdLIF cannot be exported in profile 'stock'; use profile='extended'",
         ),
         (
             lambda: chain(block.Dense(PARAMS, 64, 8), block.Input(bits=4), block.Readout(None, 8, 2)),

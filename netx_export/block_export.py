@@ -1,0 +1,55 @@
+"""One block into one HDF5 group, as SLAYER's export loop asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lava_bsnn import block
+from lava_bsnn.errors import ExportError
+
+from . import hdf5_stock
+from .lowering import DEFAULT_STEPS, stock_block_problems
+from .network import INPUT, FixedPointNetwork, Input
+from .stock_lowering import lower_block
+
+
+def export_block(module: Any, handle: Any) -> None:
+    """Write one block in the stock profile, as :func:`netx_export.convert` and ``write`` would.
+
+    The blocks must have been built in a row (``block.build``, or a ``SpikingNetwork``), which tells each
+    what its input may be.
+
+    Args:
+        handle: group named by the block's place, e.g. ``file["layer"].create_group("3")``.
+
+    Raises:
+        ExportError: the block needs its neighbours or the extended profile; nothing was written.
+    """
+    if module.input_shape is None:
+        raise ExportError(
+            f"{module.label}: shape is not known yet; call block.build(model, input_shape) first"
+        )
+    problems = list(stock_block_problems(module))
+    if problems:
+        raise ExportError("; ".join(problems))
+    if isinstance(module, block.Input):
+        hdf5_stock.put(handle, "input", {"type": "input", "shape": module.input_shape})
+        return
+    if isinstance(module, block.Flatten):
+        size = int(np.prod(module.input_shape))
+        hdf5_stock.put(handle, "flatten", {"type": "flatten", "shape": [size, 1, 1]})
+        return
+    if (isinstance(module, block.Pool) and module.neuron is None) or module.input_scale != 1.0:
+        raise ExportError(
+            f"{module.label}: a pooling without neuron is merged into the next block, which one block alone "
+            "cannot do; use netx_export.write(netx_export.convert(model), path)"
+        )
+    index = int(handle.name.rsplit("/", 1)[-1])
+    steps = getattr(module, "num_steps", None) or DEFAULT_STEPS
+    layer, _ = lower_block(module, index, INPUT, module.max_input, steps)
+    bits = module.max_input.bit_length() if module.max_input > 1 else 0
+    # validates the layer
+    FixedPointNetwork(input=Input(shape=module.input_shape, bits=bits), layers=(layer,))
+    hdf5_stock.write_layer(handle, layer)

@@ -1,0 +1,101 @@
+"""SLAYER's own export loop on our blocks."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lava_bsnn import block, models
+from lava_bsnn.errors import ExportError
+from netx_export import convert, read, simulate, write
+
+PARAMS = {"threshold": 1.0, "voltage_decay": 0.5}
+
+
+def settled(model):
+    torch.manual_seed(0)
+    model.train()
+    with torch.no_grad():
+        for _ in range(20):
+            model(torch.rand(8, *model.in_shape))
+    return model.eval()
+
+
+def network_of(bits):
+    return settled(
+        models.SpikingNetwork(
+            [
+                block.Input(bits=bits),
+                block.Conv(PARAMS, 2, 6, 3, padding=1, binarize=None),
+                block.Conv(PARAMS, 6, 8, 3, stride=2, padding=(1, 0), groups=2),
+                block.Pool(PARAMS, 2),
+                block.Flatten(),
+                block.Dense(PARAMS, 8 * 2 * 1, 12),
+                block.Readout(None, 12, 3),
+            ],
+            in_shape=(2, 8, 6),
+            num_steps=5,
+        )
+    )
+
+
+def export_loop(blocks, path):
+    with h5py.File(path, "w") as file:
+        layers = file.create_group("layer")
+        for i, b in enumerate(blocks):
+            b.export_hdf5(layers.create_group(str(i)))
+
+
+def contents(group):
+    found = {}
+    group.visititems(
+        lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+    )
+    return found
+
+
+@pytest.mark.parametrize("bits", [0, 4])
+def test_the_loop_writes_what_convert_and_write_write(bits, tmp_path):
+    model = network_of(bits)
+    export_loop(model.blocks, tmp_path / "loop.net")
+    net = convert(model)
+    write(net, tmp_path / "ours.net")
+    with h5py.File(tmp_path / "loop.net") as loop, h5py.File(tmp_path / "ours.net") as ours:
+        a, b = contents(loop["layer"]), contents(ours["layer"])
+        assert a.keys() == b.keys() and len(a) > 30
+        for name, value in a.items():
+            np.testing.assert_array_equal(value, b[name], err_msg=name)
+    back = read(tmp_path / "loop.net")  # stock files do not tell the width of the input
+    assert back.layers == net.layers
+    if not bits:
+        x = np.random.default_rng(0).integers(0, 2, (4, 2, 8, 6, 5))
+        np.testing.assert_array_equal(simulate(back, x).readout, simulate(net, x).readout)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (block.Conv({**PARAMS, "membrane_bits": 2}, 2, 3, 3, name="a"), "a: a membrane of 2 bits cannot"),
+        (block.Pool(None, 2, name="b"), "b: a pooling without neuron is merged into the next block"),
+        (block.Residual([block.Conv(PARAMS, 2, 2, 3, padding=1)], name="c"), "c: skip connections"),
+    ],
+)
+def test_what_one_block_cannot_export_is_named(module, message, tmp_path):
+    block.build([module], (2, 8, 8))
+    with h5py.File(tmp_path / "a.net", "w") as file:
+        group = file.create_group("layer/0")
+        with pytest.raises(ExportError, match=message):
+            module.export_hdf5(group)
+        assert not list(group)
+
+
+def test_a_block_behind_a_silent_pooling_is_refused(tmp_path):
+    blocks = [block.Pool(None, 2), block.Conv(PARAMS, 2, 3, 3, name="conv")]
+    block.build(blocks, (2, 8, 8))
+    with (
+        h5py.File(tmp_path / "a.net", "w") as file,
+        pytest.raises(ExportError, match="conv: a pooling without"),
+    ):
+        blocks[1].export_hdf5(file.create_group("layer/1"))

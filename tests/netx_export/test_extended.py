@@ -1,0 +1,331 @@
+"""Every model of the package in the extended profile: lowered, saved, loaded, simulated."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from lava_bsnn import block, models, training
+from lava_bsnn.errors import ExportError
+from lava_bsnn.neuron import LIF, MultiThresholdLIF
+from lava_bsnn.training.hybrid import to_single_threshold
+from netx_export import convert, read, simulate, stream, write
+from netx_export.network import Identity, MultiThreshold
+
+MODELS = {
+    "resnet19-agmm": ("resnet19", (2, 16, 16), {"method": "agmm", "width": 0.0625}),
+    "vggsnn-qsnn": ("vggsnn", (2, 16, 16), {"method": "qsnn", "width": 0.0625}),
+    "resnet20-classic": ("resnet20", (2, 16, 16), {"method": "binary", "width": 0.5, "skip": "classic"}),
+    "resnet18-lmht": ("resnet18", (2, 16, 16), {"method": "lmht", "width": 0.125}),
+    "vgg13-lmht-causal": (
+        "vgg13",
+        (2, 16, 16),
+        {
+            "method": "lmht",
+            "width": 0.125,
+            "method_options": {"neuron_params": {"levels": 4, "threshold": 0.5, "mix": "causal"}},
+        },
+    ),
+    "cnn-alpha-per-channel": (
+        "cnn",
+        (2, 16, 16),
+        {
+            "method": "agmm",
+            "width": 0.25,
+            "method_options": {"modulation_options": {"alpha": "channel", "per": "layer"}},
+        },
+    ),
+    "resnet20-matched": (
+        "resnet20",
+        (2, 16, 16),
+        {
+            "method": "agmm",
+            "width": 0.5,
+            "method_options": {
+                "shortcut": "channel",
+                "neuron_params": {
+                    "threshold": 1.0,
+                    "voltage_decay": 0.5,
+                    "membrane_bits": 4,
+                    "membrane_mode": "matched",
+                },
+            },
+        },
+    ),
+    "vggsnn-matched": (
+        "vggsnn",
+        (2, 16, 16),
+        {
+            "method": "qsnn",
+            "width": 0.0625,
+            "method_options": {
+                "neuron_params": {
+                    "threshold": 1.0,
+                    "voltage_decay": 0.5,
+                    "membrane_bits": 2,
+                    "membrane_mode": "matched",
+                }
+            },
+        },
+    ),
+}
+STEPS = 3
+
+
+def spikes_in(seed=0, number=6, shape=(2, 16, 16)):
+    return np.random.default_rng(seed).integers(0, 2, (number, *shape, STEPS))
+
+
+def make(name, trained):
+    torch.manual_seed(0)
+    kind, shape, options = MODELS[name]
+    model = models.create(kind, num_classes=5, in_shape=shape, num_steps=STEPS, **options)
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            with torch.no_grad():  # gains of both signs
+                module.weight.uniform_(-1, 1.5)
+                module.bias.normal_(0, 0.3)
+    x = torch.from_numpy(spikes_in(1, 16)).float()
+    if trained:
+        data = (x.numpy(), np.arange(16) % 5)
+        training.fit(model, data, data, epochs=3, batch_size=8)
+    else:
+        model.train()
+        with torch.no_grad():
+            for _ in range(20):
+                model(x)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=[(n, t) for n in MODELS for t in (False, True)], ids=str)
+def case(request):
+    name, trained = request.param
+    model = make(name, trained)
+    return name, model, convert(model, "extended")
+
+
+def float_spikes(model, x):
+    """Spike counts of every layer with neurons, in the order of the forward pass."""
+    found, hooks = [], []
+    for module in model.modules():
+        if isinstance(module, block.SpikingBlock) and module.neuron is not None:
+            hooks.append(module.neuron.register_forward_hook(lambda n, i, out: found.append((n, out))))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(x).float())
+    for hook in hooks:
+        hook.remove()
+    scaled = [out / n.theta if getattr(n, "scaled", False) else out for n, out in found]
+    return [s.numpy() for s in scaled], logits.numpy()
+
+
+def spiking_layers(net):
+    return [layer for layer in net.layers if layer is not net.output and not layer.name.startswith("pool")]
+
+
+def test_a_model_survives_the_file(case, tmp_path):
+    _, _, net = case
+    write(net, tmp_path / "a.net")
+    back = read(tmp_path / "a.net")
+    assert back == net and hash(back) == hash(net) and back.digest() == net.digest()
+    x = spikes_in()
+    first, second = simulate(net, x, trace=True), simulate(back, x, trace=True)
+    np.testing.assert_array_equal(first.readout, second.readout)
+    for name, trace in first.layers.items():
+        np.testing.assert_array_equal(trace.spikes, second.layers[name].spikes)
+
+
+def test_integers_follow_the_float_model(case):
+    """Rounding changes few spikes of the first layers; a wrong scale, sign or order changes many."""
+    name, model, net = case
+    x = spikes_in()
+    ours = simulate(net, x, trace=True)
+    theirs, _ = float_spikes(model, x)
+    layers = spiking_layers(net)
+    assert len(layers) == len(theirs)
+    for depth, (layer, spikes) in enumerate(zip(layers, theirs, strict=True)):
+        trace = ours.layers[layer.name].spikes
+        different = np.mean(trace != spikes.reshape(trace.shape))
+        if "matched" in name:
+            assert different == 0, layer.name
+        elif depth < 3:
+            assert different < 0.02, (layer.name, different)
+
+
+def test_readouts_add_up_the_logits(case):
+    name, model, net = case
+    if "matched" not in name:
+        pytest.skip("spikes differ by rounding")
+    reports = []
+    convert(model, "extended", report=reports.append)
+    x = spikes_in()
+    _, logits = float_spikes(model, x)
+    potential = simulate(net, x).readout / reports[-1].unit
+    np.testing.assert_allclose(potential, logits.cumsum(-1), atol=2e-2 * np.abs(logits).max())
+
+
+def test_hidden_weights_are_single_bits_and_skips_align(case):
+    name, _, net = case
+    layers = {layer.name: layer for layer in net.layers}
+    if "resnet" in name:
+        skips = [layer for layer in net.layers if len(layer.connections) > 1]
+        assert skips and any(isinstance(c.synapse, Identity) for layer in skips for c in layer.connections)
+        if "resnet19" in name:  # double skips: both paths are one synapse long
+            assert all(net.balancing_delay(layer, c) == 0 for layer in skips for c in layer.connections)
+        if "classic" in name:
+            assert {net.balancing_delay(layer, c) for layer in skips for c in layer.connections} == {0, 1}
+    if "lmht" not in name:
+        hidden = [c.synapse.weight for c in layers[spiking_layers(net)[1].name].connections[:1]]
+        assert set(np.unique(hidden[0])) == {-1, 1}
+
+
+def test_full_resnet19_takes_at_most_two_megabytes(tmp_path):
+    model = models.create("resnet19", num_classes=100, in_shape=(3, 32, 32), num_steps=2, method="agmm")
+    write(convert(model.eval(), "extended"), tmp_path / "a.net")
+    assert (tmp_path / "a.net").stat().st_size <= 2.0e6
+
+
+def chain(*neurons, norm="batch", **options):
+    blocks = [
+        block.Conv(neuron, 2 if not i else 3, 3, 3, norm=norm, **options) for i, neuron in enumerate(neurons)
+    ]
+    blocks += [block.Flatten(), block.Readout(None, 3 * (8 - 2 * len(neurons)) ** 2, 2)]
+    return models.SpikingNetwork(blocks, in_shape=(2, 8, 8), num_steps=STEPS).eval()
+
+
+def test_a_gain_of_zero_is_a_dead_channel_and_said():
+    model = chain({"threshold": 1.0})
+    model.blocks[0].norm.weight.data[1] = 0
+    with pytest.warns(UserWarning, match=r"channels \[1\] have a batch norm gain of 0"):
+        net = convert(model, "extended")
+    assert net.layers[0].connections[0].scale[1] == 0
+
+
+def test_a_negative_gain_flips_the_signs_of_its_channel():
+    model = chain({"threshold": 1.0})
+    before = convert(model, "extended").layers[0].connections[0]
+    model.blocks[0].norm.weight.data[1] *= -1
+    after = convert(model, "extended").layers[0].connections[0]
+    np.testing.assert_array_equal(before.scale, after.scale)
+    np.testing.assert_array_equal(before.synapse.weight[1], -after.synapse.weight[1])
+    np.testing.assert_array_equal(before.synapse.weight[0], after.synapse.weight[0])
+
+
+def test_the_threshold_itself_fires():
+    """Weight 1 and threshold 1: the potential is exactly at the threshold."""
+    conv = block.Conv({"threshold": 1.0, "voltage_decay": 1.0}, 1, 1, 1, norm=None)
+    conv.synapse.weight.data.fill_(1.0)
+    model = models.SpikingNetwork(
+        [conv, block.Flatten(), block.Readout(None, 1, 2)], in_shape=(1, 1, 1), num_steps=2
+    )
+    net = convert(model.eval(), "extended")
+    x = np.array([0, 1]).reshape(1, 1, 1, 1, 2)
+    assert simulate(net, x, trace=True).layers["conv0"].spikes.reshape(-1).tolist() == [False, True]
+
+
+def test_every_offending_block_is_listed_before_anything_is_done():
+    qcfs = models.create("cnn", num_classes=5, in_shape=(1, 8, 8), num_steps=1, method="qcfs", width=0.1)
+    with pytest.raises(ExportError) as error:
+        convert(qcfs, "extended")
+    assert str(error.value).count("use training.hybrid.to_lmht first") == 3
+    model = chain({"membrane_bits": 4, "membrane_when": "before_spike"}, {"membrane_bits": 4})
+    with pytest.raises(ExportError, match="membrane_when='before_spike'"):
+        convert(model, "extended")
+    with pytest.raises(ExportError, match="train the model first"):
+        convert(chain({"membrane_bits": 4}), "extended")
+
+
+def test_k_bit_membranes_keep_their_range():
+    model = make("vggsnn-qsnn", trained=True)
+    net = convert(model, "extended")
+    neurons = [m for m in model.modules() if isinstance(m, LIF)]
+    reports = []
+    convert(model, "extended", report=reports.append)
+    layers = spiking_layers(net)
+    units = {report.name: report.unit for report in reports}
+    for layer, neuron in zip(layers, neurons, strict=True):
+        memory = layer.neuron.membrane
+        alpha = (127 << memory.shift) / units[layer.name]
+        assert alpha == pytest.approx(float(neuron.membrane_scale), rel=1e-6)
+
+
+def test_pooling_sends_sums():
+    net = convert(make("vggsnn-qsnn", trained=False), "extended")
+    relays = [layer for layer in net.layers if layer.name.startswith("pool")]
+    assert relays and all(isinstance(layer.neuron, MultiThreshold) for layer in relays)
+    assert {layer.neuron.levels for layer in relays} == {4}
+    big = models.SpikingNetwork(
+        [block.Pool(None, 16), block.Flatten(), block.Readout(None, 2, 2)], in_shape=(2, 16, 16), num_steps=1
+    )
+    with pytest.raises(ExportError, match="sums of 256 messages up to 1 are more than 255"):
+        convert(big.eval(), "extended")
+
+
+def test_calibrated_gates_fold_into_a_stock_chain():
+    model = make("cnn-alpha-per-channel", trained=True)
+    x = torch.from_numpy(spikes_in(1, 16)).float()
+    with pytest.raises(ExportError, match="or calibration=inputs for constant gates"):
+        convert(model, "stock")
+    with pytest.warns(
+        UserWarning, match=r"gates became constants: .* of 16 calibration samples keep their class"
+    ):
+        net = convert(model, "stock", calibration=x)
+    assert net.profile == "stock"
+    with pytest.warns(UserWarning, match=r"accuracy on 16 calibration samples \d+\.\d+% -> \d+\.\d+%"):
+        convert(model, "stock", calibration=(x, np.arange(16) % 5))
+    theirs, _ = float_spikes(model, spikes_in())
+    ours = simulate(net, spikes_in(), trace=True)
+    first = next(iter(ours.layers.values())).spikes
+    assert np.mean(first != theirs[0]) < 0.1
+    with pytest.raises(ExportError, match="calibration has no sample"):
+        convert(model, "stock", calibration=x[:0])
+
+
+def test_a_membrane_of_few_bits_goes_to_stock_only_if_accepted():
+    model = chain({"threshold": 1.0, "membrane_bits": 4})
+    model.blocks[0].neuron.membrane_scale.fill_(1.0)
+    with pytest.raises(ExportError, match="ignore_membrane=True"):
+        convert(model, "stock")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert convert(model, "stock", ignore_membrane=True).profile == "stock"
+
+
+def test_multi_threshold_neurons_keep_their_constants():
+    neuron = {"levels": 3, "threshold": 0.7, "initial": 0.5, "num_steps": STEPS}
+    model = chain(neuron, neuron=MultiThresholdLIF)
+    model.blocks[0].neuron.lam_logit.data.fill_(0.3)
+    made = convert(model, "extended").layers[0]
+    assert made.neuron.lam == round(float(model.blocks[0].neuron.lam.detach()) * 4096)
+    assert made.neuron.initial == round(made.neuron.threshold / 2)
+    np.testing.assert_array_equal(made.mix.omega, np.full((STEPS, STEPS), round(4096 / STEPS)))
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.4])
+def test_single_threshold_neurons_follow_the_reparameterised_network(lam):
+    """Uniform windows: spike sums over a window are those of the multi-threshold network."""
+    model = make("resnet18-lmht", trained=True)
+    for module in model.modules():
+        if isinstance(module, MultiThresholdLIF):
+            module.lam_logit.data.fill_(lam)
+    net = convert(model, "extended", single_threshold=True)
+    single = to_single_threshold(model)
+    assert all(layer.neuron.max_message <= 1 for layer in spiking_layers(net))
+    x = spikes_in()
+    ours = simulate(net, x.repeat(2, -1), trace=True)
+    theirs, _ = float_spikes(single, x)
+    layers = spiking_layers(net)
+    assert len(layers) == len(theirs)
+    for depth, (layer, spikes) in enumerate(zip(layers, theirs, strict=True)):
+        trace = ours.layers[layer.name].spikes
+        assert trace.shape[-1] == 2 * STEPS
+        if depth < 2:
+            assert np.mean(trace != spikes.reshape(trace.shape)) < 0.02
+    samples = np.concatenate([*x[:2].repeat(2, -1), np.zeros((*net.input.shape, net.latency))], -1)
+    streamed = stream(net, samples.astype(int), reset_interval=2 * STEPS, clear_delays=True)
+    first = layers[0].name
+    start = net.depth(first)
+    expected = np.concatenate(list(ours.layers[first].spikes[:2]), -1)
+    np.testing.assert_array_equal(streamed.messages[first][..., start : start + 4 * STEPS], expected)
