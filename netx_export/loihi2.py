@@ -116,8 +116,9 @@ def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
     data = np.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
     data = data.reshape(-1, data.shape[-1]) if len(network.inp.shape) == 1 else data.transpose(2, 1, 0, 3)
     source = ends.source.RingBuffer(data=data)
-    graded = {"num_message_bits": net.input.bits} if _takes(ports.PyToNxAdapter, "num_message_bits") else {}
-    to_chip = ports.PyToNxAdapter(shape=network.inp.shape, **graded)
+    adapter = ports.PyToNxAdapter if len(network.inp.shape) == 1 else ports.PyToN3ConvAdapter
+    graded = {"num_message_bits": net.input.bits} if _takes(adapter, "num_message_bits") else {}
+    to_chip = adapter(shape=network.inp.shape, **graded)
     source.s_out.connect(to_chip.inp)
     to_chip.out.connect(network.inp)
     reads_out = isinstance(net.output.neuron, Readout)
@@ -141,5 +142,5 @@ def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
     return aligned_streams(net, record, x.shape)
 
 
-def _takes(cls: type, name: str) -> bool:
-    return name in inspect.signature(cls).parameters
+def _takes(cls: Any, name: str) -> bool:
+    return name in inspect.signature(cls.__init__).parameters  # Lava's metaclass hides those of the class
