@@ -10,6 +10,7 @@ from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, NetXFormatError, ShapeError
 from netx_export import FusedSimCfg, network, write
 from netx_export.process import Network
+from netx_export.process.stream import Recorder
 from netx_export.stepper import stream
 
 pytestmark = pytest.mark.lava
@@ -56,17 +57,37 @@ def assert_equals_stream(net, sent, rows, x, **options):
         np.testing.assert_array_equal(row, flat)
 
 
-EXTENDED = [3, 5, 8, 21]
+def has_window(net):
+    return any(layer.mix is not None and not layer.mix.causal for layer in net.layers)
 
 
-@pytest.fixture(params=EXTENDED)
+def has_wait(net):
+    return any(net.balancing_delay(layer, c) for layer in net.layers for c in layer.connections)
+
+
+def has_gate(net):
+    return any(c.gate is not None for layer in net.layers for c in layer.connections)
+
+
+def has_loop_and_delay(net):
+    connections = [(layer, c) for layer in net.layers for c in layer.connections]
+    return any(c.source == layer.name for layer, c in connections) and any(
+        c.delay is not None for _, c in connections
+    )
+
+
+@pytest.fixture(params=[has_window, has_wait, has_gate, has_loop_and_delay])
 def extended(request, slow):
-    for seed in range(request.param * 1000, request.param * 1000 + 100):
+    for seed in range(30_000, 32_000):
         try:
             net, steps = slow.random_network(seed)
         except ExportError:
             continue
-        if net.max_steps is None or net.max_steps >= 3 * steps:
+        if steps < 4 or not request.param(net) or (net.max_steps or 3 * steps) < 3 * steps:
+            continue
+        x = random_input(net, 3 * steps)
+        sent = stream(net, x, reset_interval=steps, clear_delays=True).messages
+        if all(0.02 < (sent[layer.name] > 0).mean() < 0.98 for layer in net.layers):
             return net, steps
     raise AssertionError("no network")
 
@@ -206,6 +227,9 @@ def test_a_graph_of_layers_sends_what_the_stepper_sends(extended):
     net, steps = extended
     x = random_input(net, 3 * steps)
     process = Network(net, reset_interval=steps, reset_offset=1)
+    records = [Recorder(layer.neuron.v_out, 3 * steps).record for layer in process.layers]
     sent = in_lava(process, x, per_layer())
     expected = stream(net, x, reset_interval=steps, reset_offset=1, clear_delays=True)
     np.testing.assert_array_equal(sent, expected.messages[net.output.name])
+    for layer, record in zip(net.layers, records, strict=True):
+        np.testing.assert_array_equal(record.T, expected.potentials[layer.name], err_msg=layer.name)
