@@ -24,7 +24,7 @@ from .network import (
     Readout,
 )
 from .neurons import MultiThreshold
-from .synapses import weight_of
+from .synapses import BiasInput, weight_of
 
 _PAIRS = ("stride", "padding", "dilation")
 
@@ -126,6 +126,10 @@ def stock_problems(net: FixedPointNetwork) -> list[str]:
         if first.source != previous or len(loops) != len(others) or len(loops) > 1:
             problems.append(f"{layer.name}: stock lava-dl builds chains only; remove the skip connection")
             continue
+        if isinstance(first.synapse, BiasInput) and np.any(layer.neuron.bias):
+            problems.append(
+                f"{layer.name}: an input layer of stock lava-dl has no bias beside its input; use 0"
+            )
         problems += _weight_problems(net, layer, loops)
         previous = layer.name
     return problems

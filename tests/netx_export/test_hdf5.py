@@ -217,3 +217,20 @@ def test_truncated_and_flipped_bytes_raise_only_our_error(file, tmp_path):
             assert read(path) == original  # a byte that carries nothing
         except NetXFormatError as error:
             assert "\n" not in str(error)
+
+
+def test_a_bias_beside_an_input_as_bias_is_refused(tmp_path):
+    from netx_export import FixedPointNetwork, network
+
+    def net(bias):
+        layer = network.Layer(
+            name="entry",
+            connections=(network.Connection(source="input", synapse=network.BiasInput()),),
+            neuron=network.LIF(threshold=5, bias=np.full(3, bias)),
+            shape=(3,),
+        )
+        return FixedPointNetwork(input=network.Input(shape=(3,), bits=13, signed=True), layers=(layer,))
+
+    write(net(0), tmp_path / "a.net")
+    with pytest.raises(ExportError, match="entry: an input layer of stock lava-dl has no bias"):
+        write(net(2), tmp_path / "a.net")
