@@ -78,15 +78,15 @@ class LayerDynamics:
         return zeros, zeros
 
     def step(
-        self, state: State, current: Array, injected: Array | int = 0, time: int = 0
+        self, state: State, current: Array, time: int, injected: Array | int = 0
     ) -> tuple[State, Array, Array]:
         """Return the next state, the messages, and the potential before any reset.
 
         Args:
             state: of the step before.
             current: sum of all currents, mixed; membrane steps.
-            injected: input that adds to the biases.
             time: step of the sample.
+            injected: input that adds to the biases.
         """
         neuron, (memory, potential) = self.layer.neuron, state
         if isinstance(neuron, MultiThreshold):

@@ -79,7 +79,8 @@ class PyNeuronsModel(PyLoihiProcessModel):
         state = (self.u.transpose().astype(np.int64), self.v.transpose().astype(np.int64))
         if restarts:
             state = self._dynamics.start(self._zeros)
-        state, messages, before = self._dynamics.step(state, total, injected)
+        time = step - (0 if mix is None else mix.latency)
+        state, messages, before = self._dynamics.step(state, total, time, injected)
         self.s_out.send(np.asarray(messages, dtype=np.int32).transpose())
         if self.v_out.csp_ports:
             self.v_out.send(before.astype(np.int32).transpose())

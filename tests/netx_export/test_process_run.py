@@ -268,3 +268,27 @@ def test_a_killed_run_leaves_nothing(backend, number, code):
         time.sleep(0.02)
     assert processes_of(child.pid) == []
     assert [name for name in mapped if os.path.exists(name)] == []
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_factor_per_step_acts_at_its_step_in_every_backend(whole):
+    from netx_export import network, run, simulate
+
+    rng = np.random.default_rng(0)
+    omega = np.full((4, 4), 1024) if whole else None
+    layer = network.Layer(
+        name="dense",
+        connections=(
+            network.Connection(source="input", synapse=network.Dense(weight=rng.integers(-3, 9, (6, 5)))),
+        ),
+        neuron=network.MultiThreshold(threshold=700, levels=3, lam=np.array([4096, 1000, 6000, 0])),
+        shape=(6,),
+        mix=None if omega is None else network.Mix(omega=omega),
+    )
+    net = network.FixedPointNetwork(input=network.Input(shape=(5,)), layers=(layer,), profile="extended")
+    x = rng.integers(0, 2, (3, 5, 4))
+    expected = simulate(net, x).spikes
+    assert len(np.unique(expected)) > 2
+    for backend in ("lava", "lava-fused"):
+        np.testing.assert_array_equal(run(net, x, backend).spikes, expected, err_msg=backend)
