@@ -41,6 +41,28 @@ def test_dataclass_is_restored_after_the_import():
     assert run_python(code).strip() == "True"
 
 
+MESSAGES = "lava.magma.runtime.message_infrastructure.multiprocessing"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing is hooked on Python 3.10")
+def test_lava_imports_after_a_data_loader_has_fixed_the_start_method():
+    code = (
+        "import multiprocessing as mp; before = mp.set_start_method; mp.Queue(); import lava_bsnn;"
+        f"import {MESSAGES}; print(mp.get_start_method(), mp.set_start_method is before)"
+    )
+    assert run_python(code).split() == ["fork", "True"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing is hooked on Python 3.10")
+def test_another_start_method_is_still_refused_by_lava():
+    code = (
+        "import multiprocessing as mp; mp.set_start_method('spawn'); import lava_bsnn\n"
+        f"try:\n import {MESSAGES}\n"
+        "except RuntimeError as error: print('context has already been set' in str(error))"
+    )
+    assert run_python(code).strip() == "True"
+
+
 def test_nothing_is_hooked_on_python_3_10(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     monkeypatch.setattr(sys, "meta_path", [])
