@@ -41,10 +41,11 @@ class Affine:
     multiplier: np.ndarray
     offset: np.ndarray
 
-    def on_grid(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
-        """Membrane steps per weight step and offset in membrane steps, int64 ``[out]`` each."""
-        scale, bias = np.rint(unit * self.multiplier), np.rint(unit * self.offset)
-        return scale.astype(np.int64), bias.astype(np.int64)
+
+def on_grid(multiplier: np.ndarray, offset: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Membrane steps per weight step and offset in membrane steps, int64 ``[out]`` each."""
+    scale, bias = np.rint(unit * multiplier), np.rint(unit * offset)
+    return scale.astype(np.int64), bias.astype(np.int64)
 
 
 def integer_weights(synapse: Any) -> tuple[Tensor, Tensor]:
@@ -116,8 +117,7 @@ def grid_current(block: Any, x: Tensor, unit: int) -> Tensor:
         unit: membrane steps per unit of current, a power of two.
     """
     folded = affine(block)
-    scale, _ = folded.on_grid(unit * block.input_scale)
-    _, bias = folded.on_grid(unit)
+    scale, bias = on_grid(folded.multiplier * block.input_scale, folded.offset, unit)
     whole = torch.round(x / block.input_scale)
     if hasattr(block.synapse, "tap_weight"):  # a pooling
         sums = torch.round(block.synapse(whole) / block.synapse.tap_weight)

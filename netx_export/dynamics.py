@@ -1,11 +1,10 @@
 """What the neurons of a layer compute at one step; shared by all simulators.
 
-Works on numpy arrays and torch tensors, int64, shaped ``[..., C, H, W]`` or ``[..., C]``.
+Works on numpy arrays, int64, shaped ``[..., C, H, W]`` or ``[..., C]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,16 +22,10 @@ State = tuple[Array, Array]
 
 
 class LayerDynamics:
-    """Prepared parameters of one layer.
+    """Prepared parameters of one layer."""
 
-    Args:
-        layer: the layer.
-        asarray: makes the simulator's arrays of numpy arrays.
-    """
-
-    def __init__(self, layer: Layer, asarray: Callable[[np.ndarray], Array] = np.asarray) -> None:
+    def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self._asarray = asarray
         self._shape = (layer.shape[0], *[1] * (len(layer.shape) - 1))
         neuron = layer.neuron
         self._bias = self._per_channel(neuron.bias)
@@ -42,20 +35,17 @@ class LayerDynamics:
         ]
         self._biases = [None if c.bias is None else self._per_channel(c.bias) for c in layer.connections]
         self._gates = [None if c.gate is None else self._gate(c) for c in layer.connections]
-        self.omega: Array = None if layer.mix is None else self._tensor(layer.mix.omega)
-
-    def _tensor(self, values: np.ndarray) -> Array:
-        return self._asarray(values.astype(np.int64))  # a copy, which torch may write to
+        self.omega: Array = None if layer.mix is None else layer.mix.omega.astype(np.int64)
 
     def _per_channel(self, value: int | np.ndarray) -> int | Array:
-        return value if isinstance(value, int) else self._tensor(value.reshape(self._shape))
+        return value if isinstance(value, int) else value.reshape(self._shape).astype(np.int64)
 
     def _gate(self, connection: Connection) -> tuple[Array, int, tuple[int, ...]]:
         gate = connection.gate
         assert gate is not None
         space = len(self._shape) - 1
         per_step = self._shape if gate.multiplier.ndim == 2 else (1,) * (space + 1)
-        multiplier = self._tensor(gate.multiplier.reshape(-1, *per_step))
+        multiplier = gate.multiplier.reshape(-1, *per_step).astype(np.int64)
         whole = gate.per == "layer" or not space
         return multiplier, gate.shift, tuple(range(-space - whole, 0))
 

@@ -65,8 +65,7 @@ class _Path:
 
     def on_grid(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
         """Scale and bias in membrane steps."""
-        scale, bias = np.rint(unit * self.multiplier), np.rint(unit * self.offset)
-        return scale.astype(np.int64), bias.astype(np.int64)
+        return device.on_grid(self.multiplier, self.offset, unit)
 
     def error(self, unit: float) -> np.ndarray:
         """Mean square error of the current per channel, for inputs of random size."""

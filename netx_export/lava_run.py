@@ -11,7 +11,7 @@ from lava_bsnn.errors import ExportError
 
 from .lava_runtime import run_steps
 from .network import FixedPointNetwork, Readout
-from .simulator import Simulation, Trace
+from .simulator import Simulation, Trace, simulation_of
 
 
 def run_options(net: FixedPointNetwork, num_steps: int) -> dict[str, Any]:
@@ -140,14 +140,7 @@ def _aligned(
             sent = cut(layer.name, spikes[layer.name]).astype(np.int16 if counts else bool)
             v = cut(layer.name, potentials[layer.name]) if layer.name in potentials else None
             layers[layer.name] = Trace(spikes=sent, potential=v)
-    last = layers[net.output.name]
-    reads_out = isinstance(net.output.neuron, Readout)
-    return Simulation(
-        spikes=None if reads_out else last.spikes,
-        readout=last.potential if reads_out else None,
-        latency=net.latency,
-        layers=layers if trace else {},
-    )
+    return simulation_of(net, layers, trace)
 
 
 def aligned_streams(net: FixedPointNetwork, record: np.ndarray, shape: tuple[int, ...]) -> Simulation:

@@ -158,6 +158,11 @@ def simulate(
             if progress is not None:
                 progress(done)
     traces = {name: recorded.trace() for name, recorded in result.items()}
+    return simulation_of(net, traces, trace)
+
+
+def simulation_of(net: FixedPointNetwork, traces: dict[str, Trace], trace: bool) -> Simulation:
+    """Result of a run, from what its layers did; ``traces`` holds the output at least."""
     last = traces[net.output.name]
     reads_out = isinstance(net.output.neuron, Readout)
     return Simulation(

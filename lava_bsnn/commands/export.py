@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ..errors import DataError, OptionError
-from .output import JsonOutput
-from .train import Flag
+from .output import Flag, JsonOutput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +97,7 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
         net = netx_export.convert(
             model,
             options.profile,
-            _calibration(recipe, options.calibration) if options.calibration else None,
+            _samples(recipe, "train", options.calibration) if options.calibration else None,
             single_threshold=options.single_threshold,
             ignore_membrane=options.ignore_membrane,
             report=reports.append,
@@ -143,10 +142,6 @@ def _integers(net: Any, inputs: Any, num_steps: int) -> Any:
     steps = net.num_steps or num_steps
     x = net.encode(inputs, steps)
     return x if x.shape[-1] == steps else x.repeat(steps // x.shape[-1], -1)
-
-
-def _calibration(recipe: Recipe, number: int) -> tuple[Any, Any]:
-    return _samples(recipe, "train", number)
 
 
 def _compare(

@@ -10,7 +10,7 @@ import tyro
 
 from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
-from .output import JsonOutput
+from .output import Flag, JsonOutput
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +62,7 @@ class Verify(JsonOutput):
     """Time steps per sample; by default the network's own, else 8."""
     backends: tuple[str, ...] = ()
     """lava, lava-fused, stock, loihi2; by default all that can run. The reference is the simulator."""
-    layers: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    layers: Flag = False
     """Also print the mismatches of each layer."""
     seed: int = 0
     """Of the random inputs."""

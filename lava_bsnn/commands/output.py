@@ -14,6 +14,9 @@ from ..files import check_writable, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option without ``--no-`` form."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class JsonOutput:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .output import JsonOutput
+from .output import Flag, JsonOutput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..training.recipe import Recipe
     from ..training.run import Result
 
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 Assignments = Annotated[
     tuple[tuple[str, ...], ...],
     tyro.conf.UseAppendAction,

@@ -239,13 +239,19 @@ def _train(
     )
     if log is not None:
         log.finish(history)
-    best = max(history, key=lambda epoch: epoch.test_accuracy)
+    return _result(recipe, out / LAST, history[-1].test_accuracy, history, splits)
+
+
+def _result(
+    recipe: Recipe, checkpoint: Path, test_accuracy: float, history: list[Epoch], splits: data.Splits
+) -> Result:
+    best = max(history, key=lambda epoch: epoch.test_accuracy, default=None)
     return Result(
-        test_accuracy=history[-1].test_accuracy,
-        best_test_accuracy=best.test_accuracy,
-        best_epoch=best.epoch,
+        test_accuracy=test_accuracy,
+        best_test_accuracy=test_accuracy if best is None else best.test_accuracy,
+        best_epoch=0 if best is None else best.epoch,
         train_seconds=round(sum(epoch.seconds for epoch in history), 2),
-        checkpoint=str(out / LAST),
+        checkpoint=str(checkpoint),
         config=asdict(recipe),
         skipped=list(splits.skipped),
     )
@@ -273,17 +279,7 @@ def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
     if torch.cuda.is_available():
         model.cuda()
     figures = evaluate(model, splits.test, batch_size=recipe.batch_size, num_workers=recipe.num_workers)
-    history = history_of(out)
-    best = max(history, key=lambda epoch: epoch.test_accuracy, default=None)
-    return Result(
-        test_accuracy=figures,
-        best_test_accuracy=figures if best is None else best.test_accuracy,
-        best_epoch=0 if best is None else best.epoch,
-        train_seconds=round(sum(epoch.seconds for epoch in history), 2),
-        checkpoint=str(out / checkpoint),
-        config=asdict(recipe),
-        skipped=list(splits.skipped),
-    )
+    return _result(recipe, out / checkpoint, figures, history_of(out), splits)
 
 
 def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -> models.SpikingNetwork:
