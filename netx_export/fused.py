@@ -26,12 +26,13 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from .network import Readout
 from .stepper import Stepper
+from .threadless import Threadless
 
 
 @implements(proc=Network, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt", "fused")
-class PyFusedModel(PyLoihiProcessModel):
+class PyFusedModel(Threadless, PyLoihiProcessModel):
     """One :class:`netx_export.Stepper` for the whole network."""
 
     inp: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)

@@ -20,6 +20,8 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from netx_export.threadless import Threadless
+
 
 def shared(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros in anonymous memory that forked processes share."""
@@ -100,7 +102,7 @@ class Probe(AbstractProcess):
 @implements(proc=Player, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyPlayerModel(PyLoihiProcessModel):
+class PyPlayerModel(Threadless, PyLoihiProcessModel):
     """Sends from memory."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
@@ -138,7 +140,7 @@ class PyBiasPlayerModel(PyLoihiProcessModel):
 @implements(proc=Recorder, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyRecorderModel(PyLoihiProcessModel):
+class PyRecorderModel(Threadless, PyLoihiProcessModel):
     """Writes to memory."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)

@@ -7,7 +7,6 @@ same graph with a network of one neuron.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 
 import numpy as np
@@ -17,6 +16,8 @@ from netx_export import FusedSimCfg, network
 from netx_export.process import Network
 from netx_export.process.stream import Player, Recorder
 
+run_conditions = import_lava("lava.magma.core.run_conditions")
+run_configs = import_lava("lava.magma.core.run_configs")
 NUM_STEPS = 16
 
 
@@ -45,39 +46,47 @@ def one_neuron():
     return network.FixedPointNetwork(input=network.Input(shape=(1,)), layers=(layer,))
 
 
-def milliseconds(net, run_cfg, steps, repeats):
-    """Per step: medians over runs of ``steps`` steps, the start of the processes not counted."""
-    conditions = import_lava("lava.magma.core.run_conditions")
-    process = Network(net, reset_interval=NUM_STEPS, reset_offset=1)
-    x = np.random.default_rng(1).random((steps, *process.inp.shape)) < 0.1
-    Player(x.astype(np.int32)).s_out.connect(process.inp)
-    record = Recorder(process.out, steps).record
-    times = []
-    try:
-        process.run(condition=conditions.RunSteps(num_steps=3), run_cfg=run_cfg)
-        for _ in range(repeats):
-            start = time.perf_counter()
-            process.run(condition=conditions.RunSteps(num_steps=steps))
-            times.append((time.perf_counter() - start) / steps)
-    finally:
-        process.stop()
-    return 1e3 * statistics.median(times), record.sum()
+class Graph:
+    """Source, network and sink, started."""
+
+    def __init__(self, net, run_cfg, steps):
+        self.network, self.steps = Network(net, reset_interval=NUM_STEPS, reset_offset=1), steps
+        x = np.random.default_rng(1).random((steps, *self.network.inp.shape)) < 0.1
+        Player(x.astype(np.int32)).s_out.connect(self.network.inp)
+        Recorder(self.network.out, steps)
+        self.network.run(condition=run_conditions.RunSteps(num_steps=NUM_STEPS), run_cfg=run_cfg)
+
+    def milliseconds(self):
+        """Per step."""
+        start = time.perf_counter()
+        self.network.run(condition=run_conditions.RunSteps(num_steps=self.steps))
+        return 1e3 * (time.perf_counter() - start) / self.steps
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--steps", type=int, default=64, help="of the stock graph; the others run ten times more"
+    )
+    parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    net = topology_a()
-    floor, _ = milliseconds(one_neuron(), FusedSimCfg(), 10 * options.steps, options.repeats)
-    fused, _ = milliseconds(net, FusedSimCfg(), 10 * options.steps, options.repeats)
-    stock_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg(select_tag="fixed_pt")
-    stock, _ = milliseconds(net, stock_cfg, options.steps, options.repeats)
-    print(f"floor (one neuron)     {floor:8.2f} ms per step")
-    print(f"lava-fused             {fused:8.2f} ms per step")
-    print(f"stock graph per layer  {stock:8.2f} ms per step")
-    print(f"stock / fused          {stock / fused:8.1f}")
+    stock_cfg = run_configs.Loihi2SimCfg(select_tag="fixed_pt")
+    graphs = {}
+    try:
+        graphs["floor (one neuron)"] = Graph(one_neuron(), FusedSimCfg(), 10 * options.steps)
+        graphs["lava-fused"] = Graph(topology_a(), FusedSimCfg(), 10 * options.steps)
+        graphs["stock graph per layer"] = Graph(topology_a(), stock_cfg, options.steps)
+        rounds = np.array(
+            [[graph.milliseconds() for graph in graphs.values()] for _ in range(options.repeats)]
+        )
+    finally:
+        for graph in graphs.values():
+            graph.network.stop()
+    print(f"ms per step, {options.repeats} interleaved rounds    median      min      max")
+    columns = dict(zip(graphs, rounds.T, strict=True))
+    columns["stock / fused, round by round"] = rounds[:, 2] / rounds[:, 1]
+    for name, values in columns.items():
+        print(f"{name:36s} {np.median(values):8.2f} {values.min():8.2f} {values.max():8.2f}")
 
 
 if __name__ == "__main__":
