@@ -6,13 +6,13 @@ its modules and check how the processes are connected.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaMissingError, ShapeError, check_option
+from lava_bsnn.fixed_point import STATE_BITS
 
 from .lava_run import aligned_streams, check_stock, run_options
 from .network import FixedPointNetwork, Readout
@@ -20,6 +20,8 @@ from .simulator import Simulation
 
 LEAVES = ("LIF", "LIFReset", "Dense", "Sparse", "DelayDense", "DelaySparse", "Conv")
 """Processes of lava-nc in networks of profile ``"stock"``; lava-loihi places them on neurocores."""
+_READ_DELAY = 1
+"""Steps after which a state that is read on the chip reaches the host."""
 _MISSING = (
     "backend 'loihi2' needs the package lava-loihi, which is not installed: Intel gives it to members of the "
     "Intel Neuromorphic Research Community (INRC) only. Join at "
@@ -104,43 +106,52 @@ def foreign_leaves(processes: list[Any]) -> list[str]:
 def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
     from .process import Network
 
-    num_samples, num_steps = x.shape[0], x.shape[-1]
-    total = num_samples * num_steps + net.latency
+    num_steps = x.shape[-1]
+    reads_out = isinstance(net.output.neuron, Readout)
+    total = x.shape[0] * num_steps + net.latency + (_READ_DELAY if reads_out else 0)
     network = Network(net, **run_options(net, num_steps))
     layers = network.layers
     foreign = foreign_leaves(network.inner())
     if foreign:
         raise ExportError(f"loihi2: {', '.join(foreign)} cannot be placed on the chip; use profile 'stock'")
-    ports = import_lava("lava.proc.embedded_io.spike")
-    ends = import_lava("lava.proc.io")
+    spike = import_lava("lava.proc.embedded_io.spike")
+    io = import_lava("lava.proc.io")
+    flat = len(network.inp.shape) == 1
     data = np.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
-    data = data.reshape(-1, data.shape[-1]) if len(network.inp.shape) == 1 else data.transpose(2, 1, 0, 3)
-    source = ends.source.RingBuffer(data=data)
-    adapter = ports.PyToNxAdapter if len(network.inp.shape) == 1 else ports.PyToN3ConvAdapter
-    graded = {"num_message_bits": net.input.bits} if _takes(adapter, "num_message_bits") else {}
+    source = io.source.RingBuffer(
+        data=data.reshape(-1, data.shape[-1]) if flat else data.transpose(2, 1, 0, 3)
+    )
+    adapter = spike.PyToNxAdapter if flat else spike.PyToN3ConvAdapter
+    graded = {"num_message_bits": net.input.bits} if net.input.bits else {}
     to_chip = adapter(shape=network.inp.shape, **graded)
     source.s_out.connect(to_chip.inp)
     to_chip.out.connect(network.inp)
-    reads_out = isinstance(net.output.neuron, Readout)
     if reads_out:
         state = import_lava("lava.proc.embedded_io.state")
-        reader = state.Read(buffer=total, interval=1, offset=0)
-        reader.connect_var(layers[-1].neuron.v)
-        sink = reader
+        from_chip = state.Read(shape=network.out.shape, interval=1, offset=0)
+        from_chip.connect_var(layers[-1].neuron.v)
     else:
-        from_chip = ports.NxToPyAdapter(shape=network.out.shape)
-        sink = ends.sink.RingBuffer(shape=network.out.shape, buffer=total)
+        from_chip = spike.NxToPyAdapter(shape=network.out.shape)
         network.out.connect(from_chip.inp)
-        from_chip.out.connect(sink.a_in)
-    conditions = import_lava("lava.magma.core.run_conditions")
-    run_cfg = import_lava("lava.magma.core.run_configs").Loihi2HwCfg()
+    sink = io.sink.RingBuffer(shape=network.out.shape, buffer=total)
+    from_chip.out.connect(sink.a_in)
+    run_steps = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=total)
+    models = {
+        io.source.RingBuffer: io.source.PySendModelFixed,
+        io.sink.RingBuffer: io.sink.PyReceiveModelFixed,
+    }
+    run_cfg = import_lava("lava.magma.core.run_configs").Loihi2HwCfg(exception_proc_model_map=models)
     try:
-        network.run(condition=conditions.RunSteps(num_steps=total), run_cfg=run_cfg)
+        network.run(condition=run_steps, run_cfg=run_cfg)
         record = np.moveaxis(np.asarray(sink.data.get()).astype(np.int64), -1, 0)
     finally:
         network.stop()
+    if reads_out:
+        record = _signed(record[_READ_DELAY:])
     return aligned_streams(net, record, x.shape)
 
 
-def _takes(cls: Any, name: str) -> bool:
-    return name in inspect.signature(cls.__init__).parameters  # Lava's metaclass hides those of the class
+def _signed(words: np.ndarray) -> np.ndarray:
+    """The lower 24 bits of each word, in two's complement, which is how the chip hands its states out."""
+    half: int = 1 << (STATE_BITS - 1)
+    return (words + half) % (2 * half) - half

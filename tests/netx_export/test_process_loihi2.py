@@ -1,82 +1,59 @@
-"""How stock networks would go to Loihi 2. The closed modules of lava-loihi are stand-ins here.
+"""How stock networks would go to Loihi 2. What is closed in lava-loihi is a stand-in here.
 
-These tests show what is connected to what, and what is refused. Nothing of this has run on hardware.
+These tests show what is connected to what, that samples come back aligned through adapters that behave as
+public uses of lava-loihi describe, and what is refused. Nothing of this has run on hardware.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from types import ModuleType
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError
-from netx_export import network, run
+from netx_export import compare, network, run, simulate
 from netx_export.loihi2 import check_loihi2, foreign_leaves
 from netx_export.process import Network
 
 pytestmark = pytest.mark.lava
-AbstractProcess = import_lava("lava.magma.core.process.process").AbstractProcess
-ports = import_lava("lava.magma.core.process.ports.ports")
-variable = import_lava("lava.magma.core.process.variable")
-
-
-class StandInAdapter(AbstractProcess):
-    """In the place of the spike adapters of lava-loihi."""
-
-    def __init__(self, shape, num_message_bits=0):
-        super().__init__(shape=shape)
-        self.inp, self.out = ports.InPort(shape=shape), ports.OutPort(shape=shape)
-        self.num_message_bits = num_message_bits
-        MADE.append(self)
-
-
-class StandInConvAdapter(StandInAdapter):
-    """In the place of the one for inputs of convolutions, as lava-dl's hardware tests use it."""
-
-
-class StandInRead(AbstractProcess):
-    """In the place of the state reader of lava-loihi."""
-
-    def __init__(self, buffer, interval, offset):
-        super().__init__()
-        self.buffer, self.var = buffer, None
-        MADE.append(self)
-
-    def connect_var(self, var):
-        self.var = var
-        self.data = variable.Var(shape=(*var.shape, self.buffer), init=0)
-
-
-MADE: list = []
+STAND_IN = "lava_loihi_stand_in"
 
 
 @pytest.fixture
 def lava_loihi(monkeypatch):
-    """Stand-ins for the closed modules; the run is recorded, not done."""
-    MADE.clear()
-    spike, state = ModuleType("lava.proc.embedded_io.spike"), ModuleType("lava.proc.embedded_io.state")
-    spike.PyToNxAdapter = spike.NxToPyAdapter = StandInAdapter
-    spike.PyToN3ConvAdapter = StandInConvAdapter
-    state.Read = StandInRead
-    monkeypatch.setitem(sys.modules, "lava.proc.embedded_io", ModuleType("lava.proc.embedded_io"))
-    monkeypatch.setitem(sys.modules, "lava.proc.embedded_io.spike", spike)
-    monkeypatch.setitem(sys.modules, "lava.proc.embedded_io.state", state)
-    loihi = import_lava("lava.utils.loihi")
-    calls = []
+    """Stand-ins for the closed modules; what is on the chip runs in Lava's simulation instead."""
+    path = Path(__file__).parents[1] / f"stand_ins/{STAND_IN}.py"
+    spec = importlib.util.spec_from_file_location(STAND_IN, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in (STAND_IN, *(f"lava.proc.embedded_io{part}" for part in ("", ".spike", ".state"))):
+        monkeypatch.setitem(sys.modules, name, module)
+    loihi, configs = import_lava("lava.utils.loihi"), import_lava("lava.magma.core.run_configs")
+    calls, chosen = [], []
     monkeypatch.setattr(loihi, "is_installed", lambda: True)
     monkeypatch.setattr(loihi, "use_slurm_host", lambda **options: calls.append(("slurm", options)))
     monkeypatch.setattr(loihi, "use_ethernet_host", lambda **options: calls.append(("ethernet", options)))
 
-    def instead_of_a_run(self, condition, run_cfg):
-        calls.append(("run", type(run_cfg).__name__, condition.num_steps, self))
+    class StandInHwCfg(configs.Loihi2SimCfg):
+        def __init__(self, **options):
+            chosen.append(options)
+            super().__init__(select_tag="fixed_pt", **options)
 
-    monkeypatch.setattr(Network, "run", instead_of_a_run)
-    monkeypatch.setattr(Network, "stop", lambda self: calls.append(("stop",)))
-    monkeypatch.setattr(variable.Var, "get", lambda self: np.zeros(self.shape))
-    return calls
+    monkeypatch.setattr(configs, "Loihi2HwCfg", StandInHwCfg)
+    networks = []
+    started = Network.run
+
+    def run_and_note(self, **options):
+        networks.append(self)
+        started(self, **options)
+
+    monkeypatch.setattr(Network, "run", run_and_note)
+    return SimpleNamespace(made=module.MADE, calls=calls, chosen=chosen, networks=networks)
 
 
 def feeders(port):
@@ -90,33 +67,34 @@ def test_without_lava_loihi_one_error_says_what_is_missing_and_who_gets_it(make_
     assert "\n" not in str(caught.value)
 
 
-def test_a_readout_is_wired_through_adapters_and_a_state_reader(lava_loihi, make_network, make_data):
+def test_a_readout_comes_back_aligned_through_a_state_reader(lava_loihi, make_network, make_data):
     net = make_network(bits=4)
-    result = run(net, make_data(net, num_samples=3, num_steps=8), "loihi2")
-    (kind, cfg, steps, process), stopped = lava_loihi
-    assert (kind, cfg, steps, stopped) == ("run", "Loihi2HwCfg", 3 * 8 + 4, ("stop",))
-    to_chip, reader = MADE
-    assert feeders(process.inp) == ["StandInConvAdapter"] and feeders(to_chip.inp) == ["RingBuffer"]
+    x = make_data(net, num_samples=3, num_steps=8)
+    result = run(net, x, "loihi2")
+    (process,), (to_chip, reader) = lava_loihi.networks, lava_loihi.made
+    assert feeders(process.inp) == ["PyToN3ConvAdapter"] and feeders(to_chip.inp) == ["RingBuffer"]
     assert to_chip.num_message_bits == 4
-    assert reader.var is process.layers[-1].neuron.v and reader.buffer == steps
-    assert process.reset_interval == 8 and process.reset_offset == 1
-    assert result.readout.shape == (3, 4, 8) and result.latency == 4
+    assert type(reader).__name__ == "Read" and len(lava_loihi.chosen) == 1
+    assert (process.reset_interval, process.reset_offset) == (8, 1)
+    expected = simulate(net, x)
+    assert (expected.readout < 0).any()  # words of 24 bits have a sign
+    np.testing.assert_array_equal(result.readout, expected.readout)
 
 
-def test_spikes_come_back_through_an_adapter(lava_loihi, make_network, make_data):
+def test_spikes_come_back_aligned_through_adapters(lava_loihi, make_network, make_data):
     net = make_network(in_shape=(9,), convs=(), dense=(8,), classes=0)
-    result = run(net, make_data(net, num_steps=4), "loihi2", host="slurm", partition="oheogulch")
-    assert lava_loihi[0] == ("slurm", {"partition": "oheogulch", "board": None})
-    to_chip, from_chip = MADE
-    assert type(to_chip) is StandInAdapter
-    assert feeders(from_chip.inp) == ["LIFReset"] or "LIFReset" in str(feeders(from_chip.inp))
-    assert result.spikes.shape == (3, 8, 4)
+    x = make_data(net, num_steps=4)
+    result = run(net, x, "loihi2", host="slurm", partition="oheogulch")
+    assert lava_loihi.calls == [("slurm", {"partition": "oheogulch", "board": None})]
+    assert [type(process).__name__ for process in lava_loihi.made] == ["PyToNxAdapter", "NxToPyAdapter"]
+    assert compare(simulate(net, x), result).mismatches == 0
+    assert result.spikes.any()
 
 
 def test_an_ethernet_host_is_passed_on(lava_loihi, make_network, make_data):
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
     run(net, make_data(net, num_steps=2), "loihi2", host="ethernet", address="10.0.0.7")
-    assert lava_loihi[0] == ("ethernet", {"host_address": "10.0.0.7"})
+    assert lava_loihi.calls == [("ethernet", {"host_address": "10.0.0.7"})]
     with pytest.raises(OptionError, match="host='usb' is unknown"):
         run(net, make_data(net, num_steps=2), "loihi2", host="usb")
 
