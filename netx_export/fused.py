@@ -46,13 +46,23 @@ class PyFusedModel(Threadless, PyLoihiProcessModel):
         options = {key: proc_params[key] for key in ("reset_interval", "reset_offset", "clear_delays")}
         self._stepper = Stepper(self._net, **options)
         self._reads_out = isinstance(self._net.output.neuron, Readout)
-        self._flat = len(self._net.input.shape) == 3
 
     def run_spk(self) -> None:
         """Do one step."""
-        x = self.inp.recv()
-        shape = self._net.input.shape
-        self._stepper.step(x.transpose() if x.ndim == len(shape) else x.reshape(shape))
+        if self._net.input.signed:
+            self._receive()
+            self._stepper.advance()
+            self._send()
+        else:  # sends before it receives, as a graph does, so that loops of processes can run
+            self._stepper.advance()
+            self._send()
+            self._receive()
+
+    def _receive(self) -> None:
+        x, shape = self.inp.recv(), self._net.input.shape
+        self._stepper.receive(x.transpose() if x.ndim == len(shape) else x.reshape(shape))
+
+    def _send(self) -> None:
         name = self._net.output.name
         self.out.send(self._stepper.messages[name].transpose().astype(np.int32))
         if self._reads_out:

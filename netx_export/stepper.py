@@ -99,9 +99,33 @@ class Stepper:
         Raises:
             ShapeError: not integers, or out of the input's range.
         """
+        if self.net.input.signed:
+            self.receive(x)
+            self.advance()
+        else:
+            self.advance()
+            self.receive(x)
+        return self._output[self.net.output.name]
+
+    def advance(self) -> None:
+        """Do one Lava time step of the layers, which do not see this step's messages of the input yet.
+
+        Inputs that enter as biases do count in their own step: :meth:`receive` them before.
+        """
         self.time += 1
+        for state in self._layers:
+            state.step(self.time, self._input, self._sent)
+        for queue in self._sent.values():
+            queue.rotate(1)
+
+    def receive(self, x: np.ndarray) -> None:
+        """Take this step's input ``[*shape]``.
+
+        Raises:
+            ShapeError: not integers, or out of the input's range.
+        """
         entry = self.net.input
-        target = self._input if entry.signed else self._sent[INPUT][-1]
+        target = self._input if entry.signed else self._sent[INPUT][0]
         x = np.asarray(x).reshape(entry.shape)
         if x.dtype.kind not in "iub" or x.max() > entry.max_value or x.min() < entry.min_value:
             raise ShapeError(
@@ -109,11 +133,6 @@ class Stepper:
                 f"{entry.min_value}..{entry.max_value}"
             )
         from_row(target[0, 0], entry.shape)[...] = x
-        for state in self._layers:
-            state.step(self.time, self._input, self._sent)
-        for queue in self._sent.values():
-            queue.rotate(1)
-        return self._output[self.net.output.name]
 
 
 class _Record(Mapping[str, np.ndarray]):

@@ -33,9 +33,6 @@ class Network(AbstractProcess):
     ``"stock"``, ours in ``"extended"``. With :class:`netx_export.FusedSimCfg` it is one process that
     sends the same at the same steps.
 
-    In a closed loop of processes, a fused network receives before it sends: another process of the loop
-    must send first, as Lava's synapses do.
-
     Args:
         net_config: path of a NetX file, or the network.
         num_layers: blocks of the file to take; None for all.

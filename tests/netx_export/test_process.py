@@ -165,6 +165,19 @@ def test_two_fused_networks_with_other_processes_between_run_as_one(make_network
     assert 0.05 < sent.mean() < 0.95
 
 
+def test_a_network_in_a_closed_loop_sends_the_same_in_both_kinds_of_run(make_network):
+    net = make_network(in_shape=(6,), bits=2, convs=(), dense=(8, 6), classes=0, threshold=20)
+    x = np.random.default_rng(0).integers(0, 3, (6, 15))
+    sent = []
+    for run_cfg in (per_layer(), FusedSimCfg()):
+        process = Network(net)
+        process.out.connect(process.inp)
+        sent.append(in_lava(process, x, run_cfg))
+    np.testing.assert_array_equal(*sent)
+    alone = stream(net, x).messages["dense1"]
+    assert sent[0].any() and (sent[0] != alone).any()
+
+
 def test_a_network_is_described_as_lava_dl_does(make_network, tmp_path):
     net = make_network()
     write(net, tmp_path / "x.net")
