@@ -85,7 +85,7 @@ def lower_extended(
     first: Any = blocks[0]
     bits = first.bits if isinstance(first, block.Input) else 0
     entry = network.Input(shape=first.input_shape, bits=bits)
-    lowering = _Lowering(num_steps, report, entry.max_value)
+    lowering = _Lowering(num_steps, report, entry)
     source = INPUT
     for index, module in enumerate(blocks):
         source = lowering.add(module, source, index)
@@ -93,11 +93,11 @@ def lower_extended(
 
 
 class _Lowering:
-    def __init__(self, num_steps: int, report: Callable[[LayerReport], None], max_input: int) -> None:
-        self.num_steps, self.report = num_steps, report
+    def __init__(self, num_steps: int, report: Callable[[LayerReport], None], entry: network.Input) -> None:
+        self.num_steps, self.report, self.entry = num_steps, report, entry
         self.layers: list[Layer] = []
         # per source: the real value of a message of 1, and the largest message
-        self.messages: dict[str, tuple[float, int]] = {INPUT: (1.0, max_input)}
+        self.messages: dict[str, tuple[float, int]] = {INPUT: (1.0, entry.max_value)}
 
     def add(self, module: Any, source: str, index: int | str) -> str:
         """Append the layers of one block; return the name of the last."""
@@ -195,9 +195,11 @@ class _Lowering:
     def _identity(self, last: Any, source: str) -> _Path:
         value, largest = self.messages[source]
         channels = last.shape[0]
+        shapes = {INPUT: self.entry.shape} | {layer.name: layer.shape for layer in self.layers}
+        flattened = len(shapes[source]) > len(last.shape)  # a Flatten stands before the residual
         return _Path(
             source=source,
-            synapse=Identity(),
+            synapse=Dense(weight=np.eye(channels, dtype=np.int64)) if flattened else Identity(),
             multiplier=np.full(channels, value),
             offset=np.zeros(channels),
             fan_in=np.full(channels, largest),
@@ -279,7 +281,8 @@ def _readout_unit(paths: list[_Path], num_steps: int) -> float:
 
 def _best_unit(paths: list[_Path], largest: float) -> float:
     top = largest / _HEADROOM
-    return min(np.linspace(top, top / 2, _CANDIDATES), key=lambda unit: _error(paths, unit))
+    exact = 2.0 ** math.floor(math.log2(top))  # if all numbers are multiples of a power of two
+    return float(min([*np.linspace(top, top / 2, _CANDIDATES), exact], key=lambda unit: _error(paths, unit)))
 
 
 def _lif(label: str, neuron: LIF, paths: list[_Path], num_steps: int) -> tuple[network.LIF, float]:

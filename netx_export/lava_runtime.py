@@ -25,7 +25,11 @@ _GRACE = 2.0
 _RING_AGAIN = 0.25
 """Seconds until a timeout is raised again: Python drops what is raised in a hook of fork."""
 
+_LASTING = ("lava.", "netx_export.")
+"""Packages whose process models stay the same while Python runs."""
+
 _lock = threading.Lock()
+_models: dict[type, Any] = {}
 _supervised = threading.local()
 
 
@@ -50,7 +54,7 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps, blocking=False)
-    with _lock, _children_of_this_run(process), _time_limit(deadline, timeout):
+    with _lock, _models_found_once(), _children_of_this_run(process), _time_limit(deadline, timeout):
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):  # Lava prints what it raises, too
@@ -122,6 +126,30 @@ def _time_limit(deadline: float | None, timeout: float | None) -> Iterator[None]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _models_found_once() -> Iterator[None]:
+    """Let Lava's compiler look for the models of a class of processes once.
+
+    It executes all modules beside a process anew, for each process: most of the time of a short run.
+    """
+    graphs = import_lava("lava.magma.compiler.compiler_graphs").ProcGroupDiGraphs
+    find = graphs._find_proc_models
+
+    def find_once(proc: Any) -> Any:
+        kind = type(proc)
+        if not kind.__module__.startswith(_LASTING):
+            return find(proc)
+        if kind not in _models:
+            _models[kind] = find(proc)
+        return list(_models[kind])
+
+    graphs._find_proc_models = staticmethod(find_once)
+    try:
+        yield
+    finally:
+        graphs._find_proc_models = staticmethod(find)
 
 
 @contextlib.contextmanager

@@ -79,3 +79,24 @@ def make_network():
 @pytest.fixture
 def make_data():
     return random_data
+
+
+@torch.no_grad()
+def spikes_of_model(model, x):
+    """Spike counts of every block with neurons, in the order of the forward pass, and what comes out."""
+    from lava_bsnn import block  # loads slayer: not for every test
+
+    found, hooks = [], []
+    for module in model.modules():
+        if isinstance(module, block.SpikingBlock) and module.neuron is not None:
+            hooks.append(module.neuron.register_forward_hook(lambda n, i, out: found.append((n, out))))
+    logits = model(torch.from_numpy(np.asarray(x)).float())
+    for hook in hooks:
+        hook.remove()
+    counts = [(out / n.theta).round() if getattr(n, "scaled", False) else out for n, out in found]
+    return [count.numpy() for count in counts], logits.numpy()
+
+
+@pytest.fixture(scope="session")
+def float_spikes():
+    return spikes_of_model

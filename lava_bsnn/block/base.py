@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
-from math import prod
 from types import NoneType
 from typing import Any
 
@@ -58,10 +58,17 @@ class Block:
 
     label: str
     input_shape: Shape | None = None
-    input_scale: float = 1.0  # what one input spike counts behind a pooling without neuron
+    _pooled: float = 1.0  # factor of poolings without neuron in front
+    _sender: tuple[torch.nn.Module, ...] = ()  # block with the neurons in front; in a tuple: not a submodule
     max_input: int = 1  # largest integer that may come in
     """Shape that :meth:`build` was called with; None before."""
     _built_shape: Shape | None = None
+
+    @property
+    def input_scale(self) -> float:
+        """What one input spike counts, behind a pooling without neuron or neurons that scale their spikes."""
+        neurons = (getattr(module, "neuron", None) for module in self._sender)
+        return math.prod((n.threshold for n in neurons if getattr(n, "scaled", False)), start=self._pooled)
 
     @property
     def shape(self) -> Shape:
@@ -213,20 +220,27 @@ class SpikingBlock(Block):
         return (z, (z > 0).float().mean()) if self.count_log else z
 
 
-def set_input_scales(blocks: Iterable[torch.nn.Module], scale: float = 1.0) -> float:
+Source = tuple[float, tuple[torch.nn.Module, ...]]
+"""Factor of poolings without neuron, and the block with neurons before them."""
+
+
+def set_input_scales(blocks: Iterable[torch.nn.Module], source: Source = (1.0, ())) -> Source:
     """Tell blocks in a row what one input spike counts; return the same for what comes behind them."""
     largest = 1
     for module in blocks:
         largest = getattr(module, "max_value", largest)  # of an Input
         if isinstance(module, SpikingBlock):
-            module.input_scale, module.max_input = scale, largest
+            (module._pooled, module._sender), module.max_input = source, largest
             largest = 1
-            silent = module.neuron is None
-            scale = scale * getattr(module.synapse, "tap_weight", 1.0) if silent else 1.0
+            if module.neuron is None:
+                source = (source[0] * getattr(module.synapse, "tap_weight", 1.0), source[1])
+            else:
+                source = (1.0, (module,))
         elif isinstance(shortcut := getattr(module, "shortcut", None), torch.nn.ModuleList):  # a Residual
-            set_input_scales(shortcut, scale)
-            scale = set_input_scales(module.blocks, scale)  # type: ignore[arg-type]
-    return scale
+            module._pooled, module._sender = source  # type: ignore[assignment]
+            set_input_scales(shortcut, source)
+            source = set_input_scales(module.blocks, source)  # type: ignore[arg-type]
+    return source
 
 
 def conv_size(label: str, layer: Any, size: tuple[int, ...]) -> tuple[int, int]:
@@ -248,7 +262,7 @@ def conv_size(label: str, layer: Any, size: tuple[int, ...]) -> tuple[int, int]:
 def check_dense(label: str, layer: Any, shape: Shape) -> None:
     """Raise :class:`ShapeError` unless a dense layer takes inputs of this shape."""
     expected = layer.weight[0].numel()
-    size = prod(shape)
+    size = math.prod(shape)
     if size != expected:
         raise ShapeError(
             f"{label}: input shape {shape} has {size} values per step; {expected} are expected (in_neurons)"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, ShapeError
+from ..functional.weights import straight_through
 from .base import Block, Shape, SpikingBlock
 
 
@@ -74,4 +75,14 @@ class Residual(Block, torch.nn.Module):
             skipped = module.current(skipped, last.unit) if final else module(skipped)  # type: ignore[operator,arg-type]
         for module in self.blocks[:-1]:
             y = module(y)
+        if not self.shortcut:
+            skipped = self._on_grid(skipped)
         return last.neuron(last.current(y) + skipped)  # type: ignore[operator]
+
+    def _on_grid(self, x: Tensor) -> Tensor:
+        """An identity shortcut as the device adds it, if the last block's neuron is in matched mode."""
+        unit, value = self.blocks[-1].unit, self.input_scale
+        if unit is None or (unit * value).is_integer():
+            return x  # is on the grid
+        exact = torch.round(x.detach() / value) * (round(unit * value) / unit)
+        return straight_through(exact, x)

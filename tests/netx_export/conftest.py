@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lava_bsnn import fixed_point
-from netx_export import FixedPointNetwork, network
+from netx_export import FixedPointNetwork, limits, network
+from netx_export.checks import current_bound
 
 
 def per_channel(rng, low, high, channels):
@@ -80,10 +82,41 @@ def random_connection(rng, source, synapse, shape, num_steps, *, delays, gates=T
     return network.Connection(source=source, synapse=synapse, **options)
 
 
-def random_layer(rng, name, shapes, num_steps, *, recurrent, delays):
+def neuron_at_limits(rng, room):
+    """A neuron with parameters at their limits; biases take all the ``room`` [C] that currents leave."""
+    top, kind = limits.POTENTIAL_MAX, rng.integers(0, 3)
+    bias = rng.choice([-1, 0, 1], room.shape) * room
+    if kind == 0:
+        return network.MultiThreshold(
+            threshold=rng.choice([1, top], room.shape),
+            levels=int(rng.choice([1, 8])),
+            initial=rng.choice([-top, 0, top], room.shape),
+            lam=int(rng.choice([0, 4096, limits.FACTOR_MAX])),
+            bias=bias,
+        )
+    decays = {"current_decay": 4096, "voltage_decay": int(rng.choice([0, 1, 4095, 4096]))}
+    if kind == 1:  # mantissas
+        bias = (bias >> 6).clip(limits.BIAS_MIN, limits.BIAS_MAX)
+        return network.LIF(threshold=int(rng.choice([0, limits.THRESHOLD_MAX])), bias=bias, **decays)
+    membrane = network.Membrane(bits=int(rng.choice([2, 24])), shift=int(rng.choice([0, 22])))
+    threshold = rng.choice([0, 1, top], room.shape)
+    return network.LIF(threshold=threshold, bias=bias, membrane=membrane, exponent=0, **decays)
+
+
+def at_limits(rng, entry, layers, layer):
+    """The layer with a neuron at its limits."""
+    quiet = replace(layer, neuron=network.LIF(threshold=0))
+    net = FixedPointNetwork(input=entry, layers=(*layers, quiet), profile="extended")
+    room = limits.POTENTIAL_MAX - np.broadcast_to(current_bound(net, quiet), layer.shape[:1])
+    return replace(layer, neuron=neuron_at_limits(rng, room))
+
+
+def random_layer(rng, name, shapes, num_steps, *, recurrent, delays, corners=False):
     source = str(rng.choice(list(shapes)[-2:]))
     shape = shapes[source]
-    if len(shape) == 3 and rng.random() < 0.7:
+    if corners and len(shape) == 3 and min(shape[1:]) > 1 and rng.random() < 0.2:  # a sum pooling
+        synapse = network.Conv(weight=np.ones((shape[0], 1, 2, 2), int), stride=(2, 2), groups=shape[0])
+    elif len(shape) == 3 and rng.random() < 0.7:
         synapse = random_conv(rng, shape)
     else:
         synapse = network.Dense(weight=random_weights(rng, (int(rng.integers(1, 7)), int(np.prod(shape)))))
@@ -109,8 +142,13 @@ def random_layer(rng, name, shapes, num_steps, *, recurrent, delays):
     return network.Layer(name=name, connections=tuple(connections), neuron=neuron, shape=shape, mix=mix)
 
 
-def random_extended(seed, *, num_steps=None, recurrent=True, delays=True):
-    """A network of the extended profile with a bit of everything; small."""
+def random_extended(seed, *, num_steps=None, recurrent=True, delays=True, depth=None, corners=False):
+    """A network of the extended profile with a bit of everything; small.
+
+    Args:
+        depth: layers, without a readout; by default 1..4.
+        corners: some layers are poolings or have parameters at their limits.
+    """
     rng = np.random.default_rng(seed)
     num_steps = num_steps or int(rng.integers(1, 21))
     shape = (int(rng.integers(1, 4)), *rng.integers(2, 6, 2).tolist())
@@ -118,8 +156,12 @@ def random_extended(seed, *, num_steps=None, recurrent=True, delays=True):
         shape=shape if rng.random() < 0.8 else shape[:1], bits=int(rng.choice([0, 0, 3, 8]))
     )
     shapes, layers = {network.INPUT: entry.shape}, []
-    for i in range(int(rng.integers(1, 5))):
-        layers.append(random_layer(rng, f"layer{i}", shapes, num_steps, recurrent=recurrent, delays=delays))
+    options = {"recurrent": recurrent, "delays": delays, "corners": corners}
+    for i in range(depth or int(rng.integers(1, 5))):
+        layer = random_layer(rng, f"layer{i}", shapes, num_steps, **options)
+        if corners and rng.random() < 0.25:
+            layer = at_limits(rng, entry, layers, layer)
+        layers.append(layer)
         shapes[layers[-1].name] = layers[-1].shape
     if rng.random() < 0.4:
         weight = random_weights(rng, (3, int(np.prod(layers[-1].shape))))

@@ -115,20 +115,6 @@ def case(request):
     return name, model, convert(model, "extended")
 
 
-def float_spikes(model, x):
-    """Spike counts of every layer with neurons, in the order of the forward pass."""
-    found, hooks = [], []
-    for module in model.modules():
-        if isinstance(module, block.SpikingBlock) and module.neuron is not None:
-            hooks.append(module.neuron.register_forward_hook(lambda n, i, out: found.append((n, out))))
-    with torch.no_grad():
-        logits = model(torch.from_numpy(x).float())
-    for hook in hooks:
-        hook.remove()
-    scaled = [(out / n.theta.detach()).round() if getattr(n, "scaled", False) else out for n, out in found]
-    return [s.numpy() for s in scaled], logits.numpy()
-
-
 def spiking_layers(net):
     return [layer for layer in net.layers if layer is not net.output and not layer.name.startswith("pool")]
 
@@ -145,7 +131,7 @@ def test_a_model_survives_the_file(case, tmp_path):
         np.testing.assert_array_equal(trace.spikes, second.layers[name].spikes)
 
 
-def test_integers_follow_the_float_model(case):
+def test_integers_follow_the_float_model(case, float_spikes):
     """Rounding changes few spikes of the first layers; a wrong scale, sign or order changes many."""
     name, model, net = case
     x = spikes_in()
@@ -186,7 +172,7 @@ def test_integer_gates_follow_the_real_ones(alpha):
     assert (gated - agmm(x)).abs().max() < 0.002 * x.abs().max()
 
 
-def test_readouts_add_up_the_logits(case):
+def test_readouts_add_up_the_logits(case, float_spikes):
     name, model, net = case
     if "matched" not in name:
         pytest.skip("spikes differ by rounding")
@@ -313,7 +299,7 @@ def test_pooling_sends_sums():
         convert(big.eval(), "extended")
 
 
-def test_calibrated_gates_fold_into_a_stock_chain():
+def test_calibrated_gates_fold_into_a_stock_chain(float_spikes):
     model = make("cnn-alpha-per-channel", trained=True)
     x = torch.from_numpy(spikes_in(1, 16)).float()
     with pytest.raises(ExportError, match="or calibration=inputs for constant gates"):
@@ -354,7 +340,7 @@ def test_multi_threshold_neurons_keep_their_constants():
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.4])
-def test_single_threshold_neurons_follow_the_reparameterised_network(lam):
+def test_single_threshold_neurons_follow_the_reparameterised_network(lam, float_spikes):
     """Uniform windows: spike sums over a window are those of the multi-threshold network."""
     model = make("resnet18-lmht", trained=True)
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""Random networks of both profiles for the parity suite."""
+"""Random networks of both profiles, and random torch models, for the parity suite."""
 
 from __future__ import annotations
 
@@ -81,16 +81,24 @@ def random_stock(seed, depth, num_steps):
     return FixedPointNetwork(input=entry, layers=tuple(layers)), num_steps
 
 
-def _extended():
-    """The generator of the simulator's tests."""
-    path = Path(__file__).parents[1] / "netx_export" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("extended_networks", path)
+def _module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.random_extended
+    return module
+
+
+def random_extended(seed, depth, num_steps):
+    """As in the simulator's tests, with more at the limits."""
+    return _simulator_tests.random_extended(seed, depth=depth, num_steps=num_steps, corners=True)
+
+
+_here = Path(__file__).parent
+_simulator_tests = _module(_here.parent / "netx_export" / "conftest.py")
 
 
 @pytest.fixture(scope="session")
 def generate():
-    """Generators of random networks, by profile."""
-    return SimpleNamespace(stock=random_stock, extended=_extended())
+    """Generators of random networks by profile, and of torch models."""
+    torch_models = _module(_here / "torch_models.py")
+    return SimpleNamespace(stock=random_stock, extended=random_extended, torch=torch_models.random_model)

@@ -1,9 +1,13 @@
 """Random networks give the same on every backend: every spike of every layer at every step.
 
-The fast tests are a sample; ``pytest -m nightly`` runs 300 networks of each profile on Lava, too.
+Networks of both profiles are made of random integers; random torch models are converted, and their
+own spikes in evaluation are compared, too. The fast tests are a sample; ``pytest -m nightly -rP``
+runs at least 300 different networks of each kind and prints how many.
 """
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import pytest
@@ -11,12 +15,17 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lava_bsnn.errors import ExportError
-from netx_export import compare, run, simulate
+from netx_export import compare, convert, limits, network, run, simulate
 from netx_export.hdf5 import stock_problems
 from netx_export.stepper import stream
 from netx_export.verify import random_data
 
 CHECKS = [HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+BACKENDS = {
+    "stock": ("lava-fused", "lava", "stock"),
+    "extended": ("lava-fused", "lava"),
+    "torch": ("lava-fused", "lava"),
+}
 
 
 def some(examples):
@@ -32,17 +41,50 @@ def cases():
     )
 
 
-def network_and_data(generate, profile, seed, depth, num_steps, num_samples):
+def network_and_data(generate, kind, seed, depth, num_steps, num_samples):
+    """A network, its data, and for a torch model the model and the units of its layers."""
+    model, units = None, {}
     try:
-        if profile == "stock":
-            net, num_steps = generate.stock(seed, depth, num_steps)
-            assume(not stock_problems(net))
+        if kind == "torch":
+            model = generate.torch(seed, depth, num_steps)
+            reports = []
+            net = convert(model, "extended", report=reports.append)
+            units = {report.name: report for report in reports}
         else:
-            net, num_steps = generate.extended(seed, num_steps=num_steps)
+            net, num_steps = getattr(generate, kind)(seed, depth, num_steps)
+            assume(kind != "stock" or not stock_problems(net))
     except ExportError:
         assume(False)
     assume(net.max_steps is None or net.max_steps >= num_steps)
-    return net, random_data(net, num_samples, num_steps, seed)
+    return net, random_data(net, num_samples, num_steps, seed), model, units
+
+
+def is_exact(net, units, simulation):
+    """Whether no layer of multi-threshold neurons was rounded at conversion, or clipped in the run."""
+    for layer in net.layers:
+        if layer.name not in units or not isinstance(layer.neuron, network.MultiThreshold):
+            continue
+        steps = 1 if layer.mix is None else layer.mix.num_steps
+        numbers = [c.scale for c in layer.connections] + [
+            c.bias for c in layer.connections if c.bias is not None
+        ]
+        if units[layer.name].error or any((values % steps).any() for values in numbers):
+            return False
+        if np.abs(simulation.layers[layer.name].potential).max() >= limits.POTENTIAL_MAX:
+            return False
+    return True
+
+
+def assert_model_agrees(net, x, model, units, float_spikes):
+    """The torch model in evaluation, without Lava's pipeline."""
+    ours = simulate(net, x, trace=True)
+    assume(is_exact(net, units, ours))
+    spikes, _ = float_spikes(model, x / net.input.max_value)
+    readouts = [layer.name for layer in net.layers if isinstance(layer.neuron, network.Readout)]
+    names = [name for name in units if name not in readouts]
+    for name, theirs in zip(names, spikes, strict=True):
+        counts = ours.layers[name].spikes
+        np.testing.assert_array_equal(counts, theirs.reshape(counts.shape), err_msg=name)
 
 
 def assert_stream_agrees(net, x):
@@ -61,7 +103,8 @@ def assert_stream_agrees(net, x):
 
 
 def assert_backends_agree(net, x, names):
-    expected = simulate(net, x, trace=True)
+    """Number of values that were compared."""
+    expected, compared = simulate(net, x, trace=True), 0
     for name in names:
         actual = run(net, x, name, trace=True, timeout=300)
         result = compare(expected, actual)
@@ -72,67 +115,61 @@ def assert_backends_agree(net, x, names):
                 np.testing.assert_array_equal(
                     trace.potential, expected.layers[layer].potential, err_msg=f"{name} {layer}"
                 )
+        compared += result.compared
+    return compared
 
 
-@pytest.mark.parametrize("profile", ["stock", "extended"])
-def test_the_simulator_agrees_with_the_stepper(generate, profile):
-    @some(60)
+@pytest.mark.parametrize(("kind", "examples"), [("stock", 60), ("extended", 60), ("torch", 40)])
+def test_the_simulator_agrees_with_the_stepper_and_with_torch(generate, float_spikes, kind, examples):
+    @some(examples)
     @cases()
     def check(**case):
-        assert_stream_agrees(*network_and_data(generate, profile, **case))
+        net, x, model, units = network_and_data(generate, kind, **case)
+        if model is not None:
+            assert_model_agrees(net, x, model, units, float_spikes)
+        assert_stream_agrees(net, x)
 
     check()
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize(("profile", "examples"), [("stock", 5), ("extended", 7)])
-def test_lava_agrees(generate, profile, examples):
-    names = ("lava-fused", "stock") if profile == "stock" else ("lava-fused", "lava")
-
+@pytest.mark.parametrize(
+    ("kind", "names", "examples"),
+    [
+        ("stock", ("lava-fused", "stock"), 5),
+        ("extended", ("lava-fused", "lava"), 7),
+        ("torch", ("lava-fused", "lava"), 3),
+    ],
+)
+def test_lava_agrees(generate, float_spikes, kind, names, examples):
     @some(examples)
     @cases()
     def check(**case):
-        assert_backends_agree(*network_and_data(generate, profile, **case), names)
-
-    check()
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("profile", ["stock", "extended"])
-def test_three_hundred_networks_agree_everywhere(generate, profile):
-    names = ("lava-fused", "lava", *(("stock",) if profile == "stock" else ()))
-
-    @some(300)
-    @cases()
-    def check(**case):
-        net, x = network_and_data(generate, profile, **case)
-        assert_stream_agrees(net, x)
+        net, x, model, units = network_and_data(generate, kind, **case)
+        if model is not None:
+            assert_model_agrees(net, x, model, units, float_spikes)
         assert_backends_agree(net, x, names)
 
     check()
 
 
-def test_the_generators_reach_the_corners(generate):
-    """Limits, dead and saturated neurons, every option."""
-    seen = set()
-    for seed in range(400):
-        try:
-            net, steps = generate.stock(seed, 1 + seed % 5, 6)
-            if stock_problems(net) or (net.max_steps or 6) < 6:
-                continue
-        except ExportError:
-            continue
-        result = simulate(net, random_data(net, 1, steps, seed), trace=True)
-        for layer in net.layers:
-            synapse, neuron = layer.connections[0].synapse, layer.neuron
-            seen |= {("weight", int(v)) for v in (synapse.weight.min(), synapse.weight.max())}
-            seen |= {("bias", int(v)) for v in (neuron.bias.min(), neuron.bias.max())}
-            for key in ("stride", "padding", "dilation", "groups"):
-                seen.add((key, getattr(synapse, key, None)))
-            rate = result.layers[layer.name].spikes.mean()
-            seen.add(("rate", rate if rate in (0, 1) else "between"))
-        seen |= {("depth", len(net.layers)), ("bits", net.input.bits)}
-    assert seen >= {("weight", -128), ("weight", 127), ("bias", -4096), ("bias", 4095)}
-    assert seen >= {("rate", 0), ("rate", 1), ("rate", "between"), ("bits", 8), ("bits", 0)}
-    assert seen >= {("depth", depth) for depth in range(1, 6)}
-    assert seen >= {("stride", (2, 1)), ("padding", (1, 0)), ("dilation", (1, 2)), ("groups", 3)}
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_three_hundred_networks_agree_everywhere(generate, float_spikes, kind):
+    digests, compared, start = set(), 0, time.perf_counter()
+
+    @some(320)
+    @cases()
+    def check(**case):
+        nonlocal compared
+        net, x, model, units = network_and_data(generate, kind, **case)
+        if model is not None:
+            assert_model_agrees(net, x, model, units, float_spikes)
+        assert_stream_agrees(net, x)
+        compared += assert_backends_agree(net, x, BACKENDS[kind])
+        digests.add(net.digest())
+
+    check()
+    took = time.perf_counter() - start
+    print(f"{kind}: {len(digests)} networks, {compared} values compared, 0 mismatches, {took:.0f} s")
+    assert len(digests) >= 300
