@@ -67,8 +67,11 @@ class Block:
     @property
     def input_scale(self) -> float:
         """What one input spike counts, behind a pooling without neuron or neurons that scale their spikes."""
-        neurons = (getattr(module, "neuron", None) for module in self._sender)
-        return math.prod((n.threshold for n in neurons if getattr(n, "scaled", False)), start=self._pooled)
+        scale = self._pooled
+        for module in self._sender:
+            neuron: Any = module.neuron
+            scale *= neuron.threshold if getattr(neuron, "scaled", False) else 1.0
+        return scale
 
     @property
     def shape(self) -> Shape:
