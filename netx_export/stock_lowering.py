@@ -12,6 +12,7 @@ the threshold. Stock Lava has one threshold per layer, hence one ``S`` per layer
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 
@@ -21,7 +22,7 @@ import torch
 from lava_bsnn import block, device
 from lava_bsnn.device import Affine
 from lava_bsnn.errors import ExportError
-from lava_bsnn.fixed_point import ALIGN_BITS
+from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from lava_bsnn.neuron import LIF
 
 from . import limits, network
@@ -83,9 +84,17 @@ def lower_block(
     if pool is not None:
         affine = _merge_pool(pool, module, affine)
     reads_out = isinstance(module, block.Readout)
-    theta = module.neuron.threshold if isinstance(module.neuron, LIF) else 1.0
+    theta, kept = 1.0, 1.0
+    if isinstance(module.neuron, LIF):
+        theta = module.neuron.threshold
+        kept = max(module.neuron.cx_current_decay / ONE, 1 / num_steps)  # a current adds up
     weight, bias, scale, error = _choose_scale(
-        module.label, affine, theta, max_value, num_steps if reads_out else None
+        module.label,
+        affine,
+        theta,
+        max_value,
+        math.floor(limits.ACTIVATION_MAX * kept),
+        num_steps if reads_out else None,
     )
     neuron: network.LIF | network.Readout = network.Readout(bias=bias)
     if isinstance(module.neuron, LIF):
@@ -162,11 +171,12 @@ def _synapse(module: block.SpikingBlock, weight: np.ndarray, pool: block.Pool | 
 
 
 def _choose_scale(
-    label: str, affine: Affine, theta: float, max_value: int, readout_steps: int | None
+    label: str, affine: Affine, theta: float, max_value: int, max_sum: int, readout_steps: int | None
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Integer weights and biases with the least error, the weight steps per ``theta``, and the error.
 
     Args:
+        max_sum: largest weighted input of a step with which the current cannot overflow.
         readout_steps: for a readout, the steps whose sum must not overflow; its scale need
             not be an integer.
     """
@@ -179,7 +189,7 @@ def _choose_scale(
     bounds = [
         limits.WEIGHT_MAX / max(np.abs(real).max(), 1e-30),
         limits.BIAS_MAX / max(np.abs(offset).max(), 1e-30),
-        limits.ACTIVATION_MAX / max(fan_in.max(), 1e-30),
+        max_sum / max(fan_in.max(), 1e-30),
     ]
     if readout_steps is None:
         bounds.append(float(limits.THRESHOLD_MAX))
@@ -199,7 +209,7 @@ def _choose_scale(
     best: tuple[float, np.ndarray, np.ndarray, float] | None = None
     for scale in scales:
         weight, bias = _round(affine.q, relative * scale), np.rint(offset * scale).astype(np.int64)
-        if not _fits(weight, bias, max_value, readout_steps):
+        if not _fits(weight, bias, max_value, max_sum, readout_steps):
             continue
         spread = np.square(weight / scale - real).reshape(len(real), -1).sum(1)
         error = np.square(max_value * np.sqrt(spread) + np.abs(bias / scale - offset)).mean()
@@ -234,10 +244,12 @@ def _round(q: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
     return result
 
 
-def _fits(weight: np.ndarray, bias: np.ndarray, max_value: int, readout_steps: int | None) -> bool:
+def _fits(
+    weight: np.ndarray, bias: np.ndarray, max_value: int, max_sum: int, readout_steps: int | None
+) -> bool:
     """Whether rounding kept all sums in range."""
     worst = np.abs(weight).reshape(len(weight), -1).sum(1) * max_value
-    if worst.max() > limits.ACTIVATION_MAX:
+    if worst.max() > max_sum:
         return False
     return readout_steps is None or bool(
         ((worst + np.abs(bias)) * readout_steps).max() <= limits.THRESHOLD_MAX
