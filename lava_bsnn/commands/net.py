@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(DemoConfig, JsonOutput):
-    """Train a binary spiking network on real digits, export it, run it on Lava, compare.
+    """Train on real digits, export, run on Lava, compare all spikes.
 
-    Takes about a minute. Example: lava-bsnn demo --out runs/demo --json demo.json
+    Takes about a minute.
+
+    Example: lava-bsnn demo --out runs/demo --json demo.json
     """
 
     def __call__(self) -> None:
@@ -32,9 +34,12 @@ class Demo(DemoConfig, JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Show the layers of a NetX file. Example: lava-bsnn inspect runs/demo/demo.net"""
+    """Show the layers of a NetX file.
 
-    file: Annotated[Path, tyro.conf.Positional]
+    Example: lava-bsnn inspect runs/demo/demo.net
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net file."""
 
     def __call__(self) -> None:
@@ -49,24 +54,26 @@ class Inspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(JsonOutput):
-    """Run the same random inputs on every backend and compare every spike of every layer at every step.
+    """Run the same inputs on every backend, compare every spike.
 
-    Exits with 1 on any mismatch. Example: lava-bsnn verify runs/demo/demo.net --samples 5 --layers
+    The inputs are random. Exits with 1 on any mismatch.
+
+    Example: lava-bsnn verify runs/demo/demo.net --samples 5 --layers
     """
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net file."""
     samples: int = 5
     """Samples, streamed back to back with resets."""
-    steps: int | None = None
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Time steps per sample; by default the network's own, else 8."""
-    backends: tuple[str, ...] = ()
+    backends: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """lava, lava-fused, stock, loihi2; by default all that can run. The reference is the simulator."""
     layers: Flag = False
     """Also print the mismatches of each layer."""
     seed: int = 0
     """Of the random inputs."""
-    timeout: float | None = None
+    timeout: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Seconds that each backend may take."""
 
     def __call__(self) -> int:
