@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lava_bsnn import analysis, models
@@ -125,6 +126,16 @@ def test_a_flat_or_partly_infinite_landscape_can_be_drawn(value):
     axes = Figure().subplots()
     analysis.plot_landscape(analysis.Landscape(alphas=steps, betas=steps, losses=losses), axes)
     axes.figure.canvas.draw()
+
+
+def test_lines_in_our_style_differ_in_colour_dashes_or_marker_too():
+    with rc_context():
+        analysis.style()
+        axes = Figure().subplots()
+        lines = [axes.plot([0, 1], [k, k])[0] for k in range(6)]
+    assert len({line.get_color() for line in lines}) == 6
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 6
+    assert not axes.spines["top"].get_visible()
 
 
 def test_importing_analysis_loads_no_slayer_and_no_matplotlib():
