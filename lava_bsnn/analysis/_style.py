@@ -21,6 +21,11 @@ LINES = {
 """Colour, dashes and marker of the first, second, ... line: told apart without colour too."""
 
 
+def line(index: int) -> dict[str, Any]:
+    """Colour, dashes and marker of line ``index``, for ``axes.plot``."""
+    return {name: values[index % len(values)] for name, values in LINES.items()}
+
+
 def style() -> None:
     """Set matplotlib's defaults to the style of this package's figures, e.g. at the head of a notebook.
 
@@ -68,10 +73,19 @@ def bars(
     colour: str | Sequence[Any] = BLUE,
     label: str | None = None,
     bottom: list[float] | None = None,
+    hatch: str | None = None,
 ) -> Axes:
     """Draw a bar per name; the names stand upright where there is no room for them side by side."""
     positions = range(len(values))
-    axes.bar(positions, list(values.values()), color=colour, label=label, bottom=bottom)
+    axes.bar(
+        positions,
+        list(values.values()),
+        color=colour,
+        label=label,
+        bottom=bottom,
+        hatch=hatch,
+        edgecolor="white",
+    )
     crowded = sum(len(name) + 2 for name in values) > 60
     axes.set_xticks(positions, list(values), rotation=90 if crowded else 0, fontsize="small")
     axes.set(xlabel=xlabel, ylabel=ylabel)

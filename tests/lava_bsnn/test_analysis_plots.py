@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lava_bsnn import analysis, models
+from lava_bsnn.training import Epoch
 
 EPOCH = {"loss": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.4}
 
@@ -100,6 +101,22 @@ def test_lines_hold_the_ratios_in_percent_and_their_mean(facts):
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert lines["a"] == pytest.approx([10, 5, 2])
     assert lines["mean of the layers"] == pytest.approx([20, 12.5, 3])
+
+
+def looks(axes):
+    return {(one.get_linestyle(), one.get_marker()) for one in axes.lines}
+
+
+def test_lines_and_stacked_bars_can_be_told_apart_without_colour(facts):
+    assert len(looks(analysis.plot_flip_ratio(facts.ratios, Figure().subplots()))) == 3
+    history = [Epoch(epoch=k, **EPOCH) for k in (1, 2)]
+    assert len(looks(analysis.plot_training(history, Figure().subplots(1, 2))[1])) == 2
+    for draw in (
+        lambda axes: analysis.plot_footprint(facts.footprints, axes),
+        lambda axes: analysis.plot_energy(facts.energies, axes),
+    ):
+        axes = draw(Figure().subplots())
+        assert len({patch.get_hatch() for patch in axes.patches}) == 2
 
 
 def test_gradient_statistics_take_two_axes(facts):
