@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
 from .output import Flag, JsonOutput
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from netx_export.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +87,7 @@ class Verify(JsonOutput):
                 timeout=self.timeout,
                 progress=lambda name: status.update(f"running on {name}"),
             )
-        console.print(self._table(result))
+        console.print(result.table(layers=self.layers))
         for name, outcome in result.backends.items():
             if outcome.first:
                 console.print(f"{name}: first difference from the simulator: {outcome.first}")
@@ -100,18 +95,3 @@ class Verify(JsonOutput):
         if not any(outcome.ran or outcome.failed for outcome in result.backends.values()):
             raise OptionError("verify: no backend could run this network, so nothing was compared")
         return 0 if result.equal else 1
-
-    def _table(self, result: Verification) -> Table:
-        from rich.table import Table
-
-        table = Table("backend", "compared", "mismatches", "seconds", "why it did not run", box=None)
-        for name, outcome in result.backends.items():
-            if not outcome.ran:
-                table.add_row(name, "", "", "", outcome.why_not)
-                continue
-            table.add_row(name, f"{outcome.compared:,}", f"{outcome.mismatches:,}", f"{outcome.seconds:.1f}")
-            if self.layers:
-                for layer, mismatches in outcome.by_layer.items():
-                    table.add_row(f"  {layer}", "", f"{mismatches:,}")
-        table.caption = f"{result.samples} samples of {result.steps} steps"
-        return table
