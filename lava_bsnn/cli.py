@@ -6,29 +6,34 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, Union
 
 import tyro
 from tyro.conf import subcommand
 
 from . import __version__
+from .commands.doctor import Doctor
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
 from .errors import LavaBsnnError
 
-Command = (
-    Annotated[Demo, subcommand("demo")]
-    | Annotated[Datasets, subcommand("datasets")]
-    | Annotated[Recipes, subcommand("recipes")]
-    | Annotated[Train, subcommand("train")]
-    | Annotated[Resume, subcommand("resume")]
-    | Annotated[Eval, subcommand("eval")]
-    | Annotated[Export, subcommand("export")]
-    | Annotated[Inspect, subcommand("inspect")]
-    | Annotated[Nir, subcommand("nir")]
-    | Annotated[Verify, subcommand("verify")]
-)
+COMMANDS = {
+    command.__name__.lower(): command
+    for command in (Demo, Doctor, Datasets, Recipes, Train, Resume, Eval, Export, Inspect, Nir, Verify)
+}
+
+
+def _commands(asked: str) -> Any:
+    """Union of all commands: the one that is asked for with its whole docstring, others with its first line.
+
+    tyro has one description for both the list of commands and a command's own help.
+    """
+    parts = []
+    for name, command in COMMANDS.items():
+        summary = None if name == asked else (command.__doc__ or "").splitlines()[0]
+        parts.append(Annotated[command, subcommand(name, description=summary)])
+    return Union[tuple(parts)]  # noqa: UP007
 
 
 def _exit_on_sigterm(number: int, frame: object) -> None:
@@ -45,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code: object = 0
     try:
         code = tyro.cli(
-            Command,  # type: ignore[arg-type]
+            _commands(next(iter(arguments), "")),
             args=arguments,
             prog="lava-bsnn",
-            description="Binary-weight spiking networks for Lava and Loihi 2. --version prints the version.",
+            description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}.\n\n"
+            "Example: lava-bsnn train --help",
         )()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output went away, as `| head` does

@@ -10,15 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
 from .errors import LavaBsnnError, OptionError
 from .files import atomic_path, check_writable, write_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
     from netx_export import FixedPointNetwork, Simulation
 
     from .training import Epoch
@@ -161,12 +160,16 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Progress]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         yield progress
 
 
 def _table(result: DemoResult, compared: int) -> Table:
+    from rich.table import Table
+
     table = Table(title="lava-bsnn demo: 1797 handwritten digits", show_header=False)
     rows = (
         ("test accuracy, floating point", f"{result.float_accuracy:.2%}"),
@@ -185,6 +188,7 @@ def _table(result: DemoResult, compared: int) -> Table:
 
 
 def _draw(out: Path, history: list[Epoch], net: FixedPointNetwork, simulation: Simulation) -> None:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from . import analysis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from .lava_runtime import LavaRunError
 from .network import FixedPointNetwork
 from .parity import compare
 from .simulator import Simulation
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 REFERENCE = "simulator"
 _DEFAULT_STEPS = 8
@@ -70,6 +73,26 @@ class Verification:
     def equal(self) -> bool:
         """Whether no backend differs or failed."""
         return not self.mismatches and not any(outcome.failed for outcome in self.backends.values())
+
+    def table(self, *, layers: bool = False) -> Table:
+        """Table for terminals and notebooks: a line per backend.
+
+        Args:
+            layers: also the mismatches of each layer.
+        """
+        from rich.table import Table
+
+        table = Table("backend", "compared", "mismatches", "seconds", "why it did not run", box=None)
+        for name, outcome in self.backends.items():
+            if not outcome.ran:
+                table.add_row(name, "", "", "", outcome.why_not)
+                continue
+            table.add_row(name, f"{outcome.compared:,}", f"{outcome.mismatches:,}", f"{outcome.seconds:.1f}")
+            if layers:
+                for layer, mismatches in outcome.by_layer.items():
+                    table.add_row(f"  {layer}", "", f"{mismatches:,}")
+        table.caption = f"{self.samples} samples of {self.steps} steps"
+        return table
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data: ``mismatches``, ``samples``, ``steps``, ``backends`` by name."""

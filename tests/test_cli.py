@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import tyro
 from PIL import Image
 
 from lava_bsnn import models, training
+from lava_bsnn.cli import COMMANDS, _commands
 from lava_bsnn.demo import MODEL
 from netx_export import compare, read, run, simulate
 
@@ -153,13 +157,44 @@ def test_unknown_words_exit_with_2_and_no_traceback(arguments):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["inspect", "--help"]])
-def test_help_fits_a_screen(arguments):
-    done = command(*arguments, env={**os.environ, "COLUMNS": "100"})
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) <= 40
-    if len(arguments) == 2:
-        assert f"lava-bsnn {arguments[0]} " in done.stdout.replace("\n", " ")
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=lambda words: " ".join(words))
+def test_help_fits_a_screen_and_shows_one_example(words):
+    done = command(*words, "--help", env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum(max(1, -(-len(line) // 80)) for line in lines) <= 30  # as a terminal wraps them
+    assert done.stdout.count("Example: ") == 1
+    example = next(line for line in lines if line.startswith("Example: "))
+    assert f"lava-bsnn {words[0] if words else ''}" in example
+    if not words:
+        assert sum(line.startswith("│   • ") for line in lines) == len(COMMANDS)  # a line for each
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_of_the_help_can_be_parsed(name):
+    found = re.search(r"Example: lava-bsnn (.*)", COMMANDS[name].__doc__)
+    words = shlex.split(found.group(1).partition(" > ")[0])
+    parsed = tyro.cli(_commands(name), args=words)
+    assert type(parsed) is COMMANDS[name]
+
+
+def test_help_starts_without_slow_packages():
+    slow = {"torch", "torchvision", "lava", "numpy", "numba", "matplotlib", "h5py", "rich", "yaml", "sklearn"}
+    code = (
+        "import sys\n"
+        "from lava_bsnn.cli import main\n"
+        "try:\n    main(['train', '--help'])\n"
+        "except SystemExit:\n    pass\n"
+        f"print('loaded:', *{slow} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_the_list_of_data_sets_needs_no_torch():
+    code = "import sys; from lava_bsnn import data; data.status('digits'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n"
 
 
 def test_version():

@@ -1,5 +1,6 @@
 """Figures of a model; each has a function that returns data and one that draws it on ``Axes``."""
 
+from ._style import style
 from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy
 from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
 from .operations import (
@@ -77,5 +78,6 @@ __all__ = [
     "plot_spike_entropy",
     "plot_training",
     "plot_weight_entropy",
+    "style",
     "weight_entropy",
 ]

@@ -13,6 +13,42 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 """Okabe-Ito colours."""
+LINES = {
+    "color": [BLUE, ORANGE, GREEN, GREY, "#CC79A7", "#56B4E9"],
+    "linestyle": ["-", "--", "-.", ":", "-", "--"],
+    "marker": ["o", "s", "^", "D", "v", "X"],
+}
+"""Colour, dashes and marker of the first, second, ... line: told apart without colour too."""
+
+
+def line(index: int) -> dict[str, Any]:
+    """Colour, dashes and marker of line ``index``, for ``axes.plot``."""
+    return {name: values[index % len(values)] for name, values in LINES.items()}
+
+
+def style() -> None:
+    """Set matplotlib's defaults to the style of this package's figures, e.g. at the head of a notebook.
+
+    Figures are 8 x 3.2 inches, lines differ in colour (Okabe-Ito), dashes and marker, legends have no frame.
+    """
+    from cycler import cycler
+    from matplotlib import rcParams
+
+    rcParams.update(
+        {
+            "axes.prop_cycle": cycler(**LINES),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": "medium",
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 110,
+            "figure.figsize": (8, 3.2),
+            "font.size": 10,
+            "legend.fontsize": "small",
+            "legend.frameon": False,
+            "lines.markersize": 4,
+        }
+    )
 
 
 def tidy(axes: Axes) -> Axes:
@@ -37,10 +73,19 @@ def bars(
     colour: str | Sequence[Any] = BLUE,
     label: str | None = None,
     bottom: list[float] | None = None,
+    hatch: str | None = None,
 ) -> Axes:
     """Draw a bar per name; the names stand upright where there is no room for them side by side."""
     positions = range(len(values))
-    axes.bar(positions, list(values.values()), color=colour, label=label, bottom=bottom)
+    axes.bar(
+        positions,
+        list(values.values()),
+        color=colour,
+        label=label,
+        bottom=bottom,
+        hatch=hatch,
+        edgecolor="white",
+    )
     crowded = sum(len(name) + 2 for name in values) > 60
     axes.set_xticks(positions, list(values), rotation=90 if crowded else 0, fontsize="small")
     axes.set(xlabel=xlabel, ylabel=ylabel)

@@ -263,6 +263,6 @@ def plot_energy(estimates: Mapping[str, EnergyEstimate], axes: Axes) -> Axes:
         "xlabel": f"model (constants: {constants})",
     }
     bars(sops, axes, colour=BLUE, label="SOPs", **options)
-    bars(macs, axes, colour=ORANGE, label="MACs", bottom=list(sops.values()), **options)
+    bars(macs, axes, colour=ORANGE, label="MACs", bottom=list(sops.values()), hatch="//", **options)
     axes.yaxis.set_major_formatter(EngFormatter(unit="J"))
     return legend_above(axes)

@@ -21,11 +21,11 @@ def plot_training(history: Sequence[Epoch], axes: Sequence[Axes]) -> Sequence[Ax
     loss_axes, accuracy_axes = axes
     loss_axes.plot(epochs, [epoch.loss for epoch in history], color=BLUE)
     loss_axes.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
-    for label, colour, values in (
-        ("training set", BLUE, [100 * epoch.train_accuracy for epoch in history]),
-        ("test set", ORANGE, [100 * epoch.test_accuracy for epoch in history]),
+    for label, colour, dashes, values in (
+        ("training set", BLUE, "-", [100 * epoch.train_accuracy for epoch in history]),
+        ("test set", ORANGE, "--", [100 * epoch.test_accuracy for epoch in history]),
     ):
-        accuracy_axes.plot(epochs, values, color=colour, label=label)
+        accuracy_axes.plot(epochs, values, color=colour, linestyle=dashes, label=label)
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
     accuracy_axes.legend(frameon=False, loc="lower right")
     for one in axes:
@@ -77,7 +77,7 @@ def plot_membrane(
     steps = np.arange(len(potential))
     times = np.repeat(steps, 2).astype(float)
     trace = np.stack([potential, np.where(spikes, 0, potential)], axis=1).reshape(-1)
-    axes.plot(times, trace, color=BLUE, label="membrane potential")
+    axes.plot(times, trace, color=BLUE, linestyle="-", marker="", label="membrane potential")
     axes.plot(steps, potential, ".", color=BLUE)
     axes.axhline(threshold, color=ORANGE, linestyle="--", label="threshold")
     fired = np.flatnonzero(spikes)

@@ -219,5 +219,6 @@ def plot_footprint(footprints: Mapping[str, Footprint], axes: Axes) -> Axes:
     membranes = {name: one.membranes / 1e6 for name, one in footprints.items()}
     options: dict[str, Any] = {"ylabel": "memory (MB)", "xlabel": "model and bits"}
     bars(parameters, axes, colour=BLUE, label="parameters", **options)
-    bars(membranes, axes, colour=ORANGE, label="membranes", bottom=list(parameters.values()), **options)
+    below = list(parameters.values())
+    bars(membranes, axes, colour=ORANGE, label="membranes", bottom=below, hatch="//", **options)
     return legend_above(axes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import OptionError, ShapeError
 from ._model import select, weight_bits
-from ._style import BLUE, GREEN, ORANGE, bars, entropy_limit, integers, tidy
+from ._style import BLUE, GREEN, LINES, bars, entropy_limit, integers, line, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,16 +133,22 @@ def gradient_statistics(model: torch.nn.Module, which: str = "binary") -> dict[s
 
 
 def plot_flip_ratio(ratios: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
-    """Draw each layer's flip ratio in percent over epochs, dark (first) to light, and their mean."""
+    """Draw each layer's flip ratio in percent over epochs, and their mean.
+
+    Up to six layers have a line of their own look and a name, more go from dark (first) to light.
+    """
     from matplotlib import colormaps
 
     for index, (name, values) in enumerate(ratios.items()):
-        colour = colormaps["viridis"](0.85 * index / max(1, len(ratios) - 1))
-        label = name if len(ratios) <= 6 else None
-        axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), color=colour, lw=1, label=label)
+        look: dict[str, Any] = {"label": name, **line(index)}
+        if len(ratios) > len(LINES["color"]):
+            colour = colormaps["viridis"](0.85 * index / (len(ratios) - 1))
+            look = {"color": colour, "linestyle": "-", "marker": ""}
+        axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), lw=1, ms=4, **look)
     if len(ratios) > 1:
         mean = 100 * np.mean(list(ratios.values()), axis=0)
-        axes.plot(np.arange(1, len(mean) + 1), mean, color=ORANGE, lw=2, label="mean of the layers")
+        look = {"color": "black", "linestyle": "-", "marker": "", "label": "mean of the layers"}
+        axes.plot(np.arange(1, len(mean) + 1), mean, lw=2, **look)
     axes.set(xlabel="epoch", ylabel="weight signs flipped (%)", ylim=(0, None))
     axes.xaxis.set_major_locator(integers())
     axes.legend(frameon=False, fontsize="small")

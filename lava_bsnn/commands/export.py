@@ -62,7 +62,10 @@ class Export(JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Nir(JsonOutput):
-    """Write a NetX file as a NIR graph. Example: lava-bsnn nir demo.net --out demo.nir"""
+    """Write a NetX file as a NIR graph.
+
+    Example: lava-bsnn nir demo.net --out demo.nir
+    """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net file."""

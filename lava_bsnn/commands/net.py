@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -12,17 +12,14 @@ from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
 from .output import Flag, JsonOutput
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from netx_export.verify import Verification
-
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(DemoConfig, JsonOutput):
-    """Train a binary spiking network on real digits, export it, run it on Lava, compare.
+    """Train on real digits, export, run on Lava, compare all spikes.
 
-    Takes about a minute. Example: lava-bsnn demo --out runs/demo --json demo.json
+    Takes about a minute.
+
+    Example: lava-bsnn demo --out runs/demo --json demo.json
     """
 
     def __call__(self) -> None:
@@ -32,9 +29,12 @@ class Demo(DemoConfig, JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Show the layers of a NetX file. Example: lava-bsnn inspect runs/demo/demo.net"""
+    """Show the layers of a NetX file.
 
-    file: Annotated[Path, tyro.conf.Positional]
+    Example: lava-bsnn inspect runs/demo/demo.net
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net file."""
 
     def __call__(self) -> None:
@@ -49,24 +49,26 @@ class Inspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(JsonOutput):
-    """Run the same random inputs on every backend and compare every spike of every layer at every step.
+    """Run the same inputs on every backend, compare every spike.
 
-    Exits with 1 on any mismatch. Example: lava-bsnn verify runs/demo/demo.net --samples 5 --layers
+    The inputs are random. Exits with 1 on any mismatch.
+
+    Example: lava-bsnn verify runs/demo/demo.net --samples 5 --layers
     """
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net file."""
     samples: int = 5
     """Samples, streamed back to back with resets."""
-    steps: int | None = None
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Time steps per sample; by default the network's own, else 8."""
-    backends: tuple[str, ...] = ()
+    backends: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """lava, lava-fused, stock, loihi2; by default all that can run. The reference is the simulator."""
     layers: Flag = False
     """Also print the mismatches of each layer."""
     seed: int = 0
     """Of the random inputs."""
-    timeout: float | None = None
+    timeout: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Seconds that each backend may take."""
 
     def __call__(self) -> int:
@@ -85,7 +87,7 @@ class Verify(JsonOutput):
                 timeout=self.timeout,
                 progress=lambda name: status.update(f"running on {name}"),
             )
-        console.print(self._table(result))
+        console.print(result.table(layers=self.layers))
         for name, outcome in result.backends.items():
             if outcome.first:
                 console.print(f"{name}: first difference from the simulator: {outcome.first}")
@@ -93,18 +95,3 @@ class Verify(JsonOutput):
         if not any(outcome.ran or outcome.failed for outcome in result.backends.values()):
             raise OptionError("verify: no backend could run this network, so nothing was compared")
         return 0 if result.equal else 1
-
-    def _table(self, result: Verification) -> Table:
-        from rich.table import Table
-
-        table = Table("backend", "compared", "mismatches", "seconds", "why it did not run", box=None)
-        for name, outcome in result.backends.items():
-            if not outcome.ran:
-                table.add_row(name, "", "", "", outcome.why_not)
-                continue
-            table.add_row(name, f"{outcome.compared:,}", f"{outcome.mismatches:,}", f"{outcome.seconds:.1f}")
-            if self.layers:
-                for layer, mismatches in outcome.by_layer.items():
-                    table.add_row(f"  {layer}", "", f"{mismatches:,}")
-        table.caption = f"{result.samples} samples of {result.steps} steps"
-        return table

@@ -30,12 +30,12 @@ Assignments = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Datasets(JsonOutput):
-    """List the data sets: shape, classes, licence, and whether they are here.
+    """List the data sets: shape, licence, whether they are here.
 
     Example: lava-bsnn datasets --root ~/data
     """
 
-    root: Path | None = None
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder to look in, instead of $LAVA_BSNN_DATA and ./data."""
 
     def __call__(self) -> None:
@@ -73,7 +73,7 @@ class Recipes(JsonOutput):
     Example: lava-bsnn recipes digits-events-agmm > my.yaml
     """
 
-    name: Annotated[str | None, tyro.conf.Positional] = None
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
     """Recipe to print."""
 
     def __call__(self) -> None:
@@ -102,12 +102,12 @@ class Recipes(JsonOutput):
 class Train(JsonOutput):
     """Train a recipe.
 
-    Example: lava-bsnn train digits-events-agmm --set epochs=5 lr=1e-3 --out runs/events
+    Example: lava-bsnn train digits-events-agmm --set epochs=5 --out runs/events
     """
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A name of `lava-bsnn recipes`, or a YAML file."""
-    out: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the run; by default runs/RECIPE."""
     assignments: Assignments = ()
     """Change fields of the recipe, e.g. lr=0.01 method_options.ends=8."""
@@ -135,9 +135,12 @@ class Train(JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(JsonOutput):
-    """Continue a run that was stopped, bit for bit. Example: lava-bsnn resume runs/events"""
+    """Continue a run that was stopped, bit for bit.
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    Example: lava-bsnn resume runs/events
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The --out of lava-bsnn train."""
 
     def __call__(self) -> None:
@@ -149,9 +152,12 @@ class Resume(JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(JsonOutput):
-    """Test a trained run again. Example: lava-bsnn eval runs/events --json -"""
+    """Test a trained run again.
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    Example: lava-bsnn eval runs/events --json -
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The --out of lava-bsnn train."""
     best: Flag = False
     """Take the weights of the best epoch, not those of the last."""

@@ -1,14 +1,25 @@
-"""Datasets by name, packed recordings, a saccade simulator, and augmentation."""
+"""Datasets by name, packed recordings, a saccade simulator, and augmentation.
 
-from .augment import Augmented
+What needs torch is imported when it is first used, so that the list of data sets is there at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .catalog import DATASETS
 from .digits import Split, digits
 from .info import DatasetInfo
-from .loading import Splits, load
 from .packed import PackedSource, write_packed
 from .registry import find, status
 from .saccades import saccades
 
+if TYPE_CHECKING:
+    from .augment import Augmented
+    from .loading import Splits, load
+
+_HOME = {"Augmented": "augment", "Splits": "loading", "load": "loading"}
 __all__ = [
     "DATASETS",
     "Augmented",
@@ -23,3 +34,13 @@ __all__ = [
     "status",
     "write_packed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

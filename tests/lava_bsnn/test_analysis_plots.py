@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lava_bsnn import analysis, models
+from lava_bsnn.training import Epoch
 
 EPOCH = {"loss": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.4}
 
@@ -101,6 +103,22 @@ def test_lines_hold_the_ratios_in_percent_and_their_mean(facts):
     assert lines["mean of the layers"] == pytest.approx([20, 12.5, 3])
 
 
+def looks(axes):
+    return {(one.get_linestyle(), one.get_marker()) for one in axes.lines}
+
+
+def test_lines_and_stacked_bars_can_be_told_apart_without_colour(facts):
+    assert len(looks(analysis.plot_flip_ratio(facts.ratios, Figure().subplots()))) == 3
+    history = [Epoch(epoch=k, **EPOCH) for k in (1, 2)]
+    assert len(looks(analysis.plot_training(history, Figure().subplots(1, 2))[1])) == 2
+    for draw in (
+        lambda axes: analysis.plot_footprint(facts.footprints, axes),
+        lambda axes: analysis.plot_energy(facts.energies, axes),
+    ):
+        axes = draw(Figure().subplots())
+        assert len({patch.get_hatch() for patch in axes.patches}) == 2
+
+
 def test_gradient_statistics_take_two_axes(facts):
     axes = Figure().subplots(1, 2)
     assert analysis.plot_gradient_statistics(facts.gradients, axes) is axes
@@ -125,6 +143,16 @@ def test_a_flat_or_partly_infinite_landscape_can_be_drawn(value):
     axes = Figure().subplots()
     analysis.plot_landscape(analysis.Landscape(alphas=steps, betas=steps, losses=losses), axes)
     axes.figure.canvas.draw()
+
+
+def test_lines_in_our_style_differ_in_colour_dashes_or_marker_too():
+    with rc_context():
+        analysis.style()
+        axes = Figure().subplots()
+        lines = [axes.plot([0, 1], [k, k])[0] for k in range(6)]
+    assert len({line.get_color() for line in lines}) == 6
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 6
+    assert not axes.spines["top"].get_visible()
 
 
 def test_importing_analysis_loads_no_slayer_and_no_matplotlib():

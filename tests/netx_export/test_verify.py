@@ -51,6 +51,16 @@ def test_every_backend_is_compared_or_says_why_not(dense):
         assert outcome.seconds > 0
 
 
+def test_the_table_has_a_line_per_backend_and_per_layer_if_asked(dense):
+    result = verify(changed(dense), num_samples=1, backends=("lava-fused", "loihi2"))
+    assert [next(iter(column.cells)) for column in result.table().columns[:3]] == ["lava-fused", "128", "0"]
+    assert result.table().row_count == 2
+    names = list(result.table(layers=True).columns[0].cells)
+    assert names == ["lava-fused", "  dense0", "  readout", "  output", "loihi2"]
+    assert "INRC" in list(result.table().columns[4].cells)[1]
+    assert result.table().caption == "1 samples of 8 steps"
+
+
 def test_an_extended_network_has_no_stock_backend(slow):
     net, _ = slow.random_network(21_004)
     result = verify(net, num_samples=1, backends=("stock", "lava-fused"))
