@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
@@ -41,7 +42,10 @@ def _exit_on_sigterm(number: int, frame: object) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, 1 where a check fails, 2 after bad input, or 130 after Ctrl-C."""
+    """Run the command; return its exit code.
+
+    0: done; 1: a check found something; 2: bad input; 3: a run failed, or a defect of ours; 130: Ctrl-C.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(f"lava-bsnn {__version__}")
@@ -56,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}.\n\n"
             "Example: lava-bsnn train --help",
         )()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed before
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (LavaBsnnError, OSError) as error:
@@ -65,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lava-bsnn: stopped", file=sys.stderr)
         return 130
+    except Exception:
+        traceback.print_exc()
+        print("lava-bsnn: this is a defect; please report it with the lines above", file=sys.stderr)
+        return 3
     return code if isinstance(code, int) else 0
 
 

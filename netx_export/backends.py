@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lava_bsnn.errors import check_option
+from lava_bsnn.errors import OptionError, check_option
 
 from .hdf5 import write
 from .network import FixedPointNetwork
 from .simulator import Simulation, check_data, simulate
 
+_YEAR = 365 * 86_400
 BACKENDS = ("simulator", "lava", "lava-fused", "stock", "loihi2")
 
 
@@ -41,7 +42,8 @@ def run(
             ``"lava-fused"`` (one Lava process), ``"stock"`` (unmodified ``lava.lib.dl.netx.hdf5.Network``),
             all three on ``Loihi2SimCfg(select_tag="fixed_pt")`` or a subclass of it, or ``"loihi2"``.
         trace: keep the spikes of every layer, and the potentials where the backend has them.
-        timeout: seconds that a run on Lava may take; None for any.
+        timeout: seconds that a run on Lava may take, other runs before it included; None for any. Outside
+            the main thread, Lava's compilation is not interrupted. Not for the simulator.
         probe: name of a layer of which a traced run on stock processes also keeps the membrane potential,
             as it is after a reset.
         options: of backend ``"loihi2"``; see :func:`netx_export.loihi2.run_loihi2`.
@@ -50,9 +52,15 @@ def run(
         ShapeError: ``data`` does not fit.
         ExportError: the backend cannot compute this network.
         LavaMissingError: lava-nc, lava-dl or lava-loihi is missing.
+        OptionError: ``net`` or an option is not what is allowed.
         LavaRunError: a run on Lava failed, or the time is over.
     """
+    if not isinstance(net, FixedPointNetwork):
+        raise OptionError(
+            f"run: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or read(path)"
+        )
     check_option("run", "backend", backend, BACKENDS)
+    check_timeout("run", timeout)
     if options and backend != "loihi2":
         check_option("run", "option", next(iter(options)), ("trace", "timeout", "probe"))
     data = check_data(net, data)
@@ -87,3 +95,16 @@ def _run(
     from .lava_run import run_processes
 
     return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)
+
+
+def check_timeout(where: str, timeout: float | None) -> None:
+    """Refuse a time limit that is none.
+
+    Raises:
+        OptionError: not a positive number of seconds below a year.
+    """
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < timeout < _YEAR):
+        raise OptionError(
+            f"{where}: timeout={timeout!r} is not allowed; use seconds > 0, or None for no limit"
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import io
 import multiprocessing
 import os
 import signal
@@ -17,13 +16,12 @@ from typing import Any
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import LavaBsnnError
 
+from .interrupts import Interrupts, TimeIsOver
+
 _POLL = 5e-4
 _PR_SET_PDEATHSIG = 1
 _GRACE = 2.0
 """Seconds for an exception of a Lava process to arrive."""
-
-_RING_AGAIN = 0.25
-"""Seconds until a timeout is raised again: Python drops what is raised in a hook of fork."""
 
 _LASTING = ("lava.", "netx_export.")
 """Packages whose process models stay the same while Python runs."""
@@ -47,23 +45,60 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
         process: a Lava process that has not run.
         steps: time steps.
         run_cfg: Lava's run configuration; processes on the CPU only.
-        timeout: seconds that compilation and run may take.
+        timeout: seconds that the run may take, compilation and other runs before it included. Outside the
+            main thread, it is looked at before and after compilation only.
 
     Raises:
         LavaRunError: an exception in one of Lava's processes, or the time is over.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps, blocking=False)
-    with _lock, _models_found_once(), _children_of_this_run(process), _time_limit(deadline, timeout):
-        printed = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(printed):  # Lava prints what it raises, too
-                process.run(condition=condition, run_cfg=run_cfg)
-        except (LavaBsnnError, KeyboardInterrupt, SystemExit):
-            raise
-        except Exception as error:
-            raise LavaRunError(f"Lava could not start the run: {_line(error)}") from error
-        _wait(process.runtime, deadline, timeout)
+    try:
+        with (
+            _alone(timeout),
+            Interrupts(deadline) as interrupts,
+            _models_found_once(),
+            _quiet(),
+            _children_of_this_run(process, interrupts),
+        ):
+            _start(process, condition, run_cfg, interrupts)
+            _wait(process.runtime, deadline, timeout)
+    except TimeIsOver:
+        raise _late(timeout) from None
+
+
+def _start(process: Any, condition: Any, run_cfg: Any, interrupts: Interrupts) -> None:
+    try:
+        executable = process.compile(run_cfg)
+        with interrupts.held():
+            process.create_runtime(executable=executable)
+            process.runtime.start(condition)
+    except LavaBsnnError:
+        raise
+    except Exception as error:
+        raise LavaRunError(f"Lava could not start the run: {_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _alone(timeout: float | None) -> Iterator[None]:
+    """One run at a time: runs in other threads wait."""
+    if not _lock.acquire(timeout=-1 if timeout is None else timeout):
+        raise _late(timeout)
+    try:
+        yield
+    finally:
+        _lock.release()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lava from printing the exceptions that it raises, too."""
+    runtime: Any = import_lava("lava.magma.runtime.runtime")
+    runtime.print = lambda *_: None
+    try:
+        yield
+    finally:
+        del runtime.print
 
 
 def _line(error: BaseException) -> str:
@@ -109,26 +144,6 @@ def _actors(runtime: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _time_limit(deadline: float | None, timeout: float | None) -> Iterator[None]:
-    """Raise also while Lava compiles or starts, where the main thread has the clock."""
-    main = threading.current_thread() is threading.main_thread()
-    if deadline is None or not main or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def ring(number: int, frame: Any) -> None:
-        raise _late(timeout)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(1e-3, deadline - time.monotonic()), _RING_AGAIN)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextlib.contextmanager
 def _models_found_once() -> Iterator[None]:
     """Let Lava's compiler look for the models of a class of processes once.
 
@@ -153,7 +168,7 @@ def _models_found_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _children_of_this_run(process: Any) -> Iterator[None]:
+def _children_of_this_run(process: Any, interrupts: Interrupts) -> Iterator[None]:
     """End every child process that is made meanwhile, and free what they shared."""
     before = set(multiprocessing.active_children())
     _supervised.parent = os.getpid()
@@ -161,7 +176,7 @@ def _children_of_this_run(process: Any) -> Iterator[None]:
         yield
     finally:
         _supervised.parent = None
-        with _deaf_to_interrupts():
+        with interrupts.held():
             _end(process, before)
 
 
@@ -186,20 +201,6 @@ def _end(process: Any, before: set[Any]) -> None:
     for child in set(multiprocessing.active_children()) - before:
         child.kill()
         child.join()
-
-
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let a second Ctrl-C wait until the first one has been dealt with."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _after_fork() -> None:

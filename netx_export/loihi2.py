@@ -23,10 +23,8 @@ LEAVES = ("LIF", "LIFReset", "Dense", "Sparse", "DelayDense", "DelaySparse", "Co
 _READ_DELAY = 1
 """Steps after which a state that is read on the chip reaches the host."""
 _MISSING = (
-    "backend 'loihi2' needs the package lava-loihi, which is not installed: Intel gives it to members of the "
-    "Intel Neuromorphic Research Community (INRC) only. Join at "
-    "https://intel-ncl.atlassian.net/wiki/spaces/INRC and install its archive beside lava-nc 0.10.0; "
-    "everywhere else, use backend 'lava'"
+    "backend 'loihi2' needs lava-loihi, which is not installed: Intel gives it to members of its "
+    "Neuromorphic Research Community (INRC) only; elsewhere use backend 'lava'"
 )
 
 

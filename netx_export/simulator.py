@@ -74,7 +74,11 @@ def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
     Raises:
         ShapeError: wrong shape, not integers, out of range, or too many steps.
     """
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        kind = type(x).__name__
+        raise ShapeError(f"data: this {kind} is no array of integers; use net.encode, or .numpy()") from error
     expected = "[N, " + ", ".join(map(str, net.input.shape)) + ", T]"
     if x.ndim != len(net.input.shape) + 2 or x.shape[1:-1] != net.input.shape:
         raise ShapeError(f"data: shape {x.shape} does not fit; use {expected}")

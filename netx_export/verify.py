@@ -10,7 +10,7 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError, check_option
 
-from .backends import BACKENDS, run
+from .backends import BACKENDS, check_timeout, run
 from .lava_runtime import LavaRunError
 from .network import FixedPointNetwork
 from .parity import compare
@@ -82,7 +82,8 @@ class Verification:
         """
         from rich.table import Table
 
-        table = Table("backend", "compared", "mismatches", "seconds", "why it did not run", box=None)
+        table = Table("backend", "compared", "mismatches", "seconds", box=None)
+        table.add_column("why it did not run", overflow="fold")
         for name, outcome in self.backends.items():
             if not outcome.ran:
                 table.add_row(name, "", "", "", outcome.why_not)
@@ -152,8 +153,13 @@ def verify(
     names = [name for name in BACKENDS if name != REFERENCE] if backends is None else list(backends)
     for name in names:
         check_option("verify", "backend", name, BACKENDS)
-    if num_samples < 1 or (num_steps is not None and num_steps < 1):
-        raise OptionError(f"verify: {num_samples} samples of {num_steps} steps; use 1 or more of both")
+    if names == [REFERENCE]:
+        others = ", ".join(name for name in BACKENDS if name != REFERENCE)
+        raise OptionError(f"verify: {REFERENCE} is what others are compared with; use one of {others}")
+    for what, value, least in (("samples", num_samples, 1), ("steps", num_steps, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise OptionError(f"verify: {what}={value} is not allowed; use {least} or more")
+    check_timeout("verify", timeout)
     if num_steps is None:
         num_steps = net.num_steps or min(_DEFAULT_STEPS, net.max_steps or _DEFAULT_STEPS)
     data = random_data(net, num_samples, num_steps, seed)

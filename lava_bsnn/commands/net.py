@@ -51,7 +51,7 @@ class Inspect:
 class Verify(JsonOutput):
     """Run the same inputs on every backend, compare every spike.
 
-    The inputs are random. Exits with 1 on any mismatch.
+    The inputs are random. Exits with 1 on any mismatch, with 3 if a run fails.
 
     Example: lava-bsnn verify runs/demo/demo.net --samples 5 --layers
     """
@@ -94,4 +94,6 @@ class Verify(JsonOutput):
         self.write(result.as_dict())
         if not any(outcome.ran or outcome.failed for outcome in result.backends.values()):
             raise OptionError("verify: no backend could run this network, so nothing was compared")
-        return 0 if result.equal else 1
+        if result.mismatches:
+            return 1
+        return 0 if result.equal else 3

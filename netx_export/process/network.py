@@ -78,21 +78,16 @@ class Network(AbstractProcess):
         clear_delays: bool | None = None,
     ) -> None:
         self._ready = False
+        self._fused = False
         self._graph: Any = None
         self.num_layers, self.skip_layers = num_layers, skip_layers
         self.input_message_bits, self.input_shape = input_message_bits, input_shape
         self.reset_interval, self.reset_offset = reset_interval, reset_offset
         self.spike_exp, self.sparse_fc_layer = spike_exp, sparse_fc_layer
         self.filename = None if isinstance(net_config, FixedPointNetwork) else os.fspath(net_config)
-        self._whole: FixedPointNetwork | None = None
-        self.net: FixedPointNetwork | None = None
         self.why_not_fused = ""
-        try:
-            self._read(net_config)
-        except LavaBsnnError as error:
-            if self.filename is None or not _is_layered(self.filename):
-                raise
-            self.why_not_fused = str(error)  # lava-dl may know what to do with the file
+        self._whole = net_config if isinstance(net_config, FixedPointNetwork) else self._read(net_config)
+        self.net = None if self._whole is None else self._part(self._whole)
         stock = self.net is None or self.net.profile == "stock"
         self.clear_delays = not stock if clear_delays is None else clear_delays
         options = {"reset_interval": reset_interval, "reset_offset": reset_offset}
@@ -110,8 +105,18 @@ class Network(AbstractProcess):
         if self._graph is not None:
             self._connect()
 
-    def _read(self, net_config: Any) -> None:
-        whole = net_config if isinstance(net_config, FixedPointNetwork) else read(net_config)
+    def _read(self, path: str | os.PathLike[str]) -> FixedPointNetwork | None:
+        """The network of a file; None where only lava-dl may know what to do with it."""
+        try:
+            return read(path)
+        except LavaBsnnError as error:
+            if not _is_layered(path):
+                raise
+            self.why_not_fused = str(error)
+            return None
+
+    def _part(self, whole: FixedPointNetwork) -> FixedPointNetwork:
+        """The layers that are asked for."""
         order = blocks(whole)
         if self.filename is not None and whole.profile == "stock" and order[0] is None:
             with h5py.File(self.filename, "r") as file:  # files of lava-dl may have no input block
@@ -128,7 +133,7 @@ class Network(AbstractProcess):
             )
         if self.reset_interval is not None and self.reset_interval < 1:
             raise ShapeError(f"Network: reset_interval={self.reset_interval} is not allowed; use 1 or more")
-        self._whole, self.net = whole, net
+        return net
 
     def _post_init(self) -> None:
         super()._post_init()
@@ -146,7 +151,10 @@ class Network(AbstractProcess):
             return []
         if self._graph is None:
             self._build()
-            self._connect()
+            if self._fused:
+                self._strand()
+            else:
+                self._connect()
         return self._graph.layers
 
     @property
@@ -179,6 +187,11 @@ class Network(AbstractProcess):
         if not self._stock_graph:
             return str(self.net)
         return self._graph.net_str if self.layers and self._graph is not None else ""
+
+    @property
+    def net_str(self) -> str:
+        """The network in words, as in lava-dl."""
+        return str(self)
 
     def _build(self) -> Any:
         """Make the processes of the layers."""
@@ -236,6 +249,7 @@ class Network(AbstractProcess):
         Raises:
             ExportError: something outside is connected to a layer.
         """
+        self._fused = True
         if self._graph is None:
             return
         from lava.magma.compiler.compiler_graphs import find_processes
@@ -251,13 +265,38 @@ class Network(AbstractProcess):
                     f"Network: {type(process).__name__} {process.name!r} is connected to a layer, which a "
                     "fused run does not have; connect it to inp, out, potential or trace of the network"
                 )
+        self._strand()
+
+    def _strand(self) -> None:
+        for process in self.inner():
+            process.runtime = _NotInThisRun(self.name)
+
+
+class _NotInThisRun:
+    """In the place of the runtime of a fused network's layer, for which Lava would give initial values."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def get_var(self, *_: Any) -> None:
+        raise ExportError(
+            f"{self._name}: layers take no part in a fused run; read potential, connect to trace, or use "
+            "Loihi2SimCfg(select_tag='fixed_pt')"
+        )
+
+    set_var = get_var
+
+    def stop(self) -> None:
+        pass
+
+    wait = pause = stop
 
 
 _PARTS = ("synapse", "synapse_rec", "real_synapse", "imag_synapse", "neuron")
 """Attributes of lava-dl's blocks that hold processes."""
 
 
-def _is_layered(path: str) -> bool:
+def _is_layered(path: str | os.PathLike[str]) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return "layer" in file

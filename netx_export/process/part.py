@@ -37,7 +37,7 @@ def part(
         ExportError: no layer is left, or a connection leads from before the part past its first layer.
     """
     kept = [layer for layer in order[first:last] if layer is not None]
-    if not kept:
+    if first < 0 or (last is not None and last < 0) or not kept:
         raise ExportError(f"num_layers={last}, skip_layers={first} leave no layer; keep at least one")
     if len(kept) == len(net.layers):
         return net

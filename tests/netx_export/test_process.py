@@ -193,6 +193,26 @@ def test_a_network_is_described_as_lava_dl_does(make_network, tmp_path):
     assert ours.layers[1].neuron.proc_params["reset_offset"] == 2
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_a_layer_of_a_fused_run_has_no_values_to_give(make_network, early):
+    net = make_network(in_shape=(6,), convs=(), dense=(8,))
+    process = Network(net)
+    layers = process.layers if early else None
+    in_lava(process, random_input(net, 3), FusedSimCfg())
+    layers = layers or process.layers
+    with pytest.raises(ExportError, match=r"layers take no part in a fused run; read potential"):
+        layers[0].neuron.v.get()
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_layers": 0}, {"num_layers": -1}, {"skip_layers": 9}, {"skip_layers": -1}]
+)
+def test_parts_of_no_layers_are_refused_in_files_too(make_network, tmp_path, options):
+    write(make_network(in_shape=(6,), convs=(), dense=(8,)), tmp_path / "x.net")
+    with pytest.raises(ExportError, match="leave no layer; keep at least one"):
+        Network(tmp_path / "x.net", **options)
+
+
 def test_something_connected_to_a_layer_is_refused_in_a_fused_run(make_network):
     process = Network(make_network(in_shape=(9,), convs=(), dense=(8,)))
     sink = io.sink.RingBuffer(shape=(8,), buffer=3)

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lava_bsnn.compat import import_lava
-from lava_bsnn.errors import ExportError, OptionError
+from lava_bsnn.errors import ExportError, OptionError, ShapeError
 from netx_export import compare, network, run, simulate
-from netx_export.lava_runtime import LavaRunError
+from netx_export.lava_runtime import LavaRunError, _lock
 
 pytestmark = pytest.mark.lava
 ON_LAVA = ("lava", "lava-fused", "stock")
@@ -104,6 +105,16 @@ def test_samples_do_not_mix_through_delays_and_loops(backend, make_data):
     assert result.mismatches == 0, result.first
 
 
+def test_what_is_no_network_or_no_data_is_refused(make_network, make_data):
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    with pytest.raises(OptionError, match=r"run: net is a str; use a FixedPointNetwork, .* or read\(path\)"):
+        run("demo.net", make_data(net))
+    with pytest.raises(ShapeError, match="data: this Tensor is no array of integers; use net.encode"):
+        run(net, torch.zeros(1, 9, 4, requires_grad=True))
+    with pytest.raises(OptionError, match=r"run: timeout=-1 is not allowed; use seconds > 0"):
+        run(net, make_data(net), "lava", timeout=-1)
+
+
 def test_backends_refuse_what_they_cannot_compute(make_data, slow):
     net = late_network(loop=False)
     with pytest.raises(ExportError, match="late: stock Lava keeps messages in delays .* use backend 'lava'"):
@@ -184,6 +195,78 @@ def test_a_process_that_dies_is_noticed(make_network, make_data, nothing_left, m
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
     with pytest.raises(LavaRunError, match="a Lava process died"):
         run(net, make_data(net), "lava-fused", timeout=20)
+
+
+INTERRUPTED = """
+    import logging, sys, threading, time
+    import numpy as np
+    from netx_export import network, run
+    from netx_export.lava_runtime import LavaRunError, _lock
+
+    dense = network.Dense(weight=np.ones((5, 4), int))
+    layer = network.Layer(
+        name="dense",
+        connections=(network.Connection(source="input", synapse=dense),),
+        neuron=network.LIF(threshold=3, bias=np.ones(5, int)),
+        shape=(5,),
+    )
+    net = network.FixedPointNetwork(input=network.Input(shape=(4,)), layers=(layer,))
+    x = np.ones((1, 4, 3), int)
+    start = time.monotonic()
+    run(net, x, "lava-fused")
+    whole = time.monotonic() - start
+    late = 0
+    for timeout in np.linspace(0.05, 1, 12) * whole:
+        try:
+            run(net, x, "lava-fused", timeout=float(timeout))
+        except LavaRunError:
+            late += 1
+    def ask():
+        logging.getLogger("another")
+        print("logging is free", late, flush=True)
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(10)
+"""
+
+
+def test_time_limits_that_end_while_processes_start_do_no_harm():
+    """An exception from a signal handler inside a fork would leave the lock of Python's logging held."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(INTERRUPTED)], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.startswith("logging is free"), done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) > 3
+    assert "Exception ignored" not in done.stderr and "Warning" not in done.stderr
+
+
+def test_runs_in_threads_wait_for_each_other_within_their_time_and_may_print(make_network, make_data, capsys):
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    x, told, stop = make_data(net, num_samples=20, num_steps=20), [], threading.Event()
+
+    def tick():
+        ticks = 0
+        while not stop.is_set():
+            print("tick")
+            ticks += 1
+            time.sleep(0.005)
+        told.append(ticks)
+
+    def late():
+        with pytest.raises(LavaRunError, match="longer than timeout=0.05 seconds"):
+            run(net, x, "lava-fused", timeout=0.05)
+        told.append("late")
+
+    threads = [threading.Thread(target=tick), threading.Thread(target=late)]
+    threads[0].start()
+    with _lock:  # as a run in another thread has it
+        threads[1].start()
+        threads[1].join(10)
+    run(net, x, "lava-fused")
+    stop.set()
+    threads[0].join()
+    assert told[0] == "late"
+    assert capsys.readouterr().out.count("tick") == told[1] > 3
 
 
 LONG_RUN = """

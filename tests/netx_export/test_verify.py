@@ -13,7 +13,7 @@ import pytest
 
 from lava_bsnn import cli
 from lava_bsnn.errors import OptionError, ShapeError
-from netx_export import backends, network, write
+from netx_export import backends, network, simulate, write
 from netx_export.lava_runtime import LavaRunError
 from netx_export.verify import random_data, verify
 
@@ -102,8 +102,15 @@ def test_a_run_that_fails_is_no_success(dense, monkeypatch):
 def test_options_are_checked(dense):
     with pytest.raises(OptionError, match="backend='chip' is unknown"):
         verify(dense, backends=("chip",))
-    with pytest.raises(OptionError, match="0 samples of None steps; use 1 or more"):
+    with pytest.raises(OptionError, match="samples=0 is not allowed; use 1 or more"):
         verify(dense, num_samples=0)
+    with pytest.raises(OptionError, match="seed=-1 is not allowed; use 0 or more"):
+        verify(dense, seed=-1)
+    with pytest.raises(OptionError, match="simulator is what others are compared with; use one of lava, "):
+        verify(dense, backends=("simulator",))
+    for timeout in (0, -1, float("nan"), float("inf"), "5", True):
+        with pytest.raises(OptionError, match=r"timeout=.* is not allowed; use seconds > 0"):
+            verify(dense, timeout=timeout)
     with pytest.raises(ShapeError):
         verify(dense, num_steps=1 << 20)
 
@@ -153,9 +160,26 @@ def test_the_command_exits_with_2_on_bad_input(dense, tmp_path, capsys):
         [str(tmp_path / "x.net"), "--backends", "chip"],
         [str(tmp_path / "x.net"), "--backends", "loihi2"],
         [str(tmp_path / "x.net"), "--samples", "0"],
+        [str(tmp_path / "x.net"), "--timeout", "inf"],
     ):
         assert cli.main(["verify", *arguments]) == 2
         assert "lava-bsnn: " in capsys.readouterr().err
+
+
+def test_the_command_exits_with_3_if_a_run_fails_or_it_is_defective(dense, tmp_path, monkeypatch, capsys):
+    write(dense, tmp_path / "x.net")
+    arguments = ["verify", str(tmp_path / "x.net"), "--backends", "lava-fused"]
+    for error, told in ((LavaRunError("too long"), "too long"), (KeyError("oops"), "this is a defect")):
+
+        def fail(net, x, on, *rest, error=error):
+            if on == "simulator":
+                return simulate(net, x, trace=True)
+            raise error
+
+        monkeypatch.setattr(backends, "_run", fail)
+        assert cli.main(arguments) == 3
+        captured = capsys.readouterr()
+        assert told in captured.out + captured.err
 
 
 def test_the_command_loads_no_slayer_for_a_fused_run(dense, tmp_path):
