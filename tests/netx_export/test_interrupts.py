@@ -28,10 +28,10 @@ def ctrl_c_while_held(reached):
 
 
 def late(seconds, held, reached):
-    with Interrupts(time.monotonic() + 0.05) as interrupts:
-        with interrupts.held() if held else contextlib.nullcontext():
-            time.sleep(seconds)
-            reached.append("end")
+    interrupts = Interrupts(time.monotonic() + 0.05)
+    with interrupts, interrupts.held() if held else contextlib.nullcontext():
+        time.sleep(seconds)
+        reached.append("end")
 
 
 def lose_what_is_raised():
