@@ -19,6 +19,8 @@ LINES = {
     "marker": ["o", "s", "^", "D", "v", "X"],
 }
 """Colour, dashes and marker of the first, second, ... line: told apart without colour too."""
+HATCHES = ("", "//", "..", "xx")
+"""Patterns of stacked bars."""
 
 
 def line(index: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..errors import OptionError, ShapeError
 from ..functional.time import is_constant_in_time
 from ..modes import evaluating
 from ._model import observing, synapses
-from ._style import BLUE, ORANGE, bars, legend_above
+from ._style import BLUE, HATCHES, ORANGE, bars, legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -263,6 +263,6 @@ def plot_energy(estimates: Mapping[str, EnergyEstimate], axes: Axes) -> Axes:
         "xlabel": f"model (constants: {constants})",
     }
     bars(sops, axes, colour=BLUE, label="SOPs", **options)
-    bars(macs, axes, colour=ORANGE, label="MACs", bottom=list(sops.values()), hatch="//", **options)
+    bars(macs, axes, colour=ORANGE, label="MACs", bottom=list(sops.values()), hatch=HATCHES[1], **options)
     axes.yaxis.set_major_formatter(EngFormatter(unit="J"))
     return legend_above(axes)

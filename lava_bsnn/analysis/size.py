@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import OptionError, ShapeError, check_option
 from ..modes import evaluating
 from ._model import neurons, observing, synapses, weight_bits
-from ._style import BLUE, ORANGE, bars, legend_above
+from ._style import BLUE, HATCHES, ORANGE, bars, legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,7 +208,8 @@ def plot_model_size(models: Mapping[str, torch.nn.Module], axes: Axes, **options
         }
         label = f"{kind}, {bits} bit"
         colour = colormaps["viridis"](0.9 * index / max(1, len(kinds) - 1))
-        bars(part, axes, xlabel="model", ylabel="size (MB)", colour=[colour], label=label, bottom=bottom)
+        look: dict[str, Any] = {"colour": [colour], "label": label, "hatch": HATCHES[index % len(HATCHES)]}
+        bars(part, axes, xlabel="model", ylabel="size (MB)", bottom=bottom, **look)
         bottom = [low + more for low, more in zip(bottom, part.values(), strict=True)]
     return legend_above(axes)
 
@@ -220,5 +221,5 @@ def plot_footprint(footprints: Mapping[str, Footprint], axes: Axes) -> Axes:
     options: dict[str, Any] = {"ylabel": "memory (MB)", "xlabel": "model and bits"}
     bars(parameters, axes, colour=BLUE, label="parameters", **options)
     below = list(parameters.values())
-    bars(membranes, axes, colour=ORANGE, label="membranes", bottom=below, hatch="//", **options)
+    bars(membranes, axes, colour=ORANGE, label="membranes", bottom=below, hatch=HATCHES[1], **options)
     return legend_above(axes)

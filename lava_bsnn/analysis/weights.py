@@ -52,7 +52,8 @@ def _is_positive(synapse: Any) -> Tensor:
 class FlipRecorder:
     """Flip ratio per layer from epoch to epoch (AGMM eq. 8, fig. 1 and 6).
 
-    Signs are taken once when it is made and once at each :meth:`record`, usually after an epoch.
+    Signs are taken once when it is made and once at each :meth:`record`, usually after an epoch:
+    ``training.fit(..., on_epoch=recorder.record)``.
 
     Args:
         model: model in training.
@@ -71,8 +72,8 @@ class FlipRecorder:
         self.signs = {name: _is_positive(synapse) for name, synapse in self._layers.items()}
         self.ratios: dict[str, list[float]] = {name: [] for name in self._layers}
 
-    def record(self) -> dict[str, float]:
-        """Append and return the share of signs that changed since the call before."""
+    def record(self, epoch: object = None) -> dict[str, float]:
+        """Append and return the share of signs that changed since the call before; ``epoch`` is not used."""
         signs = {name: _is_positive(synapse) for name, synapse in self._layers.items()}
         latest = {name: _share(self.signs[name] != signs[name].to(self.signs[name].device)) for name in signs}
         self.signs = signs

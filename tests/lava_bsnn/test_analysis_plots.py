@@ -117,6 +117,8 @@ def test_lines_and_stacked_bars_can_be_told_apart_without_colour(facts):
     ):
         axes = draw(Figure().subplots())
         assert len({patch.get_hatch() for patch in axes.patches}) == 2
+    kinds = analysis.plot_model_size(facts.models, Figure().subplots()).containers
+    assert len({bars.patches[0].get_hatch() for bars in kinds}) == len(kinds) == 4
 
 
 def test_gradient_statistics_take_two_axes(facts):

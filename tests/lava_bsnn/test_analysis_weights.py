@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lava_bsnn import analysis, models
+from lava_bsnn import analysis, models, training
 from lava_bsnn.errors import OptionError, ShapeError
 
 
@@ -48,6 +48,14 @@ def test_flip_ratio_takes_zero_as_positive():
 def test_flip_ratio_refuses_unequal_or_empty_shapes(one, other):
     with pytest.raises(ShapeError, match="use the weights of one layer"):
         analysis.flip_ratio(np.zeros(one), np.zeros(other))
+
+
+def test_recorder_listens_to_the_epochs_of_fit():
+    model = small()
+    recorder = analysis.FlipRecorder(model)
+    data = (np.random.default_rng(0).random((8, 1, 6, 6), np.float32), np.arange(8) % 3)
+    history = training.fit(model, data, data, epochs=2, batch_size=4, on_epoch=recorder.record)
+    assert recorder.mean() == [epoch.flip_ratio for epoch in history]
 
 
 def test_recorder_follows_only_binary_layers_from_epoch_to_epoch():
