@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import io
 import multiprocessing
 import os
@@ -54,7 +55,8 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps, blocking=False)
-    with _lock, _models_found_once(), _children_of_this_run(process), _time_limit(deadline, timeout):
+    found = _models_found_once()
+    with _lock, found, _frozen_objects(), _children_of_this_run(process), _time_limit(deadline, timeout):
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):  # Lava prints what it raises, too
@@ -150,6 +152,19 @@ def _models_found_once() -> Iterator[None]:
         yield
     finally:
         graphs._find_proc_models = staticmethod(find)
+
+
+@contextlib.contextmanager
+def _frozen_objects() -> Iterator[None]:
+    """Keep garbage collection in forked processes from touching, and so copying, the memory they share."""
+    if gc.get_freeze_count():  # somebody else's
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager
