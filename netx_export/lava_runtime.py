@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -70,7 +71,7 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
 def _start(process: Any, condition: Any, run_cfg: Any, interrupts: Interrupts) -> None:
     try:
         executable = process.compile(run_cfg)
-        with interrupts.held():
+        with _frozen_objects(), interrupts.held():
             process.create_runtime(executable=executable)
             process.runtime.start(condition)
     except LavaBsnnError:
@@ -165,6 +166,19 @@ def _models_found_once() -> Iterator[None]:
         yield
     finally:
         graphs._find_proc_models = staticmethod(find)
+
+
+@contextlib.contextmanager
+def _frozen_objects() -> Iterator[None]:
+    """Keep garbage collection in forked processes from touching, and so copying, the memory they share."""
+    if gc.get_freeze_count():  # somebody else's
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -365,3 +365,71 @@ def test_single_threshold_neurons_follow_the_reparameterised_network(lam, float_
     start = net.depth(first)
     expected = np.concatenate(list(ours.layers[first].spikes[:2]), -1)
     np.testing.assert_array_equal(streamed.messages[first][..., start : start + 4 * STEPS], expected)
+
+
+MATCHED = {"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 8, "membrane_mode": "matched"}
+
+
+def assert_equal_to_torch(blocks, in_shape, float_spikes, steps=STEPS):
+    model = models.SpikingNetwork(blocks, in_shape=in_shape, num_steps=steps).eval()
+    net = convert(model, "extended")
+    x = np.random.default_rng(0).integers(0, 2, (50, *in_shape, steps))
+    ours, (theirs, _) = simulate(net, x, trace=True), float_spikes(model, x)
+    for layer, spikes in zip(spiking_layers(net), theirs, strict=True):
+        counts = ours.layers[layer.name].spikes
+        np.testing.assert_array_equal(counts, spikes.reshape(counts.shape), err_msg=layer.name)
+        assert 0 < counts.mean() < layer.neuron.max_message
+    return net
+
+
+def test_matched_neurons_take_scaled_spikes(float_spikes):
+    """theta times a count, from neurons that were QCFS before; theta may change after the build."""
+    counts = {"levels": 3, "threshold": 0.5, "scaled": True, "learn_threshold": True, "learn_lam": False}
+    first = block.Conv(counts, 2, 4, 3, norm=None, neuron=MultiThresholdLIF)
+    torch.nn.init.constant_(first.synapse.weight, 0.25)
+    blocks = [
+        first,
+        block.Residual([block.Conv(MATCHED, 4, 4, 3, padding=1)]),
+        block.Flatten(),
+        block.Readout(None, 4 * 4 * 4, 2),
+    ]
+    block.build(blocks, (2, 6, 6))
+    first.neuron.theta.data.fill_(0.625)
+    net = assert_equal_to_torch(blocks, (2, 6, 6), float_spikes)
+    assert blocks[1].blocks[0].input_scale == 0.625
+    assert net.layers[1].connections[1].scale.tolist() == [round(0.625 * (1 << 12))] * 4
+
+
+@pytest.mark.parametrize("size", [3, (1, 3)])
+def test_a_shortcut_of_averages_is_added_in_whole_membrane_steps(float_spikes, size):
+    """1/9 of a spike is no whole number of membrane steps; nine of them are not a spike either."""
+    residual = block.Residual([block.Conv(MATCHED | {"voltage_decay": 0.0}, 2, 2, 3, padding=1)])
+    blocks = [block.Pool(None, size), residual, block.Flatten(), block.Readout(None, 18, 2)]
+    in_shape = (2, 9, 9) if size == 3 else (2, 3, 9)
+    assert_equal_to_torch(blocks, in_shape, float_spikes, steps=20)
+    x = torch.full((1, *residual.input_shape, 1), 7.0) * residual.input_scale
+    unit = residual.blocks[0].unit
+    assert residual._on_grid(x)[0, 0, 0, 0, 0] * unit == 7 * round(unit * residual.input_scale)
+
+
+def test_a_residual_of_dense_blocks_may_follow_an_image(float_spikes):
+    blocks = [
+        block.Conv(MATCHED, 2, 3, 3),
+        block.Flatten(),
+        block.Residual([block.Dense(MATCHED, 48, 48)]),
+        block.Readout(None, 48, 2),
+    ]
+    net = assert_equal_to_torch(blocks, (2, 6, 6), float_spikes)
+    np.testing.assert_array_equal(net.layers[1].connections[1].synapse.weight, np.eye(48))
+
+
+def test_multiples_of_a_power_of_two_are_converted_without_error(float_spikes):
+    neuron = {"levels": 2, "threshold": 0.75, "learn_lam": False}
+    conv = block.Conv(neuron, 2, 3, 3, norm=None, neuron=MultiThresholdLIF)
+    torch.nn.init.constant_(conv.synapse.weight, 0.375)
+    blocks = [conv, block.Flatten(), block.Readout(None, 48, 2)]
+    assert_equal_to_torch(blocks, (2, 6, 6), float_spikes, steps=2)
+    reports = []
+    model = models.SpikingNetwork(blocks, in_shape=(2, 6, 6), num_steps=2).eval()
+    convert(model, "extended", report=reports.append)
+    assert reports[0].error == 0

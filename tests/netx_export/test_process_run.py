@@ -20,7 +20,7 @@ import torch
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, OptionError, ShapeError
-from netx_export import compare, network, run, simulate
+from netx_export import compare, lava_runtime, network, run, simulate
 from netx_export.lava_runtime import LavaRunError, _lock
 
 pytestmark = pytest.mark.lava
@@ -174,6 +174,20 @@ def test_an_exception_in_a_process_is_told(make_network, make_data, nothing_left
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
     with pytest.raises(LavaRunError, match="a Lava process failed: ValueError: the seventh step"):
         run(net, make_data(net), "lava-fused", timeout=20)
+
+
+def test_models_of_a_class_of_processes_are_looked_for_once(make_network, make_data, monkeypatch):
+    """Lava's compiler would execute all modules beside a process for each process anew."""
+    net = make_network(in_shape=(9,), convs=(), dense=(8, 6, 5))
+    graphs = import_lava("lava.magma.compiler.compiler_graphs").ProcGroupDiGraphs
+    find, asked = graphs._find_proc_models, []
+    monkeypatch.setattr(lava_runtime, "_models", {})
+    monkeypatch.setattr(
+        graphs, "_find_proc_models", staticmethod(lambda proc: asked.append(type(proc)) or find(proc))
+    )
+    for _ in range(2):
+        run(net, make_data(net), "stock")
+    assert len(asked) == len(set(asked)) > 3
 
 
 def test_an_exception_while_a_process_starts_is_told(make_network, make_data, nothing_left, monkeypatch):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from netx_export import FixedPointNetwork, network
+from netx_export import FixedPointNetwork, network, run
 
 
 def stock_weights(rng, size):
@@ -102,3 +104,12 @@ def generate():
     """Generators of random networks by profile, and of torch models."""
     torch_models = _module(_here / "torch_models.py")
     return SimpleNamespace(stock=random_stock, extended=random_extended, torch=torch_models.random_model)
+
+
+@pytest.fixture(scope="module")
+def run_lightly():
+    """``netx_export.run`` in a process without torch, of which Lava's processes are forked faster."""
+    fork = "import multiprocessing; multiprocessing.set_start_method('fork', True)"  # as Lava needs
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=exec, initargs=(fork,)) as pool:
+        yield lambda *args, **options: pool.submit(run, *args, **options).result()

@@ -102,7 +102,7 @@ def assert_stream_agrees(net, x):
             np.testing.assert_array_equal(cut, theirs, err_msg=name)
 
 
-def assert_backends_agree(net, x, names):
+def assert_backends_agree(net, x, names, run=run):
     """Number of values that were compared."""
     expected, compared = simulate(net, x, trace=True), 0
     for name in names:
@@ -141,21 +141,21 @@ def test_the_simulator_agrees_with_the_stepper_and_with_torch(generate, float_sp
         ("torch", ("lava-fused", "lava"), 3),
     ],
 )
-def test_lava_agrees(generate, float_spikes, kind, names, examples):
+def test_lava_agrees(generate, float_spikes, run_lightly, kind, names, examples):
     @some(examples)
     @cases()
     def check(**case):
         net, x, model, units = network_and_data(generate, kind, **case)
         if model is not None:
             assert_model_agrees(net, x, model, units, float_spikes)
-        assert_backends_agree(net, x, names)
+        assert_backends_agree(net, x, names, run_lightly)
 
     check()
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", BACKENDS)
-def test_three_hundred_networks_agree_everywhere(generate, float_spikes, kind):
+def test_three_hundred_networks_agree_everywhere(generate, float_spikes, run_lightly, kind):
     digests, compared, start = set(), 0, time.perf_counter()
 
     @some(320)
@@ -166,7 +166,7 @@ def test_three_hundred_networks_agree_everywhere(generate, float_spikes, kind):
         if model is not None:
             assert_model_agrees(net, x, model, units, float_spikes)
         assert_stream_agrees(net, x)
-        compared += assert_backends_agree(net, x, BACKENDS[kind])
+        compared += assert_backends_agree(net, x, BACKENDS[kind], run_lightly)
         digests.add(net.digest())
         if len(digests) % 50 == 0:
             print(f"{kind}: {len(digests)} networks, {time.perf_counter() - start:.0f} s", flush=True)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 from dataclasses import replace
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from lava.lib.dl import slayer
-from lava.lib.dl.netx.utils import optimize_weight_bits
-from lava.proc.dense.models import PyDenseModelBitAcc
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import OptionError, ShapeError
 from netx_export import compare, network, parity, read, run, simulate, write
-from netx_export.hdf5 import stock_problems
+from netx_export.lava_runtime import run_steps
+from netx_export.process.stream import Player, Recorder
 from netx_export.stepper import stream
 
 pytestmark = pytest.mark.lava
@@ -103,26 +101,16 @@ def test_compare_needs_something_in_common(make_network, make_data):
 def raw_stock_spikes(net, path, stream, *, bits, reset=None):
     """Spikes of every layer of a stock network in Lava's time, the filling pipeline included."""
     write(net, path)
-    hdf5, io = import_lava("lava.lib.dl.netx.hdf5"), import_lava("lava.proc.io")
     reset = {} if reset is None else {"reset_interval": reset[0], "reset_offset": reset[1]}
-    lava = hdf5.Network(net_config=str(path), input_message_bits=bits, **reset)
+    lava = import_lava("lava.lib.dl.netx.hdf5").Network(
+        net_config=str(path), input_message_bits=bits, **reset
+    )
     steps = stream.shape[-1]
-    source = io.source.RingBuffer(data=stream)
-    source.s_out.connect(lava.inp)
-    sinks = []
-    for layer in lava.layers:
-        sinks.append(io.sink.RingBuffer(shape=layer.out.shape, buffer=steps))
-        layer.out.connect(sinks[-1].a_in)
-    conditions = import_lava("lava.magma.core.run_conditions")
+    Player(np.moveaxis(stream, -1, 0).astype(np.int32)).s_out.connect(lava.inp)
+    recorders = [Recorder(layer.out, steps) for layer in lava.layers]
     configs = import_lava("lava.magma.core.run_configs")
-    try:
-        lava.run(
-            condition=conditions.RunSteps(num_steps=steps),
-            run_cfg=configs.Loihi2SimCfg(select_tag="fixed_pt"),
-        )
-        return [sink.data.get() for sink in sinks]
-    finally:
-        lava.stop()
+    run_steps(lava, steps, configs.Loihi2SimCfg(select_tag="fixed_pt"), timeout=300)
+    return [np.moveaxis(recorder.record, 0, -1) for recorder in recorders]
 
 
 def dense_layer(name, source, rng, shape, *, delay=None, loop=False, limit=128):
@@ -190,60 +178,3 @@ def test_a_recurrent_block_of_slayer_is_read_and_runs_as_in_lava(tmp_path):
     for layer, spikes in zip(net.layers, theirs, strict=True):
         np.testing.assert_array_equal(ours[layer.name], spikes, err_msg=layer.name)
     assert theirs[0].any()
-
-
-def stock_dense_weights(weight):
-    """Weights that stock lava-dl's dense layer computes with, by its own code."""
-    prepared, bits, exponent, _ = optimize_weight_bits(weight)
-    columns = []
-    for column in range(weight.shape[1]):
-        process = PyDenseModelBitAcc({"weight_exp": exponent, "num_weight_bits": bits})
-        process.weights, process.num_message_bits = prepared, np.array([0])
-        process.a_buff = np.zeros(len(weight), int)
-        spikes = np.arange(weight.shape[1]) == column
-        process.s_in = SimpleNamespace(recv=lambda spikes=spikes: spikes)
-        process.a_out = SimpleNamespace(send=lambda buffered: None)
-        process.run_spk()
-        columns.append(process.a_buff)
-    return np.stack(columns, axis=1)
-
-
-def dense_net(weight):
-    layer = network.Layer(
-        name="dense",
-        connections=(network.Connection(source="input", synapse=network.Dense(weight=weight)),),
-        neuron=network.LIF(threshold=1, bias=np.zeros(len(weight), int)),
-        shape=(len(weight),),
-    )
-    return SimpleNamespace(layers=(layer,), output=layer)
-
-
-def test_stock_dense_keeps_every_weight_that_we_write():
-    rng = np.random.default_rng(0)
-    kept = 0
-    matrices = [np.array([[low, high]]) for low in range(-128, 0) for high in (low, low // 2, -1, 0, 1)]
-    for _ in range(400):
-        low, high = np.sort(rng.integers(-128, 128, 2))
-        matrices.append(rng.integers(low, high + 1, (2, 3)))
-        matrices.append(2 * matrices[-1])  # nine bits, the lowest of them 0
-    for weight in matrices:
-        if stock_problems(dense_net(weight)):
-            continue
-        np.testing.assert_array_equal(stock_dense_weights(weight), weight)
-        kept += 1
-    assert kept > 1300
-
-
-@pytest.mark.parametrize(
-    ("weight", "reason"),
-    [
-        (np.full((2, 3), -1), "all-equal -1 gives current 0"),
-        (np.full((2, 3), -4), "all-equal -4 gives current 0"),
-        (np.array([[-5, -8, -8]]), "lowest weight is a power of two"),
-        (np.array([[255, -1, 3]]), "mixed signs beyond 254 are clipped"),
-    ],
-)
-def test_the_traps_of_stock_dense_are_real(weight, reason):
-    assert not np.array_equal(stock_dense_weights(weight), weight), reason
-    inside = weight.max() <= 127
-    assert bool(stock_problems(dense_net(weight))) == inside  # a network refuses weights beyond 127 itself

@@ -32,9 +32,6 @@ pytestmark = pytest.mark.lava
 TOP = 1 << 23
 
 
-# --- lava's models, called directly: no runtime
-
-
 def stock_synapse(model, weight, *, message_bits=0, **params):
     """A function from one step's input to one step's weighted input."""
     process = model(params)
@@ -115,9 +112,6 @@ def stock_chain(net, x, *, reset=None):
     return np.stack(spikes, -1), np.stack(potentials, -1)
 
 
-# --- networks
-
-
 def dense_net(weight, *, bits=0, bias=None, **options):
     weight = np.asarray(weight)
     layer = network.Layer(
@@ -148,9 +142,6 @@ def stock_network(net, path, **options):
     return made
 
 
-# --- weights of dense layers
-
-
 def refused(weight):
     """Whether a network or its file refuses these weights of a dense layer."""
     try:
@@ -162,8 +153,14 @@ def refused(weight):
 def test_stock_dense_keeps_every_weight_that_we_write():
     rng = np.random.default_rng(0)
     kept = 0
-    matrices = [np.array([[low, high]]) for low in range(-128, 0) for high in (low, low // 2, -1, 0, 1)]
-    for _ in range(400):
+    lows = {-(2**k) + d for k in range(8) for d in (-1, 0, 1)} | set(range(-128, 0, 9))
+    matrices = [
+        np.array([[low, high]])
+        for low in sorted(lows)
+        if -128 <= low < 0
+        for high in (low, low // 2, -1, 0, 1)
+    ]
+    for _ in range(150):
         low, high = np.sort(rng.integers(-128, 128, 2))
         matrices.append(rng.integers(low, high + 1, (2, 3)))
         matrices.append(2 * matrices[-1])  # nine bits, the lowest of them 0
@@ -172,7 +169,7 @@ def test_stock_dense_keeps_every_weight_that_we_write():
             continue
         np.testing.assert_array_equal(stock_dense_weights(weight), weight)
         kept += 1
-    assert kept > 1300
+    assert kept > 400
 
 
 def test_mixed_signs_lose_the_lowest_of_eight_bits():
@@ -224,9 +221,6 @@ def test_a_dense_layer_of_zeros_raises():
 def test_dense_weights_beyond_255_are_clipped_or_become_zeros(weight, computed, capsys):
     assert stock_dense_weights(np.array(weight)).tolist() == computed
     assert refused(weight)
-
-
-# --- convolutions
 
 
 def test_stock_conv_neither_clips_nor_shifts_its_weights():
@@ -330,9 +324,6 @@ def test_a_dense_layer_behind_an_image_reads_channel_height_width(tmp_path):
     np.testing.assert_array_equal(theirs, simulate(net, x).spikes[0, :, 0])
 
 
-# --- layers and numbers of files
-
-
 @pytest.mark.parametrize("kind", ["pool", "average", "concat", "unpool", "convT"])
 def test_stock_lava_dl_does_not_implement_some_layers(tmp_path, kind):
     net = conv_net(np.full((1, 1, 1, 1), 5), (1, 2, 3))
@@ -381,9 +372,6 @@ def test_lava_dl_truncates_what_we_round(tmp_path):
         numbers = []
         file.visititems(lambda name, item: numbers.append(item) if isinstance(item, h5py.Dataset) else None)
         assert {item.dtype.kind for item in numbers} <= set("iubS")
-
-
-# --- neurons
 
 
 def test_a_current_wraps_at_24_bits():
@@ -499,8 +487,10 @@ def test_resets_count_from_one_after_the_offset_and_one_later_per_layer(tmp_path
     ours = stream(net, x, reset_interval=8, reset_offset=3)
     _, potentials = stock_chain(net, x, reset=(8, 3))
     np.testing.assert_array_equal(ours.potentials["dense2"], potentials)
-    changed = np.flatnonzero((stream(net, x).potentials["dense2"] != potentials).any(0))
-    assert changed[0] == 6 - 1 or changed[0] > 3  # the first layer resets at time 4, its effect comes later
+    never = stream(net, x)
+    for name, first in (("dense0", 4), ("dense1", 5), ("dense2", 6)):
+        changed = (never.potentials[name] != ours.potentials[name]).any(0)
+        assert changed.argmax() + 1 == first  # Lava counts from 1
 
 
 def test_a_readout_never_fires_within_the_steps_that_are_allowed():
