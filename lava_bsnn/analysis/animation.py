@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..files import atomic_path
-from ._style import BLUE, GREY, ORANGE, tidy
+from ._style import BLUE, GREY, ORANGE, integers, tidy
 from .plots import plot_raster
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def plot_events(frame: np.ndarray, axes: Axes, *, title: str = "") -> Axes:
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="equal")
     axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
     axes.set_title(title, fontsize="medium")
+    axes.xaxis.set_major_locator(integers())
+    axes.yaxis.set_major_locator(integers())
     return tidy(axes)
 
 
@@ -101,7 +103,8 @@ def animate_raster(
         buffer = io.BytesIO()
         picture.savefig(buffer, format="png")
         images.append(Image.open(buffer).convert("RGB"))
-    palette = images[-1].quantize(64)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_shades())
     first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     duration = [round(1000 * seconds_per_step)] * steps
     duration[-1] *= 4
@@ -111,6 +114,18 @@ def animate_raster(
         data=result.getvalue(),
         description=f"Events, spikes of {', '.join(layers)} and logits over {steps} time steps",
     )
+
+
+def _shades() -> list[int]:
+    """Palette: black, and the colours in use, each in 16 shades up to white."""
+    from matplotlib.colors import to_rgb
+
+    shades = [
+        255 - part / 15 * (255 - 255 * np.array(to_rgb(colour)))
+        for colour in ("black", BLUE, ORANGE, GREY)
+        for part in range(16)
+    ]
+    return np.rint(shades).astype(int).ravel().tolist()
 
 
 def _picture(

@@ -42,6 +42,7 @@ def test_the_animation_uncovers_one_step_after_the_other():
         gif.seek(step)
         pixels = np.asarray(gif.convert("RGB"), int)[:, pixels_of_first_raster(gif.width)]
         blue.append((np.abs(pixels - [0x00, 0x72, 0xB2]).sum(-1) < 30).sum())
+    assert pixels[0, 0].tolist() == [255, 255, 255]
     assert np.array(blue) / blue[-1] == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.05)
 
 
