@@ -1,7 +1,8 @@
 """Figures of a model; each has a function that returns data and one that draws it on ``Axes``."""
 
 from ._style import style
-from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy
+from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy, spikes
+from .animation import Gif, animate_raster, plot_events
 from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
 from .operations import (
     ENERGY_45NM,
@@ -46,6 +47,7 @@ __all__ = [
     "EnergyEstimate",
     "FlipRecorder",
     "Footprint",
+    "Gif",
     "GradientStatistics",
     "Landscape",
     "LayerActivity",
@@ -53,6 +55,7 @@ __all__ = [
     "OperationCount",
     "ParameterGroup",
     "activity",
+    "animate_raster",
     "count_operations",
     "entropy",
     "estimate_energy",
@@ -66,6 +69,7 @@ __all__ = [
     "neuron_counts",
     "parameter_groups",
     "plot_energy",
+    "plot_events",
     "plot_firing_rates",
     "plot_flip_ratio",
     "plot_footprint",
@@ -78,6 +82,7 @@ __all__ = [
     "plot_spike_entropy",
     "plot_training",
     "plot_weight_entropy",
+    "spikes",
     "style",
     "weight_entropy",
 ]

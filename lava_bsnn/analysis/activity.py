@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -80,6 +80,29 @@ def activity(model: torch.nn.Module, inputs: Tensor | Iterable[Tensor]) -> dict[
         for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
             model(batch)
     return {name: LayerActivity(histogram=dict(count)) for name, count in counts.items() if count}
+
+
+def spikes(model: torch.nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    """Run a batch in evaluation mode and return what each layer's neurons send, step by step.
+
+    The model is left as it was, as by :func:`activity`.
+
+    Args:
+        inputs: what the model is called with, ``[N, C, H, W]``, ``NCHWT`` or ``NCT``.
+
+    Returns:
+        Layer name -> spikes ``[N, *shape, T]``: 0 or 1, counts 0..L of multi-threshold neurons (also where
+        they send ``theta * count``). A layer that runs several times has its last.
+    """
+    layers = neurons(model)
+    sent: dict[str, Tensor] = {}
+
+    def observer(name: str, module: Any, x: Tensor, out: Tensor) -> None:
+        sent[name] = (out / module.theta).round() if getattr(module, "scaled", False) else out
+
+    with evaluating(model), observing(layers, observer):
+        model(inputs)
+    return sent
 
 
 def plot_firing_rates(activities: Mapping[str, LayerActivity], axes: Axes) -> Axes:

@@ -117,8 +117,8 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
     Each ``omega[t, j]`` fills an L x L block divided by L, lam acts at window starts and is 1
     elsewhere, offsets of norm and readout are divided by L, and each input step is spread over
     L sub-steps. Spike sums over a window equal the LM-HT spikes (lemma 4.1) wherever its
-    premise holds, that is for uniform windows. For inference only: the result is in
-    evaluation mode, with the batch norm statistics of ``model``.
+    premise holds, as where all windows get the same input (uniform mixing). For inference only:
+    the result is in evaluation mode, with the batch norm statistics of ``model``.
 
     Args:
         model: network whose neurons all are :class:`MultiThresholdLIF` with the same levels

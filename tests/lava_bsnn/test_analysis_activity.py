@@ -262,3 +262,25 @@ def test_an_energy_says_that_it_is_an_estimate_and_from_what():
     assert str(estimate).startswith("estimate ")
     for part in ("45 nm", "0.9 pJ", "4.6 pJ", "SOPs", "MACs"):
         assert part in str(estimate)
+
+
+def test_spikes_are_what_the_neurons_send_and_the_model_stays_in_training():
+    model, x = mixed(), torch.rand(2, 2, 7, 6)
+    layers = {name: module for name, module in model.named_modules() if name.endswith("neuron")}
+    expected = record(model, x, layers)
+    model.train()
+    sent = analysis.spikes(model, x)
+    assert [f"{name}.neuron" for name in sent] == list(expected)
+    for name, spikes in sent.items():
+        assert torch.equal(spikes, expected[f"{name}.neuron"][1])
+        assert not spikes.requires_grad
+    assert model.training
+    assert any(spikes.any() for spikes in sent.values())
+
+
+def test_spikes_of_scaled_multi_threshold_neurons_are_counts():
+    options = {"num_classes": 3, "in_shape": (6,), "num_steps": 2, "hidden": (20,)}
+    params = {"levels": 3, "threshold": 0.3, "scaled": True}
+    model = models.create("mlp", method="lmht", method_options={"neuron_params": params}, **options)
+    (spikes,) = analysis.spikes(model, 5 * torch.rand(8, 6)).values()
+    assert spikes.unique().tolist() == [0, 1, 2, 3]
