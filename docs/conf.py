@@ -13,7 +13,7 @@ exclude_patterns = ["docs/index.md", "lava_bsnn", "netx_export", "tests"]
 # Without network there is nothing to resolve other projects' names against.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|np|collections|pathlib|os|types|lava|nir|matplotlib|h5py|tonic)\..*"),
-    ("py:class", r"Axes|MakeOptimizer|.*\.Array|.*\._\w+"),  # type checkers' names, private bases
+    ("py:class", r"Axes|Data|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+"),  # type checkers' names, private bases
 ]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]

@@ -31,7 +31,7 @@ def test_notebooks_hold_no_outputs():
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_notebook_runs(path):
     started = time.monotonic()
     done = run(path, ROOT / "build/notebooks" / path.name)
