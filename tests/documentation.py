@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROGRAMS = "lava-bsnn|make|python|torchrun|pip|pre-commit|tensorboard|apt"
+FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def texts():
@@ -26,11 +27,12 @@ def commands():
     """{command: names of the pages} of all lines in fenced blocks, and of inline code."""
     found: dict[str, set[str]] = {}
     for name, text in texts():
-        for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for language, block in FENCE.findall(text):
+            if language in ("python", "{toctree}", "{eval-rst}"):
+                continue
             for line in re.findall(rf'^(?:{PROGRAMS}) (?:"[^"]*"|[^\n"])*', block, re.MULTILINE):
                 found.setdefault(re.sub(r"\s+# .*", "", line).strip(), set()).add(name)
-        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-        for line in re.findall(rf"`((?:{PROGRAMS}) [^`]+)`", prose):
+        for line in re.findall(rf"`((?:{PROGRAMS}) [^`]+)`", FENCE.sub("", text)):
             found.setdefault(" ".join(line.split()), set()).add(name)
     return found
 
@@ -38,6 +40,6 @@ def commands():
 def examples():
     """(name, code) of the Python blocks of all pages."""
     for page in PAGES:
-        codes = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        codes = [code for language, code in FENCE.findall(page.read_text()) if language == "python"]
         for index, code in enumerate(codes):
             yield f"{page.stem}-{index}", code
