@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SAME = (
+    ".ci",
     "README.md",
     "CHANGELOG.md",
     "LICENSE",

@@ -13,7 +13,10 @@ exclude_patterns = ["docs/index.md", "lava_bsnn", "netx_export", "tests"]
 # Without network there is nothing to resolve other projects' names against.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|np|collections|pathlib|os|types|lava|nir|matplotlib|h5py|tonic)\..*"),
-    ("py:class", r"Axes|Data|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+"),  # type checkers' names, private bases
+    (
+        "py:class",
+        r"Axes|Data|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+",
+    ),  # names of type checkers
 ]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
@@ -26,5 +29,7 @@ autodoc_inherit_docstrings = False  # those of torch.nn.Module say nothing about
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
+autodoc_typehints_format = "fully-qualified"  # with short names shown
+python_use_unqualified_type_names = True
 napoleon_use_ivar = True  # "Attributes:" of dataclasses
 napoleon_use_rtype = False

@@ -49,7 +49,11 @@ def messages():
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         }
 
-        def add(node, path=path, constants=constants):
+        def add(node, path=path, constants=constants):  # bound now, for this file
+            if isinstance(node, ast.IfExp):
+                add(node.body)
+                add(node.orelse)
+                return
             text = template(node, constants)
             if text is not None and re.search(r"\w", text):  # else it passes another message on
                 found.append((f"{path.relative_to(ROOT)}:{node.lineno}", text))
