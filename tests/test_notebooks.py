@@ -27,7 +27,7 @@ def test_notebooks_hold_no_outputs():
     for path in NOTEBOOKS:
         for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
             stripped = cell.cell_type != "code" or not (cell.outputs or cell.execution_count)
-            assert stripped, f"{path.name}, cell {index}: has outputs; run nbstripout --keep-id notebooks/*.ipynb"
+            assert stripped, f"{path.name}, cell {index} has outputs; run nbstripout --keep-id on it"
 
 
 @pytest.mark.lava
