@@ -1,4 +1,4 @@
-# make demo | test | lint | clean. PYTHON=... picks the interpreter (3.10, 3.11 or 3.12).
+# make demo | test | lint | docs | clean. PYTHON=... picks the interpreter (3.10, 3.11 or 3.12).
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +14,10 @@ STAMP := $(VENV)/.installed-$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
 # pip refuses lava on Python >= 3.11 although it works there (see lava_bsnn/compat.py).
 LAVA := $(shell grep -oE 'lava-(nc|dl)==[0-9.]+' pyproject.toml)
 
-.PHONY: demo test lint clean
+# Notebooks have no outputs in git; make docs shows copies that were run, by it or by make test.
+NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
+
+.PHONY: demo test lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/lava-bsnn demo
@@ -26,6 +29,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP) $(NOTEBOOKS)
+	$(BIN)/python docs/assemble.py build/site
+	$(BIN)/python -m sphinx -q -E -W --keep-going -n -c docs -b html build/site build/docs
+
+build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
+	$(BIN)/python tests/run_notebook.py $< $@
 
 clean:
 	rm -rf $(VENV) build dist runs

@@ -24,7 +24,7 @@ from .synapse import Dense, Quantize
 GATE_BITS = 18
 """Width of a gate's multiplier."""
 FLOAT_WEIGHTS = Quantize(bits=8)
-"""What floating-point weights become on the device: 8 bits, a step per channel."""
+"""What floating-point weights become on the device, 8 bits and a step per channel."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ SIGMOID = np.array(
     ],
     dtype=np.int64,
 )
-"""Sigmoid in 1/4096 for numbers in 1/256: at most 0.0007 from the sigmoid of the exact number."""
+"""Sigmoid in 1/4096 for numbers in 1/256, at most 0.0007 from the sigmoid of the exact number."""
 
 
 def int64(x: Any) -> Any:

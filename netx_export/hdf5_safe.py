@@ -28,7 +28,7 @@ def local(group: h5py.Group, key: str, kind: type) -> Any:
         raise NetXFormatError(f"{group.name.rstrip('/')}/{key} is a link; links are not followed")
     item = group[key]
     if not isinstance(item, kind):
-        raise NetXFormatError(f"{item.name} is not a {kind.__name__.lower()}")
+        raise NetXFormatError(f"{item.name} is not a {kind.__name__.lower()}; export the file again")
     return item
 
 

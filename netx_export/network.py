@@ -130,7 +130,7 @@ class FixedPointNetwork(Content):
         profile: ``"stock"``: what unmodified lava-dl 0.6.0 can compute; ``"extended"``: all.
 
     Raises:
-        ExportError: shapes do not fit or a value is outside :mod:`netx_export.limits`;
+        ExportError: shapes do not fit or a value is outside ``netx_export.limits``;
             the message lists every offending layer.
     """
 
@@ -184,7 +184,7 @@ class FixedPointNetwork(Content):
 
     @property
     def latency(self) -> int:
-        """Steps by which Lava delays the output: its depth."""
+        """Steps by which Lava delays the output, its depth."""
         return self.depth(self.output.name)
 
     @property

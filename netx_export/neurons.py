@@ -39,7 +39,8 @@ class LIF(Content):
     Attributes:
         threshold: spikes where v is strictly above ``threshold << exponent``.
         bias: added to v at each step, behind the current's decay.
-        current_decay, voltage_decay: 0..4096.
+        current_decay: 0..4096.
+        voltage_decay: 0..4096.
         membrane: width of the potential kept for the next step; None for all 24 bits.
         exponent: 6 or 0.
     """
@@ -148,5 +149,5 @@ class Mix(Content):
 
     @property
     def latency(self) -> int:
-        """Steps for which the neurons wait: none, or T - 1 until the window is complete."""
+        """Steps for which the neurons wait, none, or T - 1 until the window is complete."""
         return 0 if self.causal else self.num_steps - 1

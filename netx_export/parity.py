@@ -13,7 +13,7 @@ from .simulator import Simulation, Trace
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Outcome of :func:`compare`.
+    """Outcome of :func:`netx_export.compare`.
 
     Attributes:
         mismatches: values that differ, over all compared layers, steps and samples.

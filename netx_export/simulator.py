@@ -59,7 +59,7 @@ class Simulation:
 
     @property
     def prediction(self) -> np.ndarray:
-        """Class per sample ``[N]``: largest final potential, or most spikes; ties to the lowest."""
+        """Class per sample ``[N]`` by the largest final potential, or most spikes; ties to the lowest."""
         if self.readout is not None:
             result: np.ndarray = self.readout[..., -1].argmax(1)
         else:

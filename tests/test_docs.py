@@ -1,16 +1,37 @@
-"""What the documentation names exists."""
+"""What the documentation names exists, and every command and example in it runs.
+
+The commands run in one folder, in an order in which each finds its files. What takes long gets
+arguments that make it short, in ``SESSION``; ``ELSEWHERE`` says what runs the others. A command
+that stands in neither fails a test, so does an entry that no page has.
+"""
 
 from __future__ import annotations
 
 import fnmatch
+import importlib.util
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lava_bsnn import cli
+
 ROOT = Path(__file__).parents[1]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+documentation = load("documentation")
 PAPERS = (ROOT / "docs/papers.md").read_text()
 
 
@@ -35,33 +56,134 @@ def test_every_module_that_the_papers_page_names_exists(path):
 
 
 def test_every_relative_link_leads_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in documentation.PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CODE = [
-    pytest.param(code, id=f"{page.stem}-{index}")
-    for page in PAGES
-    for index, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
-]
+SMALL = "--set epochs=1 width=0.25 num_steps=2"
+SESSION = {  # command of the documentation -> arguments that make it short
+    "lava-bsnn --help": "",
+    "lava-bsnn doctor": "",
+    "lava-bsnn recipes": "",
+    "lava-bsnn recipes digits-agmm": "",
+    "lava-bsnn train digits-events-agmm --out runs/events": SMALL,  # else a minute
+    "lava-bsnn eval runs/events --json -": "",
+    "lava-bsnn resume runs/events": "",
+    "lava-bsnn train runs/events/config.yaml --out runs/again": "",
+    "lava-bsnn train digits-agmm --set epochs=5 lr=1e-3": SMALL,
+    "lava-bsnn train digits-qcfs --out runs/ann": "--set epochs=1 width=0.25",
+    "lava-bsnn train digits-hybrid --set start=runs/ann --out runs/hybrid": "--set epochs=1 width=0.25",
+    "lava-bsnn train cifar10-resnet19-agmm --dry-run": "",
+    "lava-bsnn train": "--help",
+    "tensorboard --logdir runs": "--inspect",  # else it serves pages until it is stopped
+    "lava-bsnn export runs/events --profile extended --out events.net": "",
+    "lava-bsnn export": "--help",
+    "lava-bsnn inspect events.net": "",
+    "lava-bsnn verify events.net --layers": "--samples 1 --backends lava-fused",  # the graph takes long
+    "make demo": "--dry-run",
+    "lava-bsnn demo": "--epochs 1 --num-steps 2 --lava-samples 1",  # what make demo runs
+    "lava-bsnn verify runs/demo/demo.net --samples 5 --layers": "--samples 1 --steps 4",
+    "lava-bsnn nir runs/demo/demo.net --out demo.nir": "",
+    "cp runs/demo/demo.net digits.net": "",  # as the notebook writes it
+    "lava-bsnn inspect digits.net": "",
+    "lava-bsnn verify digits.net --layers": "--samples 1 --backends lava-fused",
+    "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": SMALL,
+    "python tests/benchmarks/block_speed.py": "--rounds 1 --threads 1 --shapes 1",
+    "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1",
+    "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
+    "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0": "--dry-run",
+    "make demo PYTHON=python3.12": "--dry-run",
+    "make test": "--dry-run",
+    "make test PYTHON=python3.10": "--dry-run",
+    "make lint": "--dry-run",
+    "make docs": "--dry-run",
+    "python -m pytest tests/lava_bsnn/test_block.py -q": "--collect-only",
+    "python -m pytest -m nightly": "--collect-only tests/parity",
+    "pre-commit install": "",
+    "pre-commit run --all-files": "",
+}
+ALSO = {"lava-bsnn demo", "cp runs/demo/demo.net digits.net"}
+"""What the others need, in no page as commands of their own."""
+ELSEWHERE = {
+    "pip install .": "continuous integration installs the same dependencies by make",
+    "pip install mlxtend": "make installs the extra 'data', which holds it",
+    "pip install aedat": "make installs the extra 'data', which holds it",
+    "apt install dataset-fashion-mnist": "a package of Debian, needs root",
+}
 
 
-def test_commands_in_the_documentation_exist():
-    from lava_bsnn.training import recipe_names
+def published():
+    """The command of docs/sizes.md, which is Python over two lines."""
+    return next(text for text in documentation.commands() if text.startswith("python -c"))
 
-    for page in PAGES:
-        for name in re.findall(r"lava[-_]bsnn train ([\w-]+)(?= |$|`)", page.read_text(), re.MULTILINE):
-            assert name in recipe_names(), f"{page.name}: {name}"
+
+def test_the_session_knows_every_command_and_no_other():
+    assert documentation.commands().keys() - {published()} == (SESSION.keys() - ALSO) | ELSEWHERE.keys()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the repository's files that commands name, as a git repository of its own."""
+    path = tmp_path_factory.mktemp("session")
+    for name in ("tests", "docs", "notebooks", "lava_bsnn", "netx_export"):
+        if (ROOT / name).exists():
+            (path / name).symlink_to(ROOT / name)
+    for name in ("Makefile", "pyproject.toml", ".pre-commit-config.yaml", "README.md"):
+        shutil.copy(ROOT / name, path)
+    subprocess.run(["git", "init", "--quiet"], cwd=path, check=True)
+    subprocess.run(["git", "add", "pyproject.toml", ".pre-commit-config.yaml"], cwd=path, check=True)
+    return path
+
+
+def run(line, folder):
+    """Exit code of a command; lava-bsnn runs in this process, which saves its imports."""
+    program, *arguments = shlex.split(line)
+    if program == "lava-bsnn":
+        try:
+            return cli.main(arguments)
+        except SystemExit as exit:  # of --help
+            return exit.code or 0
+    python = [sys.executable]
+    words = {
+        "python": python,
+        "pip": [*python, "-m", "pip"],
+        "pre-commit": [*python, "-m", "pre_commit"],
+        "tensorboard": [*python, "-m", "tensorboard.main"],
+        "torchrun": [*python, "-m", "torch.distributed.run", "--standalone"],
+    }.get(program, [program])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    more = {"PATH": path, "OMP_NUM_THREADS": "1", "PRE_COMMIT_HOME": str(folder / ".cache")}
+    where = ROOT if program == "pre-commit" and arguments[0] == "run" else folder  # its hooks change nothing
+    done = subprocess.run(
+        [*words, *arguments], cwd=where, env={**os.environ, **more}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return 0
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("code", CODE)
-def test_the_examples_run(code, tmp_path):
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+@pytest.mark.parametrize(("line", "more"), SESSION.items(), ids=SESSION)
+def test_command_runs(line, more, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    assert run(f"{line} {more}", folder) == 0, capsys.readouterr()
+
+
+def test_command_of_the_sizes_page_prints_its_tables(folder):
+    done = subprocess.run(
+        [sys.executable, *shlex.split(published())[1:]], capture_output=True, text=True, cwd=folder
+    )
     assert done.returncode == 0, done.stderr
-    if "netx_export.compare" in code:
-        accuracy, comparison = done.stdout.splitlines()
+    page = (ROOT / "docs/sizes.md").read_text().splitlines()
+    assert set(done.stdout.splitlines()) <= set(page)
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in documentation.examples()])
+def test_example_runs(code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "example", "exec"), {"__name__": "__main__"})
+    if "fit(" in code and "netx_export.compare" in code:
+        accuracy, comparison = capsys.readouterr().out.splitlines()[-2:]
         assert float(accuracy) > 0.9
         assert comparison.startswith("Comparison(mismatches=0, compared=")

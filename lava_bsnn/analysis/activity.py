@@ -46,7 +46,7 @@ class LayerActivity:
 
     @property
     def entropy(self) -> float:
-        """Entropy of the value sent, nats: 0..ln 2 for binary spikes (Q-SNN eq. 13-14)."""
+        """Entropy of the value sent in nats, 0..ln 2 for binary spikes (Q-SNN eq. 13-14)."""
         return entropy([count / self.neuron_steps for count in self.histogram.values()])
 
 

@@ -18,10 +18,10 @@ RESNET19_MODELS: dict[str, tuple[str, dict[str, Any], float]] = {
     "AGMM table 2, AGMM-BSNN": ("agmm", {"num_classes": 100}, 2.46),
     "Q-SNN figure 3, CIFAR-10": ("qsnn", {"num_classes": 10}, 1.62),
 }
-"""Sizes of ResNet-19 in MB: where -> method, options of ``models.create``, published size."""
+"""Sizes of ResNet-19 in MB by place; method, options of ``models.create``, published size."""
 
 BITS = {"32w-32u": (32, 32), "1w-8u": (1, 8), "1w-4u": (1, 4), "1w-2u": (1, 2)}
-"""Columns of Q-SNN table 2: weight bits, membrane bits."""
+"""Columns of Q-SNN table 2 (weight bits, membrane bits)."""
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet19": {"in_shape": (3, 32, 32)},
     "vgg16": {"in_shape": (3, 32, 32)},
@@ -39,7 +39,7 @@ Q_SNN_TABLE_2: dict[tuple[str, int], tuple[float, ...]] = {
     ("vggsnn", 64): (70.47, 9.57, 5.38, 3.28),
     ("vggsnn", 256): (171.13, 34.74, 17.96, 9.57),
 }
-"""Q-SNN table 2 in MB: (network, batch) -> a number per column of :data:`BITS`."""
+"""Q-SNN table 2 in MB by (network, batch), a number per column of :data:`BITS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Comparison:
 
 
 def compare_model_sizes() -> list[Comparison]:
-    """Compare :func:`model_size` of ResNet-19 with AGMM's and Q-SNN's numbers.
+    """Compare :func:`lava_bsnn.analysis.model_size` of ResNet-19 with AGMM's and Q-SNN's numbers.
 
     The vanilla model is counted twice: as AGMM's text describes it, and with 8 bits in the last layer.
     """
@@ -80,7 +80,7 @@ def _network(name: str) -> models.SpikingNetwork:
 
 
 def compare_footprints() -> list[Comparison]:
-    """Compare :func:`memory_footprint` with each cell of Q-SNN table 2.
+    """Compare :func:`lava_bsnn.analysis.memory_footprint` with each cell of Q-SNN table 2.
 
     VGG-16 with binary weights is counted twice: as the text describes it, and with 32 bits in the last
     layer.

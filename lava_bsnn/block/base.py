@@ -58,10 +58,10 @@ class Block:
 
     label: str
     input_shape: Shape | None = None
+    """Shape that :meth:`build` was called with; None before."""
     _pooled: float = 1.0  # factor of poolings without neuron in front
     _sender: tuple[torch.nn.Module, ...] = ()  # block with the neurons in front; in a tuple: not a submodule
     max_input: int = 1  # largest integer that may come in
-    """Shape that :meth:`build` was called with; None before."""
     _built_shape: Shape | None = None
 
     @property

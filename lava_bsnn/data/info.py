@@ -31,15 +31,18 @@ class DatasetInfo:
     Attributes:
         kind: ``"static"`` (images) or ``"events"`` (recordings of an event camera).
         shape: (C, H, W); for events C is the polarities, OFF then ON, and H x W the sensor.
-        train_size, test_size: samples of the complete set; without an official split all are in train.
-        licence, source: one line each; ``source`` says how to get the files.
-        loader: gives the train and test :class:`Source`; test is None without an official split.
+        train_size: samples of the complete set; without an official split all are in train.
+        test_size: likewise; 0 without an official split.
+        licence: one line.
+        source: one line that says how to get the files.
+        loader: gives the train and test source; test is None without an official split.
         layouts: relative paths that must all exist in a folder, one tuple per accepted layout; empty for
             sets that need no files.
         packed: name that a file of packed recordings carries (``*.npz``); empty where not supported.
         folders: further places where a system package puts the files.
         requires: optional package that the set needs.
-        mean, std: per channel, of images in [0, 1].
+        mean: per channel, of images in [0, 1].
+        std: likewise.
         test_fraction: usual share of the test split where there is no official one.
     """
 

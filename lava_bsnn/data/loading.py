@@ -63,7 +63,7 @@ def load(
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Splits:
-    """Load a dataset of :data:`DATASETS`; nothing is downloaded.
+    """Load a dataset of ``data.DATASETS``; nothing is downloaded.
 
     Args:
         root: folder or file to look in first, see :func:`find`.

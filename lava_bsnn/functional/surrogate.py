@@ -37,7 +37,7 @@ SURROGATES: dict[str, Derivative] = {
 
 
 def surrogate_derivative(surrogate: str | Derivative) -> Derivative:
-    """Return the closed form for a name of :data:`SURROGATES`, or the callable itself."""
+    """Return the closed form for a name of ``SURROGATES``, or the callable itself."""
     if callable(surrogate):
         return surrogate
     check_option("surrogate", "surrogate", surrogate, SURROGATES)

@@ -94,11 +94,11 @@ def create(
     """Build a model for one input shape.
 
     Args:
-        name: one of :data:`MODELS`.
+        name: one of ``models.MODELS``.
         num_classes: classes C; the model maps ``NCHWT`` to logits per step ``[N, C, T]``.
         in_shape: ``(C, H, W)``, or ``(C,)`` for ``"mlp"``.
         num_steps: time steps T.
-        method: a name of :data:`lava_bsnn.models.METHODS`, or a :class:`Method`.
+        method: a name of ``models.METHODS``, or a :class:`Method`.
         width: factor on all hidden features.
         input_bits: 0 hands the input on as it is (spikes, counts, or real-valued images); k
             rounds intensities in [0, 1] to k-bit integers, as export needs.

@@ -121,7 +121,7 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
     the result is in evaluation mode, with the batch norm statistics of ``model``.
 
     Args:
-        model: network whose neurons all are :class:`MultiThresholdLIF` with the same levels
+        model: network whose neurons all are :class:`lava_bsnn.neuron.MultiThresholdLIF` with the same levels
             and ``num_steps``; not changed.
 
     Raises:

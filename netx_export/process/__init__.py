@@ -1,4 +1,4 @@
-"""Lava processes of a :class:`netx_export.FixedPointNetwork`.
+"""Lava processes of a :class:`netx_export.network.FixedPointNetwork`.
 
 Lava's compiler looks for process models in every module of this folder and runs each of them
 again, without its package; hence absolute imports, and nothing that happens at import.

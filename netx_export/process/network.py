@@ -54,7 +54,9 @@ class Network(AbstractProcess):
         trace: OutPort ``[2, neurons]`` of the fused model: messages and potentials before any reset of all
             layers, one after the other, C, H, W order.
         net: the integers; None where only lava-dl reads the file.
-        layers, in_layer, out_layer: processes of the layers; made when they are first asked for.
+        layers: processes of the layers; made when they are first asked for.
+        in_layer: the first of them.
+        out_layer: the last of them.
 
     Raises:
         NetXFormatError: not a NetX file.

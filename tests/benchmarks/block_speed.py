@@ -1,6 +1,6 @@
 """Training speed of one block: forward and backward, against plain convolution and batch norm.
 
-    python tests/benchmarks/block_speed.py [--threads 2] [--rounds 15]
+    python tests/benchmarks/block_speed.py [--threads 2] [--rounds 15] [--shapes 4]
 
 Prints milliseconds (medians of interleaved rounds) and ratios to the plain layers of the same
 shape on T * N images; beside it stock SLAYER's block, and SpikingJelly's where it is installed.
@@ -84,11 +84,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--shapes", type=int, default=len(SHAPES))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds")
-    for shape in SHAPES:
+    for shape in SHAPES[: options.shapes]:
         layers = peers(*shape)
         times = {name: [] for name in layers}
         for turn in range(options.rounds + 2):

@@ -1,0 +1,35 @@
+"""Sphinx settings; the sources are laid out by assemble.py, see `make docs`."""
+
+import lava_bsnn
+
+project = "lava-bsnn"
+copyright = "the authors of lava-bsnn, BSD-3-Clause"
+release = lava_bsnn.__version__
+html_title = f"lava-bsnn {release}"
+html_theme = "furo"
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["docs/index.md", "lava_bsnn", "netx_export", "tests"]
+# Without network there is nothing to resolve other projects' names against.
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|numpy|np|collections|pathlib|os|types|lava|nir|matplotlib|h5py|tonic)\..*"),
+    (
+        "py:class",
+        r"Axes|Data|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+",
+    ),  # names of type checkers
+]
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+highlight_language = "none"
+python_maximum_signature_line_length = 90
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_inherit_docstrings = False  # those of torch.nn.Module say nothing about ours
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints = "signature"
+autodoc_typehints_format = "fully-qualified"  # with short names shown
+python_use_unqualified_type_names = True
+napoleon_use_ivar = True  # "Attributes:" of dataclasses
+napoleon_use_rtype = False
