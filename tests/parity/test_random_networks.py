@@ -119,7 +119,7 @@ def assert_backends_agree(net, x, names, run=run):
     return compared
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("stock", 60), ("extended", 60), ("torch", 40)])
+@pytest.mark.parametrize(("kind", "examples"), [("stock", 60), ("extended", 60), ("torch", 120)])
 def test_the_simulator_agrees_with_the_stepper_and_with_torch(generate, float_spikes, kind, examples):
     @some(examples)
     @cases()
