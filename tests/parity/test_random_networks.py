@@ -44,6 +44,7 @@ def cases():
 def network_and_data(generate, kind, seed, depth, num_steps, num_samples):
     """A network, its data, and for a torch model the model and the units of its layers."""
     model, units = None, {}
+    seed = ((seed * 6 + depth) * 21 + num_steps) * 5 + num_samples  # another case is another network
     try:
         if kind == "torch":
             model = generate.torch(seed, depth, num_steps)
