@@ -134,6 +134,8 @@ class ModelMaker:
             "membrane_mode": "matched",
             "membrane_shift": self.pick(None, None, int(rng.integers(0, 18))),
         }
+        if rng.random() < 0.4:  # potentials meet the threshold exactly
+            params |= {"threshold": self.pick(0.5, 1.0, 2.0), "voltage_decay": self.pick(0.0, 1.0)}
         gate = None
         if gates and rng.random() < 0.4:
             per, alpha = self.pick("channel", "layer"), self.pick("step", "channel")
@@ -161,17 +163,23 @@ class ModelMaker:
         model.train()
         model(torch.from_numpy(rng.integers(0, 2, (8, *model.in_shape, self.num_steps))).float())
         for module in model.modules():
-            if isinstance(module, block.Residual) and isinstance(module.neuron, MultiThresholdLIF):
+            if isinstance(module, block.Residual) and is_round(module.neuron):
                 for one in (*module.shortcut, module.blocks[-1]):
                     round_numbers(one)
-            elif isinstance(getattr(module, "neuron", None), MultiThresholdLIF):
+            elif is_round(getattr(module, "neuron", None)):
                 round_numbers(module)
+
+
+def is_round(neuron):
+    """Whether the numbers of a neuron's block must be, or may well be, multiples of a power of two."""
+    counts = isinstance(neuron, MultiThresholdLIF)
+    return counts or (isinstance(neuron, LIF) and neuron.threshold in (0.5, 1.0, 2.0))
 
 
 @torch.no_grad()
 def round_numbers(module):
     """Make weights and batch norm of a block multiples of a power of two."""
-    if hasattr(module.synapse, "tap_weight"):
+    if hasattr(module.synapse, "tap_weight") or module.synapse.pre_hook_fx is None:
         return
     weight, bits = module.synapse.weight, module.synapse.pre_hook_fx.bits
     signs = torch.where(weight < 0, -1.0, 1.0)
