@@ -1,5 +1,8 @@
 """Sphinx settings; the sources are laid out by assemble.py, see `make docs`."""
 
+from docutils import nodes
+from latex2mathml.converter import convert
+
 import lava_bsnn
 
 project = "lava-bsnn"
@@ -33,3 +36,21 @@ autodoc_typehints_format = "fully-qualified"  # with short names shown
 python_use_unqualified_type_names = True
 napoleon_use_ivar = True  # "Attributes:" of dataclasses
 napoleon_use_rtype = False
+
+
+def _math(display):
+    """Visitor that writes a formula as MathML, which browsers show without scripts or network."""
+
+    def visit(translator, node):
+        translator.body.append(convert(node.astext(), display=display))
+        raise nodes.SkipNode
+
+    return visit
+
+
+def setup(app):
+    """Register the renderer of formulas."""
+    app.add_html_math_renderer("mathml", (_math("inline"), None), (_math("block"), None))
+
+
+html_math_renderer = "mathml"
