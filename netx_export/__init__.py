@@ -12,7 +12,7 @@ from lava_bsnn.errors import ExportError, NetXFormatError
 
 _PUBLIC = {
     "FixedPointNetwork": "network",
-    "FusedSimCfg": "fused",
+    "FusedSimCfg": "backends.fused",
     "Simulation": "simulator",
     "Stepper": "stepper",
     "Trace": "simulator",
@@ -22,7 +22,7 @@ _PUBLIC = {
     "from_nir": "nir",
     "read": "hdf5",
     "run": "backends",
-    "run_stock": "stock",
+    "run_stock": "backends.stock",
     "simulate": "simulator",
     "stream": "stepper",
     "to_nir": "nir",

@@ -11,7 +11,7 @@ import numpy as np
 from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError, check_option
 
 from .backends import BACKENDS, check_timeout, run
-from .lava_runtime import LavaRunError
+from .backends.runtime import LavaRunError
 from .network import FixedPointNetwork
 from .parity import compare
 from .simulator import Simulation

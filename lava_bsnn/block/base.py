@@ -132,7 +132,7 @@ class Block:
         Raises:
             ExportError: the block has not been built, or needs the extended profile.
         """
-        from netx_export.block_export import export_block
+        from netx_export.lowering.block_export import export_block
 
         export_block(self, handle)
 

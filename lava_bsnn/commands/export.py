@@ -15,7 +15,7 @@ from .output import Flag, JsonOutput
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from netx_export.extended import LayerReport
+    from netx_export.lowering.extended import LayerReport
 
     from ..models import SpikingNetwork
     from ..training import Recipe

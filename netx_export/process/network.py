@@ -21,7 +21,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaBsnnError, ShapeError
 from netx_export.hdf5 import read, write
-from netx_export.hdf5_safe import text
+from netx_export.hdf5.safe import text
 from netx_export.network import FixedPointNetwork, Readout
 from netx_export.process.part import blocks, part, port_shapes
 

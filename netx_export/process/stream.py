@@ -20,7 +20,7 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from netx_export.threadless import Threadless
+from netx_export.backends.threadless import Threadless
 
 
 def shared(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

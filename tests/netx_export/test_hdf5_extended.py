@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lava_bsnn.errors import ExportError, NetXFormatError
-from netx_export import FixedPointNetwork, network, read, schema, simulate, write
-from netx_export.hdf5 import describe
-from netx_export.hdf5_extended import unzigzag, zigzag
+from netx_export import FixedPointNetwork, network, read, simulate, write
+from netx_export.hdf5 import describe, schema
+from netx_export.hdf5.extended import unzigzag, zigzag
 
 
 def binary_network(sizes, seed=0):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from netx_export.interrupts import Interrupts, TimeIsOver
+from netx_export.backends.interrupts import Interrupts, TimeIsOver
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
 

@@ -17,7 +17,7 @@ import pytest
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError
 from netx_export import compare, network, run, simulate
-from netx_export.loihi2 import check_loihi2, foreign_leaves
+from netx_export.backends.loihi2 import check_loihi2, foreign_leaves
 from netx_export.process import Network
 
 pytestmark = pytest.mark.lava

@@ -20,8 +20,9 @@ import torch
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, OptionError, ShapeError
-from netx_export import compare, lava_runtime, network, run, simulate
-from netx_export.lava_runtime import LavaRunError, _lock
+from netx_export import compare, network, run, simulate
+from netx_export.backends import runtime
+from netx_export.backends.runtime import LavaRunError, _lock
 
 pytestmark = pytest.mark.lava
 ON_LAVA = ("lava", "lava-fused", "stock")
@@ -161,7 +162,7 @@ def test_a_run_that_takes_too_long_is_stopped(backend, make_network, make_data, 
 
 
 def test_an_exception_in_a_process_is_told(make_network, make_data, nothing_left, monkeypatch, capfd):
-    from netx_export import fused
+    from netx_export.backends import fused
 
     step = fused.PyFusedModel.run_spk
 
@@ -181,7 +182,7 @@ def test_models_of_a_class_of_processes_are_looked_for_once(make_network, make_d
     net = make_network(in_shape=(9,), convs=(), dense=(8, 6, 5))
     graphs = import_lava("lava.magma.compiler.compiler_graphs").ProcGroupDiGraphs
     find, asked = graphs._find_proc_models, []
-    monkeypatch.setattr(lava_runtime, "_models", {})
+    monkeypatch.setattr(runtime, "_models", {})
     monkeypatch.setattr(
         graphs, "_find_proc_models", staticmethod(lambda proc: asked.append(type(proc)) or find(proc))
     )
@@ -191,7 +192,7 @@ def test_models_of_a_class_of_processes_are_looked_for_once(make_network, make_d
 
 
 def test_an_exception_while_a_process_starts_is_told(make_network, make_data, nothing_left, monkeypatch):
-    from netx_export import fused
+    from netx_export.backends import fused
 
     def fail(self, params):
         raise MemoryError("no room")
@@ -203,7 +204,7 @@ def test_an_exception_while_a_process_starts_is_told(make_network, make_data, no
 
 
 def test_a_process_that_dies_is_noticed(make_network, make_data, nothing_left, monkeypatch):
-    from netx_export import fused
+    from netx_export.backends import fused
 
     monkeypatch.setattr(fused.PyFusedModel, "run_spk", lambda self: os.kill(os.getpid(), signal.SIGKILL))
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
@@ -215,7 +216,7 @@ INTERRUPTED = """
     import logging, sys, threading, time
     import numpy as np
     from netx_export import network, run
-    from netx_export.lava_runtime import LavaRunError, _lock
+    from netx_export.backends.runtime import LavaRunError, _lock
 
     dense = network.Dense(weight=np.ones((5, 4), int))
     layer = network.Layer(

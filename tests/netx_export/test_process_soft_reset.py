@@ -10,7 +10,7 @@ import pytest
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError
 from netx_export import network
-from netx_export.lava_runtime import run_steps
+from netx_export.backends.runtime import run_steps
 from netx_export.process.soft_reset import atrlif_parameters, soft_reset_neurons
 from netx_export.process.stream import Player, Recorder
 from netx_export.stepper import stream

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from lava.magma.compiler.channels.pypychannel import PyPyChannel
 
-from netx_export import threadless
-from netx_export.threadless import RecvPort, SendPort
+from netx_export.backends import threadless
+from netx_export.backends.threadless import RecvPort, SendPort
 
 SLOTS = 3
 

@@ -14,7 +14,7 @@ import pytest
 from lava_bsnn import cli
 from lava_bsnn.errors import OptionError, ShapeError
 from netx_export import backends, network, simulate, write
-from netx_export.lava_runtime import LavaRunError
+from netx_export.backends.runtime import LavaRunError
 from netx_export.verify import random_data, verify
 
 pytestmark = pytest.mark.lava

@@ -14,7 +14,7 @@ from lava.lib.dl import slayer
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import OptionError, ShapeError
 from netx_export import compare, network, parity, read, run, simulate, write
-from netx_export.lava_runtime import run_steps
+from netx_export.backends.runtime import run_steps
 from netx_export.process.stream import Player, Recorder
 from netx_export.stepper import stream
 

@@ -22,9 +22,9 @@ from lava.proc.lif.models import PyLifModelBitAcc, PyLifResetModelBitAcc
 from lava_bsnn import block, fixed_point, models
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, NetXFormatError, ShapeError
-from netx_export import FixedPointNetwork, convert, limits, network, read, run, schema, simulate, write
+from netx_export import FixedPointNetwork, convert, limits, network, read, run, simulate, write
 from netx_export.checks import current_bound
-from netx_export.hdf5 import stock_problems
+from netx_export.hdf5 import schema, stock_problems
 from netx_export.process import Network
 from netx_export.stepper import stream
 

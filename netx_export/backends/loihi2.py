@@ -14,9 +14,9 @@ from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaMissingError, ShapeError, check_option
 from lava_bsnn.fixed_point import STATE_BITS
 
-from .lava_run import aligned_streams, check_stock, run_options
-from .network import FixedPointNetwork, Readout
-from .simulator import Simulation
+from ..network import FixedPointNetwork, Readout
+from ..simulator import Simulation
+from .processes import aligned_streams, check_stock, run_options
 
 LEAVES = ("LIF", "LIFReset", "Dense", "Sparse", "DelayDense", "DelaySparse", "Conv")
 """Processes of lava-nc in networks of profile ``"stock"``; lava-loihi places them on neurocores."""
@@ -102,7 +102,7 @@ def foreign_leaves(processes: list[Any]) -> list[str]:
 
 
 def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
-    from .process import Network
+    from ..process import Network
 
     num_steps = x.shape[-1]
     reads_out = isinstance(net.output.neuron, Readout)

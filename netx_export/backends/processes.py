@@ -9,9 +9,9 @@ import numpy as np
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError
 
-from .lava_runtime import run_steps
-from .network import FixedPointNetwork, Readout
-from .simulator import Simulation, Trace, simulation_of
+from ..network import FixedPointNetwork, Readout
+from ..simulator import Simulation, Trace, simulation_of
+from .runtime import run_steps
 
 
 def run_options(net: FixedPointNetwork, num_steps: int) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def run_on_lava(
     Raises:
         LavaRunError: the run failed, or the time is over.
     """
+    from ..process.stream import BiasPlayer, Player, Probe, Recorder
     from .fused import FusedSimCfg
-    from .process.stream import BiasPlayer, Player, Probe, Recorder
 
     num_samples, num_steps = x.shape[0], x.shape[-1]
     total = num_samples * num_steps + max(net.depth(layer.name) for layer in net.layers)
@@ -165,8 +165,8 @@ def run_processes(
     Raises:
         LavaRunError: the run failed, or the time is over.
     """
+    from ..process import Network
     from .fused import FusedSimCfg
-    from .process import Network
 
     clears = bool(fused or net.profile == "extended" or keeps_something(net))
     process = Network(net, **run_options(net, x.shape[-1]), clear_delays=clears)

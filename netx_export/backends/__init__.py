@@ -12,9 +12,9 @@ import numpy as np
 
 from lava_bsnn.errors import OptionError, check_option
 
-from .hdf5 import write
-from .network import FixedPointNetwork
-from .simulator import Simulation, check_data, simulate
+from ..hdf5 import write
+from ..network import FixedPointNetwork
+from ..simulator import Simulation, check_data, simulate
 
 _YEAR = 365 * 86_400
 BACKENDS = ("simulator", "lava", "lava-fused", "stock", "loihi2")
@@ -46,7 +46,7 @@ def run(
             the main thread, Lava's compilation is not interrupted. Not for the simulator.
         probe: name of a layer of which a traced run on stock processes also keeps the membrane potential,
             as it is after a reset.
-        options: of backend ``"loihi2"``; see :func:`netx_export.loihi2.run_loihi2`.
+        options: of backend ``"loihi2"``; see :func:`netx_export.backends.loihi2.run_loihi2`.
 
     Raises:
         ShapeError: ``data`` does not fit.
@@ -84,7 +84,7 @@ def _run(
 
         return run_loihi2(net, data, **common, **options)
     if backend == "stock":
-        from .lava_run import check_stock
+        from .processes import check_stock
         from .stock import run_stock
 
         check_stock(net)
@@ -92,7 +92,7 @@ def _run(
             path = Path(folder) / "network.net"
             write(net, path)
             return run_stock(path, data, probe=probe, **common)
-    from .lava_run import run_processes
+    from .processes import run_processes
 
     return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)
 

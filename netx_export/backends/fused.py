@@ -24,8 +24,8 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from .network import Readout
-from .stepper import Stepper
+from ..network import Readout
+from ..stepper import Stepper
 from .threadless import Threadless
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from lava_bsnn import block
 from lava_bsnn.errors import ExportError
 
-from . import hdf5_stock
-from .lowering import DEFAULT_STEPS, stock_block_problems
-from .network import INPUT, FixedPointNetwork, Input
-from .stock_lowering import lower_block
+from ..hdf5 import stock
+from ..network import INPUT, FixedPointNetwork, Input
+from . import DEFAULT_STEPS, stock_block_problems
+from .stock import lower_block
 
 
 def export_block(module: Any, handle: Any) -> None:
@@ -35,12 +35,12 @@ def export_block(module: Any, handle: Any) -> None:
     if problems:
         raise ExportError("; ".join(problems))
     if isinstance(module, block.Input):
-        hdf5_stock.put(handle, "input", {"type": "input", "shape": module.input_shape})
+        stock.put(handle, "input", {"type": "input", "shape": module.input_shape})
         handle.file.attrs["input_message_bits"] = module.bits
         return
     if isinstance(module, block.Flatten):
         size = int(np.prod(module.input_shape))
-        hdf5_stock.put(handle, "flatten", {"type": "flatten", "shape": [size, 1, 1]})
+        stock.put(handle, "flatten", {"type": "flatten", "shape": [size, 1, 1]})
         return
     if (isinstance(module, block.Pool) and module.neuron is None) or module.input_scale != 1.0:
         raise ExportError(
@@ -53,4 +53,4 @@ def export_block(module: Any, handle: Any) -> None:
     bits = module.max_input.bit_length() if module.max_input > 1 else 0
     # validates the layer
     FixedPointNetwork(input=Input(shape=module.input_shape, bits=bits), layers=(layer,))
-    hdf5_stock.write_layer(handle, layer)
+    stock.write_layer(handle, layer)

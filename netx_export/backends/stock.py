@@ -8,9 +8,9 @@ import numpy as np
 
 from lava_bsnn.compat import import_lava
 
-from .hdf5 import read
-from .lava_run import check_stock, run_on_lava, run_options
-from .simulator import Simulation, check_data
+from ..hdf5 import read
+from ..simulator import Simulation, check_data
+from .processes import check_stock, run_on_lava, run_options
 
 
 def run_stock(

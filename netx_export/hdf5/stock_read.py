@@ -1,4 +1,4 @@
-"""Reads the layout that lava-dl 0.6.0 loads, and that :mod:`netx_export.hdf5_stock` writes.
+"""Reads the layout that lava-dl 0.6.0 loads, and that :mod:`netx_export.hdf5.stock` writes.
 
 Covers what lava-dl's own CUBA and LOIHI files hold: an input layer with neurons becomes a layer
 fed by :class:`~netx_export.network.BiasInput`; a dense layer without neurons, which lava-dl makes
@@ -16,9 +16,8 @@ import numpy as np
 from lava_bsnn.errors import NetXFormatError
 from lava_bsnn.fixed_point import NO_MEMORY
 
-from . import limits, schema
-from .hdf5_safe import attribute, integer, integers, local, text
-from .network import (
+from .. import limits
+from ..network import (
     INPUT,
     LIF,
     BiasInput,
@@ -31,6 +30,8 @@ from .network import (
     Readout,
     Shape,
 )
+from . import schema
+from .safe import attribute, integer, integers, local, text
 
 _PAIRS = ("stride", "padding", "dilation")
 _DEFAULT_TRANSFORM = (64, 0)

@@ -18,11 +18,11 @@ import numpy as np
 from lava_bsnn.errors import ExportError, LavaBsnnError, NetXFormatError
 from lava_bsnn.files import atomic_path
 
-from . import hdf5_extended, hdf5_stock, hdf5_stock_read, schema
-from .hdf5_safe import attribute
-from .network import FixedPointNetwork
+from ..network import FixedPointNetwork
+from . import extended, schema, stock, stock_read
+from .safe import attribute
 
-stock_problems = hdf5_stock.stock_problems
+stock_problems = stock.stock_problems
 _LONGEST = 2000
 """Most characters of an error's text that a file may fill."""
 
@@ -35,17 +35,17 @@ def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
             exactly; every reason is listed.
         LavaBsnnError: the folder does not exist.
     """
-    extended = net.profile == "extended"
-    problems = [] if extended else stock_problems(net)
+    is_extended = net.profile == "extended"
+    problems = [] if is_extended else stock_problems(net)
     if problems:
         raise ExportError("; ".join(problems))
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        file.attrs[schema.VERSION] = schema.EXTENDED_VERSION if extended else schema.STOCK_VERSION
+        file.attrs[schema.VERSION] = schema.EXTENDED_VERSION if is_extended else schema.STOCK_VERSION
         file.attrs["profile"] = np.bytes_(net.profile)
-        if not extended:
+        if not is_extended:
             file.attrs["input_message_bits"] = net.input.bits if not net.input.signed else 0
         file.attrs["digest"] = np.bytes_(net.digest())
-        (hdf5_extended if extended else hdf5_stock).write_network(file, net)
+        (extended if is_extended else stock).write_network(file, net)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +117,9 @@ def _line(error: Exception) -> str:
 def _describe(file: h5py.File, size: int) -> Description:
     version = attribute(file, schema.VERSION, None)
     readers: dict[Any, Callable[[h5py.File], FixedPointNetwork]] = {
-        None: hdf5_stock_read.read_network,
-        schema.STOCK_VERSION: hdf5_stock_read.read_network,
-        schema.EXTENDED_VERSION: hdf5_extended.read_network,
+        None: stock_read.read_network,
+        schema.STOCK_VERSION: stock_read.read_network,
+        schema.EXTENDED_VERSION: extended.read_network,
     }
     if version not in readers:
         known = f"{schema.STOCK_VERSION} and {schema.EXTENDED_VERSION}"

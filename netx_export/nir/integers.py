@@ -10,8 +10,8 @@ import numpy as np
 
 from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
 
-from . import limits
-from .network import INPUT, LIF, Connection, Conv, Dense, Identity, Layer, Readout, Shape
+from .. import limits
+from ..network import INPUT, LIF, Connection, Conv, Dense, Identity, Layer, Readout, Shape
 
 READOUT_STEPS = 64
 """Steps for which a readout with rounded weights does not overflow."""

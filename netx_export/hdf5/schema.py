@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lava_bsnn.fixed_point import ALIGN_BITS
 
-from . import limits
+from .. import limits
 
 VERSION = "lava_bsnn_schema"
 """Attribute of the file with the version of its layout."""

@@ -1,6 +1,6 @@
 """The layout that ``lava.lib.dl.netx.hdf5.Network`` of lava-dl 0.6.0 loads.
 
-Group ``layer`` with one group per layer, numbered from 0; :data:`netx_export.schema.STOCK` has
+Group ``layer`` with one group per layer, numbered from 0; :data:`netx_export.hdf5.schema.STOCK` has
 the keys. Numbers are stored as integers, so readers that truncate lose nothing. What stock
 readers do not know stands in attributes.
 """
@@ -13,8 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from . import limits, schema
-from .network import (
+from .. import limits
+from ..network import (
     INPUT,
     Connection,
     Conv,
@@ -23,8 +23,9 @@ from .network import (
     Layer,
     Readout,
 )
-from .neurons import MultiThreshold
-from .synapses import BiasInput, weight_of
+from ..neurons import MultiThreshold
+from ..synapses import BiasInput, weight_of
+from . import schema
 
 _PAIRS = ("stride", "padding", "dilation")
 

@@ -2,7 +2,7 @@
 
 One group per layer and one dataset per key, as in stock files, would cost more than the bits
 of a small layer's weights; so the arrays of all layers stand in two datasets, in the order in
-which the structure names them. :data:`netx_export.schema.EXTENDED` drives reader and writer.
+which the structure names them. :data:`netx_export.hdf5.schema.EXTENDED` drives reader and writer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 
 from lava_bsnn.errors import NetXFormatError
 
-from . import hdf5_safe, network, schema
-from .network import FixedPointNetwork
-from .synapses import is_binary
+from .. import network
+from ..network import FixedPointNetwork
+from ..synapses import is_binary
+from . import safe, schema
 
 _MAX_AXES = 4
 
@@ -88,7 +89,7 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
     unknown = sorted(set(file) - known)
     if unknown:
         raise NetXFormatError(f"/{unknown[0]} is not known; an extended file has {', '.join(sorted(known))}")
-    structure = hdf5_safe.raw(file, schema.STRUCTURE, "u")
+    structure = safe.raw(file, schema.STRUCTURE, "u")
     if structure.dtype != np.uint8 or structure.ndim != 1 or structure.size > schema.MAX_STRUCTURE:
         raise NetXFormatError(
             f"/{schema.STRUCTURE}: text of at most {schema.MAX_STRUCTURE} bytes is expected"
@@ -97,10 +98,10 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
         data = json.loads(structure.tobytes(), parse_float=_refuse, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise NetXFormatError(f"/{schema.STRUCTURE}: is not JSON of integers and text ({error})") from error
-    signs = hdf5_safe.raw(file, schema.SIGNS, "u")
+    signs = safe.raw(file, schema.SIGNS, "u")
     if signs.dtype != np.uint8 or signs.ndim != 1:
         raise NetXFormatError(f"/{schema.SIGNS}: {signs.dtype} {signs.shape} is not allowed; use bytes")
-    integers = hdf5_safe.raw(file, schema.INTEGERS, "u")
+    integers = safe.raw(file, schema.INTEGERS, "u")
     if integers.dtype != np.uint32 or integers.ndim != 1:
         raise NetXFormatError(
             f"/{schema.INTEGERS}: {integers.dtype} {integers.shape} is not allowed; use uint32"
@@ -182,7 +183,7 @@ class _Reader:
         allowed = ("integers", "signs") if field.kind == "weight" else ("integers",)
         if store not in allowed or not isinstance(shape, list) or not 1 <= len(shape) <= _MAX_AXES:
             raise NetXFormatError(f"{where}: an array with its shape is expected")
-        axis = schema.Field("shape", "int", 1, hdf5_safe.MAX_ELEMENTS)
+        axis = schema.Field("shape", "int", 1, safe.MAX_ELEMENTS)
         size = math.prod(_integer(item, axis, where) for item in shape)
         if store == "signs":
             packed = self._signs[self._next_sign : self._next_sign + (size + 7) // 8]

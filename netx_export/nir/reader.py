@@ -12,9 +12,9 @@ import numpy as np
 from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import NO_MEMORY
 
-from . import limits
-from .network import INPUT, FixedPointNetwork, Input, Shape
-from .nir_integers import NEAR, Neuron, Path, extended_layer, is_stock, stock_layer
+from .. import limits
+from ..network import INPUT, FixedPointNetwork, Input, Shape
+from .integers import NEAR, Neuron, Path, extended_layer, is_stock, stock_layer
 
 DEFAULT_DT = 1e-3
 """Seconds per time step of graphs that do not tell."""

@@ -25,9 +25,9 @@ from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from lava_bsnn.neuron import LIF
 
-from . import limits, network
+from .. import limits, network
+from ..network import INPUT, Connection, FixedPointNetwork, Layer, Shape, Synapse
 from .extended import LayerReport
-from .network import INPUT, Connection, FixedPointNetwork, Layer, Shape, Synapse
 
 _CANDIDATES = 64
 _COARSE = 0.1

@@ -17,10 +17,10 @@ from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
 from lava_bsnn.training.hybrid import SubSteps, to_single_threshold
 
+from ..network import FixedPointNetwork
 from .calibration import Calibration, mean_gates
 from .extended import LayerReport, lower_extended
-from .network import FixedPointNetwork
-from .stock_lowering import lower_stock
+from .stock import lower_stock
 
 DEFAULT_STEPS = 16
 PROFILES = ("stock", "extended")

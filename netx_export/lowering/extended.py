@@ -24,8 +24,8 @@ from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from lava_bsnn.training.hybrid import SubSteps
 
-from . import limits, network
-from .network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
+from .. import limits, network
+from ..network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
 
 _HEADROOM = 2
 """Factor between a layer's worst-case input in one step and the largest potential."""

@@ -25,7 +25,7 @@ import numpy as np
 from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
 
-from .network import (
+from ..network import (
     INPUT,
     BiasInput,
     Connection,
@@ -36,8 +36,8 @@ from .network import (
     Readout,
     Shape,
 )
-from .neurons import MultiThreshold
-from .nir_reader import DEFAULT_DT, Reader
+from ..neurons import MultiThreshold
+from .reader import DEFAULT_DT, Reader
 
 _UNIT = 1 << ALIGN_BITS
 
