@@ -146,9 +146,9 @@ def _problems(
         yield f"{label}: persistent_state=True cannot be exported, samples start anew; use False"
     elif isinstance(neuron, QCFS):
         yield f"{label}: QCFS belongs to an ANN and cannot be exported; use training.hybrid.to_lmht first"
-    elif isinstance(neuron, LIF):
+    elif isinstance(neuron, LIF) and type(neuron).forward is LIF.forward:
         yield from _lif_problems(label, neuron, module, stock, ignore_membrane)
-    elif stock or not isinstance(neuron, MultiThresholdLIF):
+    elif stock or type(neuron).forward is not MultiThresholdLIF.forward:
         hint = use if isinstance(neuron, MultiThresholdLIF) else "use LIF or MultiThresholdLIF"
         yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile {profile!r}; {hint}"
 

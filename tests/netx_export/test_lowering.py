@@ -9,7 +9,7 @@ from lava.lib.dl import slayer
 
 from lava_bsnn import block, functional, models
 from lava_bsnn.errors import ExportError, OptionError
-from lava_bsnn.neuron import MultiThresholdLIF
+from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from netx_export import FixedPointNetwork, convert, limits, network, simulate, write
 from netx_export.lowering import DEFAULT_STEPS
 
@@ -174,6 +174,13 @@ def test_logits_are_proportional_to_the_readout():
     assert np.abs(readout / ratio - logits).max() < 0.02 * np.abs(logits).max()
 
 
+class Other(LIF):
+    """Computes something else than its base."""
+
+    def forward(self, x):
+        return super().forward(0.5 * x)
+
+
 def chain(*blocks, shape=(1, 8, 8)):
     net = torch.nn.Sequential(*blocks)
     block.build(net, shape)
@@ -219,6 +226,10 @@ def chain(*blocks, shape=(1, 8, 8)):
         (
             lambda: chain(block.Conv({}, 1, 2, 3, neuron=MultiThresholdLIF)),
             "neuron MultiThresholdLIF cannot be exported in profile 'stock'; use profile='extended'",
+        ),
+        (
+            lambda: chain(block.Conv(PARAMS, 1, 2, 3, neuron=Other)),
+            "neuron Other cannot be exported in profile 'stock'; use LIF or MultiThresholdLIF",
         ),
         (
             lambda: chain(block.Dense(PARAMS, 64, 8), block.Input(bits=4), block.Readout(None, 8, 2)),
