@@ -212,9 +212,22 @@ def _end(process: Any, before: set[Any]) -> None:
         with contextlib.suppress(Exception):
             manager.shutdown()
         memory._manager = None
+    if memory is not None:
+        _unmap(runtime, memory._shared_memory_handles)
     for child in set(multiprocessing.active_children()) - before:
         child.kill()
         child.join()
+
+
+def _unmap(runtime: Any, handles: list[Any]) -> None:
+    """Close what this process has mapped: Lava's registry keeps every process, and with it the run, alive."""
+    for ports in ("runtime_to_service", "service_to_runtime"):
+        for port in getattr(runtime, ports, None) or ():
+            port._array = []
+    for handle in handles:
+        with contextlib.suppress(BufferError):  # a thread of a port is about to end
+            handle.close()
+    handles.clear()
 
 
 def _after_fork() -> None:

@@ -51,6 +51,8 @@ def nothing_left(monkeypatch):
     assert threading.active_count() <= threads
     assert names
     assert [name for name in names if Path("/dev/shm", name.lstrip("/")).exists()] == []
+    mapped = Path("/proc/self/maps").read_text() if sys.platform == "linux" else ""
+    assert [name for name in names if name in mapped] == []
 
 
 def bias_network():
