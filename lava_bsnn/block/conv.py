@@ -98,7 +98,8 @@ class Pool(SpikingBlock, block_base.AbstractPool):
 
     Args:
         neuron_params: arguments of ``neuron``; with ``None`` the pooled value itself goes on,
-            and export merges the pooling into the next layer's weights, exactly.
+            and export merges the pooling into the next layer's weights, exactly (profile
+            ``"stock"``), or makes a layer that sends sums (``"extended"``).
         kernel_size, stride, padding: as in SLAYER; stride defaults to the kernel.
         weight_scale: factor on the pooled value.
         mode: ``"average"`` or ``"sum"``.

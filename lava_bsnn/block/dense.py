@@ -20,7 +20,7 @@ class Dense(SpikingBlock, block_base.AbstractDense):
     Args:
         in_neurons: number of inputs, or ``(width, height, channels)`` as in SLAYER.
         out_neurons: number of neurons.
-        mask: bool ``[out, in]`` of the synapses that exist; training only.
+        mask: not supported; zero the weights with ``pre_hook_fx``. The position is SLAYER's.
     """
 
     def __init__(
