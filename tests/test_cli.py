@@ -323,3 +323,9 @@ def test_export_refuses_in_one_line(trained, arguments, message):
     done = command(*arguments, cwd=trained)
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_datasets_tells_how_to_get_what_is_missing(tmp_path):
+    done = command("datasets", "--root", tmp_path, env={**os.environ, "COLUMNS": "80"})
+    assert f"\ncifar10 is not in {tmp_path}; to get it: torchvision.datasets.CIFAR10(" in done.stdout
+    assert "embedded" in done.stdout and "missing" in done.stdout

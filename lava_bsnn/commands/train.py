@@ -44,12 +44,17 @@ class Datasets(JsonOutput):
         from .. import data
 
         self.check_json()
-        table = Table("name", "shape", "classes", "licence", "present, or how to get it", box=None)
-        rows = []
+        table = Table("name", "shape", "classes", "licence", "files", box=None)
+        rows, missing = [], []
         for info in data.DATASETS.values():
             status = data.status(info.name, self.root)
             shape = "x".join(map(str, info.shape)) + (" events" if info.kind == "events" else "")
-            table.add_row(info.name, shape, str(info.num_classes), info.licence, status)
+            absent = status.startswith("not in ")
+            if absent:
+                missing.append(f"{info.name} is {status}; to get it: {info.source}")
+            table.add_row(
+                info.name, shape, str(info.num_classes), info.licence, "missing" if absent else status
+            )
             rows.append(
                 {
                     "name": info.name,
@@ -62,7 +67,10 @@ class Datasets(JsonOutput):
                 }
             )
         if self.json != "-":
-            self.console().print(table)
+            console = self.console()
+            console.print(table)
+            for line in missing:
+                console.print(line, soft_wrap=True, highlight=False)
         self.write(rows)
 
 
@@ -253,8 +261,9 @@ def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Callable[..
 
 def _report(result: Result, recipe: Recipe, out: Path, console: Console) -> None:
     published = "" if recipe.published is None else f"; published: {recipe.published:.2f}%"
+    epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
     console.print(
-        f"test accuracy {result.test_accuracy:.2%} after {recipe.epochs} epochs, at best "
+        f"test accuracy {result.test_accuracy:.2%} after {epochs}, at best "
         f"{result.best_test_accuracy:.2%} (epoch {result.best_epoch}, chosen on the test set){published}",
         soft_wrap=True,
     )

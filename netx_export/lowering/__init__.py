@@ -126,6 +126,8 @@ def _problems(
         return
     neuron = getattr(module, "neuron", None)
     label = module.label
+    for part in (module, *module.children()):
+        yield from _subclass_problems(label, part)
     if getattr(module, "delay_shift", False):
         yield f"{label}: delay_shift=True cannot be exported; use False, the device delays by itself"
     if isinstance(module, block.Input) and neuron is not None:
@@ -146,11 +148,27 @@ def _problems(
         yield f"{label}: persistent_state=True cannot be exported, samples start anew; use False"
     elif isinstance(neuron, QCFS):
         yield f"{label}: QCFS belongs to an ANN and cannot be exported; use training.hybrid.to_lmht first"
-    elif isinstance(neuron, LIF) and type(neuron).forward is LIF.forward:
+    elif isinstance(neuron, LIF):
         yield from _lif_problems(label, neuron, module, stock, ignore_membrane)
-    elif stock or type(neuron).forward is not MultiThresholdLIF.forward:
+    elif stock or not isinstance(neuron, MultiThresholdLIF):
         hint = use if isinstance(neuron, MultiThresholdLIF) else "use LIF or MultiThresholdLIF"
         yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile {profile!r}; {hint}"
+
+
+def _subclass_problems(label: str, part: torch.nn.Module) -> Iterator[str]:
+    """Methods that a subclass of ours replaces: export would compute those of the base."""
+    own: set[str] = set()
+    for kind in type(part).__mro__:
+        if kind.__module__.partition(".")[0] == "lava_bsnn":
+            if own:
+                base, names = kind.__name__, ", ".join(sorted(own))
+                yield (
+                    f"{label}: {type(part).__name__} replaces {names} of {base}, which export would not see; "
+                    f"use {base} itself"
+                )
+            return
+        methods = (name for name, value in vars(kind).items() if callable(value))
+        own.update(name for name in methods if not name.startswith("__") and name != "extra_repr")
 
 
 def stock_block_problems(module: torch.nn.Module) -> Iterator[str]:
@@ -165,7 +183,7 @@ def _modulation_problems(module: block.SpikingBlock, needs_calibration: bool) ->
     elif needs_calibration:
         yield (
             f"{module.label}: modulation {kind} cannot be exported in profile 'stock'; use "
-            "profile='extended', or calibration=inputs for constant gates"
+            "profile='extended', or calibration=inputs (--calibration N) for constant gates"
         )
     elif isinstance(module, block.Dense) and module.input_shape is not None and len(module.input_shape) == 3:
         yield f"{module.label}: {kind} behind a dense layer on an image; put block.Flatten() in front"

@@ -302,7 +302,7 @@ def test_pooling_sends_sums():
 def test_calibrated_gates_fold_into_a_stock_chain(float_spikes):
     model = make("cnn-alpha-per-channel", trained=True)
     x = torch.from_numpy(spikes_in(1, 16)).float()
-    with pytest.raises(ExportError, match="or calibration=inputs for constant gates"):
+    with pytest.raises(ExportError, match=r"or calibration=inputs \(--calibration N\) for constant gates"):
         convert(model, "stock")
     with pytest.warns(
         UserWarning, match=r"gates became constants: .* of 16 calibration samples keep their class"

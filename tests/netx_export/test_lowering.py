@@ -9,6 +9,7 @@ from lava.lib.dl import slayer
 
 from lava_bsnn import block, functional, models
 from lava_bsnn.errors import ExportError, OptionError
+from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from netx_export import FixedPointNetwork, convert, limits, network, simulate, write
 from netx_export.lowering import DEFAULT_STEPS
@@ -181,6 +182,36 @@ class Other(LIF):
         return super().forward(0.5 * x)
 
 
+class OtherBlock(block.Conv):
+    """Another current."""
+
+    def current(self, x, unit=None):
+        return 0.1 * super().current(x, unit)
+
+
+class OtherGate(AGMM):
+    """Another gate."""
+
+    def forward(self, x):
+        return 0.1 * x
+
+
+class Named(block.Conv):
+    """Computes what its base does."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.note = "mine"
+
+    def extra_repr(self):
+        return self.note
+
+
+def test_a_subclass_that_replaces_nothing_is_exported():
+    net = convert(chain(Named(PARAMS, 1, 2, 3), block.Flatten(), block.Dense(PARAMS, 72, 3)))
+    assert len(net.layers) == 2
+
+
 def chain(*blocks, shape=(1, 8, 8)):
     net = torch.nn.Sequential(*blocks)
     block.build(net, shape)
@@ -229,7 +260,15 @@ def chain(*blocks, shape=(1, 8, 8)):
         ),
         (
             lambda: chain(block.Conv(PARAMS, 1, 2, 3, neuron=Other)),
-            "neuron Other cannot be exported in profile 'stock'; use LIF or MultiThresholdLIF",
+            "Other replaces forward of LIF, which export would not see; use LIF itself",
+        ),
+        (
+            lambda: chain(OtherBlock(PARAMS, 1, 2, 3, name="mine")),
+            "mine: OtherBlock replaces current of Conv, which export would not see; use Conv itself",
+        ),
+        (
+            lambda: chain(block.Conv(PARAMS, 1, 2, 3, modulation=OtherGate(16))),
+            "OtherGate replaces forward of AGMM, which export would not see; use AGMM itself",
         ),
         (
             lambda: chain(block.Dense(PARAMS, 64, 8), block.Input(bits=4), block.Readout(None, 8, 2)),
