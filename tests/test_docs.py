@@ -103,6 +103,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "make docs": "--dry-run",
     "python -m pytest tests/lava_bsnn/test_block.py -q": "--collect-only",
     "python -m pytest -m nightly": "--collect-only tests/parity",
+    "python -m pytest -m nightly tests/parity -s": "--collect-only",
     "pre-commit install": "",
     "pre-commit run --all-files": "",
 }
