@@ -16,7 +16,7 @@ from lava_bsnn.fixed_point import STATE_BITS
 
 from ..network import FixedPointNetwork, Readout
 from ..simulator import Simulation
-from .processes import aligned_streams, check_stock, run_options
+from .processes import aligned_streams, check_stock, run_options, time_first
 
 LEAVES = ("LIF", "LIFReset", "Dense", "Sparse", "DelayDense", "DelaySparse", "Conv")
 """Processes of lava-nc in networks of profile ``"stock"``; lava-loihi places them on neurocores."""
@@ -115,10 +115,7 @@ def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
     spike = import_lava("lava.proc.embedded_io.spike")
     io = import_lava("lava.proc.io")
     flat = len(network.inp.shape) == 1
-    data = np.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
-    source = io.source.RingBuffer(
-        data=data.reshape(-1, data.shape[-1]) if flat else data.transpose(2, 1, 0, 3)
-    )
+    source = io.source.RingBuffer(data=np.moveaxis(time_first(x, flat=flat), 0, -1))
     adapter = spike.PyToNxAdapter if flat else spike.PyToN3ConvAdapter
     graded = {"num_message_bits": net.input.bits} if net.input.bits else {}
     to_chip = adapter(shape=network.inp.shape, **graded)

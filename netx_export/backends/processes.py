@@ -57,7 +57,7 @@ def run_on_lava(
 
     num_samples, num_steps = x.shape[0], x.shape[-1]
     total = num_samples * num_steps + max(net.depth(layer.name) for layer in net.layers)
-    data = _time_first(x, flat=len(process.inp.shape) == 1)
+    data = time_first(x, flat=len(process.inp.shape) == 1)
     fused = isinstance(run_cfg, FusedSimCfg)
     ours = hasattr(process, "potential")
     if net.input.signed and not fused and not hasattr(process.layers[0].neuron, "bias_in"):
@@ -92,7 +92,7 @@ def run_on_lava(
     return _aligned(net, sent, before, x.shape, trace)
 
 
-def _time_first(x: np.ndarray, *, flat: bool) -> np.ndarray:
+def time_first(x: np.ndarray, *, flat: bool) -> np.ndarray:
     """``[N, *shape, T]`` to ``[N * T, *shape reversed]``, or flat in C, H, W order."""
     steps = np.moveaxis(x, -1, 1).astype(np.int32)
     steps = steps.reshape(-1, *steps.shape[2:])
