@@ -1,7 +1,8 @@
 """When Ctrl-C, SIGTERM and a time limit may interrupt a run on Lava.
 
 An exception that a signal handler raises inside a fork would be lost, and leave locks of Python's logging
-held; one inside the creation of shared memory would leak it. So signals wait while processes start or end.
+held; one inside the creation or the end of processes would leak them. So signals wait. A run asks for them
+where it can end (:meth:`Interrupts.check`), or lets them in while it computes (:meth:`Interrupts.allowed`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-_AGAIN = 0.25
-"""Seconds until a timeout rings again, where what was raised got lost in a destructor."""
-
 _PATIENCE = 10.0
 """Seconds after which a signal that comes again is let through: what it waits for may hang."""
 
+_AGAIN = 1.0
+"""Seconds until the alarm of a deadline rings again, for the same reason."""
+
 _ALARM = getattr(signal, "SIGALRM", None)
-_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, _ALARM) if number is not None]
 
 
 class TimeIsOver(BaseException):
@@ -29,10 +29,11 @@ class TimeIsOver(BaseException):
 
 
 class Interrupts:
-    """Holds signals back in :meth:`held`, and raises :class:`TimeIsOver` after the deadline.
+    """Holds signals back while the context is entered, except where they are asked for.
 
-    Handlers are exchanged while the context is entered, in the main thread only, since Python delivers
-    signals there; in other threads nothing happens.
+    Once one was delivered, all others wait, so that what it raised can end the run undisturbed.
+    Handlers are exchanged in the main thread only, since Python delivers signals there; in other threads
+    the deadline is looked at in :meth:`check` only.
 
     Args:
         deadline: of ``time.monotonic``; None for none.
@@ -40,55 +41,86 @@ class Interrupts:
 
     def __init__(self, deadline: float | None) -> None:
         self._deadline = deadline
-        self._held = False
+        self._held = True
         self._waiting: dict[int, float] = {}
         self._handlers: dict[int, Any] = {}
-        self._timer: tuple[float, float] | None = None
+        self._timer: tuple[float, float] = (0, 0)
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._started = time.monotonic()
-            for number in (
-                signal.SIGINT,
-                signal.SIGTERM,
-                *([signal.SIGALRM] if hasattr(signal, "SIGALRM") else []),
-            ):
-                rings = number not in (signal.SIGINT, signal.SIGTERM) and self._deadline is not None
-                if rings or callable(signal.getsignal(number)):
-                    self._handlers[number] = signal.signal(number, self._on_signal)
-                if rings:
-                    remaining = max(1e-3, (self._deadline or 0) - self._started)
-                    self._timer = signal.setitimer(signal.ITIMER_REAL, remaining, _AGAIN)
+            try:
+                self._exchange()
+            except BaseException:  # of a handler that was not ours yet
+                self._give_back()
+                raise
         return self
 
+    def _exchange(self) -> None:
+        if self._deadline is not None and _ALARM is not None:
+            self._timer = signal.setitimer(signal.ITIMER_REAL, 0)
+            self._take(_ALARM)
+            left = max(1e-3, self._deadline - self._started)
+            signal.setitimer(signal.ITIMER_REAL, left, _AGAIN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if callable(signal.getsignal(number)):
+                self._take(number)
+
+    def _take(self, number: int) -> None:
+        self._handlers[number] = signal.getsignal(number)
+        signal.signal(number, self._on_signal)
+
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            before, interval = self._timer
-            left = max(1e-3, before - (time.monotonic() - self._started)) if before else 0
+        self._give_back()
+        for number in list(self._waiting):
+            if number != _ALARM:
+                self._deliver(number, None)
+
+    def _give_back(self) -> None:
+        if _ALARM in self._handlers:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(_ALARM, self._handlers.pop(_ALARM))
+        before, interval = self._timer
+        if before:
+            left = max(1e-3, before - (time.monotonic() - self._started))
             signal.setitimer(signal.ITIMER_REAL, left, interval)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._held:
-            first = self._waiting.setdefault(number, time.monotonic())
-            if time.monotonic() - first < _PATIENCE:
+            now = time.monotonic()
+            if now - self._waiting.setdefault(number, now) < _PATIENCE:
                 return
         self._deliver(number, frame)
 
     def _deliver(self, number: int, frame: FrameType | None) -> None:
+        before, self._held = self._held, True
         self._waiting.pop(number, None)
-        if self._timer is not None and number == _ALARM:
+        if number == _ALARM:
             raise TimeIsOver
         self._handlers[number](number, frame)
+        self._held = before
+
+    def check(self) -> None:
+        """Deliver the signals that wait.
+
+        Raises:
+            TimeIsOver: the deadline passed.
+        """
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeIsOver
+        for number in list(self._waiting):
+            if number != _ALARM:
+                self._deliver(number, None)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Let signals wait until the end of the block."""
-        before, self._held = self._held, True
+    def allowed(self) -> Iterator[None]:
+        """Deliver signals at once until the end of the block."""
+        self.check()
+        self._held = False
         try:
             yield
         finally:
-            self._held = before
-            for number in list(self._waiting) if not before else []:
-                self._deliver(number, None)
+            self._held = True
+        self.check()

@@ -20,6 +20,7 @@ from lava_bsnn.errors import LavaBsnnError
 from .interrupts import Interrupts, TimeIsOver
 
 _POLL = 5e-4
+_TURN = 0.05
 _PR_SET_PDEATHSIG = 1
 _GRACE = 2.0
 """Seconds for an exception of a Lava process to arrive."""
@@ -56,22 +57,25 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
     condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps, blocking=False)
     try:
         with (
-            _alone(timeout),
             Interrupts(deadline) as interrupts,
+            _alone(interrupts),
             _models_found_once(),
             _quiet(),
-            _children_of_this_run(process, interrupts),
+            _children_of_this_run(process),
         ):
             _start(process, condition, run_cfg, interrupts)
-            _wait(process.runtime, deadline, timeout)
+            _wait(process.runtime, interrupts)
     except TimeIsOver:
-        raise _late(timeout) from None
+        raise LavaRunError(
+            f"the run on Lava took longer than timeout={timeout:g} seconds and was stopped"
+        ) from None
 
 
 def _start(process: Any, condition: Any, run_cfg: Any, interrupts: Interrupts) -> None:
     try:
-        executable = process.compile(run_cfg)
-        with _frozen_objects(), interrupts.held():
+        with interrupts.allowed():
+            executable = process.compile(run_cfg)
+        with _frozen_objects():
             process.create_runtime(executable=executable)
             process.runtime.start(condition)
     except LavaBsnnError:
@@ -81,10 +85,10 @@ def _start(process: Any, condition: Any, run_cfg: Any, interrupts: Interrupts) -
 
 
 @contextlib.contextmanager
-def _alone(timeout: float | None) -> Iterator[None]:
+def _alone(interrupts: Interrupts) -> Iterator[None]:
     """One run at a time: runs in other threads wait."""
-    if not _lock.acquire(timeout=-1 if timeout is None else timeout):
-        raise _late(timeout)
+    while not _lock.acquire(timeout=_TURN):
+        interrupts.check()
     try:
         yield
     finally:
@@ -107,7 +111,7 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
-def _wait(runtime: Any, deadline: float | None, timeout: float | None) -> None:
+def _wait(runtime: Any, interrupts: Interrupts) -> None:
     tokens = import_lava("lava.magma.runtime.mgmt_token_enums")
     waiting = list(runtime.service_to_runtime)
     while waiting:
@@ -119,13 +123,8 @@ def _wait(runtime: Any, deadline: float | None, timeout: float | None) -> None:
                 waiting.remove(port)
         if any(not actor.is_alive() for actor in _actors(runtime)):
             raise _failure(runtime)
-        if deadline is not None and time.monotonic() > deadline:
-            raise _late(timeout)
+        interrupts.check()
         time.sleep(_POLL)
-
-
-def _late(timeout: float | None) -> LavaRunError:
-    return LavaRunError(f"the run on Lava took longer than timeout={timeout:g} seconds and was stopped")
 
 
 def _failure(runtime: Any) -> LavaRunError:
@@ -182,7 +181,7 @@ def _frozen_objects() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _children_of_this_run(process: Any, interrupts: Interrupts) -> Iterator[None]:
+def _children_of_this_run(process: Any) -> Iterator[None]:
     """End every child process that is made meanwhile, and free what they shared."""
     before = set(multiprocessing.active_children())
     _supervised.parent = os.getpid()
@@ -190,8 +189,7 @@ def _children_of_this_run(process: Any, interrupts: Interrupts) -> Iterator[None
         yield
     finally:
         _supervised.parent = None
-        with interrupts.held():
-            _end(process, before)
+        _end(process, before)
 
 
 def _end(process: Any, before: set[Any]) -> None:

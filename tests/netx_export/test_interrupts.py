@@ -1,68 +1,193 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import signal
+import sys
 import threading
 import time
 
 import pytest
 
+from netx_export.backends import interrupts as tested
 from netx_export.backends.interrupts import Interrupts, TimeIsOver
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
 
 
 def ctrl_c(reached, name):
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0.01)
+    signal.raise_signal(signal.SIGINT)
     reached.append(name)
 
 
 def ctrl_c_while_held(reached):
-    with Interrupts(None) as interrupts, interrupts.held():
+    with Interrupts(None) as interrupts:
         ctrl_c(reached, "held")
-        with interrupts.held():
-            ctrl_c(reached, "inner")
-        reached.append("still held")
+        ctrl_c(reached, "held again")
+        interrupts.check()
+        reached.append("not")
 
 
-def late(seconds, held, reached):
-    interrupts = Interrupts(time.monotonic() + 0.05)
-    with interrupts, interrupts.held() if held else contextlib.nullcontext():
-        time.sleep(seconds)
-        reached.append("end")
+def ctrl_c_until_the_end(reached):
+    with Interrupts(None):
+        ctrl_c(reached, "held")
 
 
-def lose_what_is_raised():
-    with Interrupts(time.monotonic() + 0.02):
-        with contextlib.suppress(TimeIsOver):
-            time.sleep(5)
-        time.sleep(5)
-
-
-def test_ctrl_c_raises_at_once_unless_it_is_held():
-    reached = []
-    with pytest.raises(KeyboardInterrupt), Interrupts(None):
+def ctrl_c_while_allowed(reached):
+    with Interrupts(None) as interrupts, interrupts.allowed():
         ctrl_c(reached, "not")
+
+
+def ctrl_c_before_allowed(reached):
+    with Interrupts(None) as interrupts:
+        ctrl_c(reached, "held")
+        with interrupts.allowed():
+            reached.append("not")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (ctrl_c_while_held, ["held", "held again"]),
+        (ctrl_c_until_the_end, ["held"]),
+        (ctrl_c_while_allowed, []),
+        (ctrl_c_before_allowed, ["held"]),
+    ],
+)
+def test_ctrl_c_waits_until_it_is_asked_for(body, expected):
+    reached = []
     with pytest.raises(KeyboardInterrupt):
-        ctrl_c_while_held(reached)
-    assert reached == ["held", "inner", "still held"]
+        body(reached)
+    assert reached == expected
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize(("seconds", "held", "reached"), [(5, False, []), (0.2, True, ["end"])])
-def test_the_deadline_raises_unless_it_is_held(seconds, held, reached):
+def late(seconds, allowed, reached):
+    with Interrupts(time.monotonic() + 0.05) as interrupts:
+        with interrupts.allowed() if allowed else contextlib.nullcontext():
+            time.sleep(seconds)
+            reached.append("end")
+        interrupts.check()
+        reached.append("checked")
+
+
+@pytest.mark.parametrize(("seconds", "allowed", "reached"), [(5, True, []), (0.2, False, ["end"])])
+def test_the_deadline_raises_where_it_is_asked_for(seconds, allowed, reached):
     start, seen = time.monotonic(), []
     with pytest.raises(TimeIsOver):
-        late(seconds, held, seen)
+        late(seconds, allowed, seen)
     assert time.monotonic() - start < 4
     assert seen == reached
 
 
-def test_the_deadline_rings_again_where_what_it_raised_was_lost():
+def lose_what_is_raised():
+    deadline = time.monotonic() + 0.02
+    with Interrupts(deadline) as interrupts, interrupts.allowed(), contextlib.suppress(TimeIsOver):
+        time.sleep(5)
+
+
+def test_a_deadline_that_was_lost_is_seen_at_the_end_of_the_block():
     with pytest.raises(TimeIsOver):
         lose_what_is_raised()
+
+
+def two_ctrl_c(reached):
+    with Interrupts(None):
+        ctrl_c(reached, "held")
+        time.sleep(0.1)
+        ctrl_c(reached, "not")
+
+
+def test_a_signal_that_comes_again_is_let_through_after_some_time(monkeypatch):
+    monkeypatch.setattr(tested, "_PATIENCE", 0.05)
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        two_ctrl_c(reached)
+    assert reached == ["held"]
+
+
+def test_a_handler_that_does_not_raise_ends_nothing():
+    rang, reached = [], []
+    before = signal.signal(signal.SIGINT, lambda number, frame: rang.append(number))
+    try:
+        with Interrupts(None) as interrupts:
+            with interrupts.allowed():
+                ctrl_c(reached, "one")
+                ctrl_c(reached, "two")
+                assert len(rang) == 2
+            ctrl_c(reached, "three")
+            assert len(rang) == 2
+            interrupts.check()
+        assert len(rang) == 3
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Interrupted:
+    """Sends Ctrl-C before a line, counted, of a run and of what it calls."""
+
+    def __init__(self, line=None):
+        self.line, self.count = line, 0
+
+    def __call__(self, frame, event, arg):
+        if event == "line":
+            if self.count == self.line:
+                signal.raise_signal(signal.SIGINT)
+            self.count += 1
+        return self
+
+    def run(self, body):
+        sys.settrace(self)
+        try:
+            body()
+        finally:
+            sys.settrace(None)
+
+
+@contextlib.contextmanager
+def ended(children):
+    try:
+        yield
+    finally:
+        for number in list(children):
+            children.remove(number)
+
+
+def live(children, deadline, seconds=0.0):
+    with Interrupts(deadline) as interrupts, ended(children):
+        with interrupts.allowed():
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                pass
+        children.extend(range(5))
+        interrupts.check()
+
+
+def test_no_line_of_a_run_is_a_line_where_ctrl_c_leaves_something():
+    children = []
+    body = functools.partial(live, children, time.monotonic() + 100)
+    counted = Interrupted()
+    counted.run(body)
+    assert counted.count > 50
+    for line in range(counted.count):
+        with pytest.raises(KeyboardInterrupt):
+            Interrupted(line).run(body)
+        assert children == [], line
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the last alarm of all
+def test_signals_leave_nothing_where_they_come_while_another_ends_the_run(monkeypatch):
+    """Such as a deadline that passes at Ctrl-C, or an impatient user; here, alarms without a pause."""
+    monkeypatch.setattr(tested, "_AGAIN", 5e-6)
+    children = list(range(5))
+    for number in range(300):
+        with pytest.raises(TimeIsOver):
+            live(children, time.monotonic() + 1e-3 + number * 1e-6, 1)
+        assert children == [], number
+        children.extend(range(5))
 
 
 def test_a_timer_of_the_caller_goes_on():
@@ -71,7 +196,7 @@ def test_a_timer_of_the_caller_goes_on():
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         start = time.monotonic()
-        with pytest.raises(TimeIsOver), Interrupts(start + 0.05):
+        with pytest.raises(TimeIsOver), Interrupts(start + 0.05) as interrupts, interrupts.allowed():
             time.sleep(5)
         time.sleep(0.3)
         assert len(rang) == 1 and rang[0] - start > 0.15
@@ -90,11 +215,15 @@ def test_other_threads_leave_signals_alone():
     seen = []
 
     def enter():
-        with Interrupts(time.monotonic() + 0.01) as interrupts, interrupts.held():
+        with Interrupts(time.monotonic() + 0.01) as interrupts:
             time.sleep(0.05)
             seen.append(signal.getsignal(signal.SIGINT))
+            try:
+                interrupts.check()
+            except TimeIsOver:
+                seen.append("late")
 
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
-    assert seen == [before]
+    assert seen == [before, "late"]

@@ -215,10 +215,10 @@ def test_a_process_that_dies_is_noticed(make_network, make_data, nothing_left, m
 
 
 INTERRUPTED = """
-    import logging, sys, threading, time
+    import logging, multiprocessing, threading, time
     import numpy as np
     from netx_export import network, run
-    from netx_export.backends.runtime import LavaRunError, _lock
+    from netx_export.backends.runtime import LavaRunError
 
     dense = network.Dense(weight=np.ones((5, 4), int))
     layer = network.Layer(
@@ -239,6 +239,7 @@ INTERRUPTED = """
             run(net, x, "lava-fused", timeout=float(timeout))
         except LavaRunError:
             late += 1
+        assert not multiprocessing.active_children(), timeout
     def ask():
         logging.getLogger("another")
         print("logging is free", late, flush=True)
