@@ -215,5 +215,10 @@ def mix(currents: Array, omega: Array) -> Array:
         omega: ``[T, T']`` in 1/4096; row t makes step t.
     """
     x: Any = int64(currents)
-    mixed: Array = (int64(omega) @ x.reshape(len(x), -1) + ONE // 2) >> DECAY_BITS
+    flat, rows = x.reshape(len(x), -1), int64(omega)
+    if isinstance(x, np.ndarray):
+        total: Any = rows @ flat
+    else:  # exact below 2^53; GPUs have no product of integer matrices
+        total = (rows.double() @ flat.double()).long()
+    mixed: Array = (total + ONE // 2) >> DECAY_BITS
     return mixed.reshape((-1, *x.shape[1:]))

@@ -98,7 +98,7 @@ def spikes(model: torch.nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     sent: dict[str, Tensor] = {}
 
     def observer(name: str, module: Any, x: Tensor, out: Tensor) -> None:
-        sent[name] = (out / module.theta).round() if getattr(module, "scaled", False) else out
+        sent[name] = (out / module.threshold).round() if getattr(module, "scaled", False) else out
 
     with evaluating(model), observing(layers, observer):
         model(inputs)

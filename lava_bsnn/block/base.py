@@ -16,7 +16,7 @@ from ..device import grid_current
 from ..errors import OptionError, ShapeError, check_option
 from ..functional.weights import SCALES, straight_through
 from ..modulation import AGMM
-from ..neuron import LIF
+from ..neuron import LIF, MultiThresholdLIF
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize
 
@@ -208,8 +208,7 @@ class SpikingBlock(Block):
     @property
     def unit(self) -> int | None:
         """Membrane steps per unit of current, if the neuron is in matched mode."""
-        how = self.neuron.fixed_point() if isinstance(self.neuron, LIF) else None
-        return None if how is None else how.unit
+        return self.neuron.unit if isinstance(self.neuron, (LIF, MultiThresholdLIF)) else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
         """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``."""
@@ -232,6 +231,7 @@ def set_input_scales(blocks: Iterable[torch.nn.Module], source: Source = (1.0, (
     largest = 1
     for module in blocks:
         largest = getattr(module, "max_value", largest)  # of an Input
+        source = (source[0] / getattr(module, "count", 1), source[1])  # of SubSteps
         if isinstance(module, SpikingBlock):
             (module._pooled, module._sender), module.max_input = source, largest
             largest = 1

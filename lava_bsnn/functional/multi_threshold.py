@@ -2,26 +2,82 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .. import fixed_point
 from ..errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPointMultiThreshold:
+    """Integer arithmetic of one layer of multi-threshold neurons, as the device runs it.
+
+    Attributes:
+        unit: membrane steps per unit of current.
+        threshold: theta > 0, membrane steps.
+        initial: v[-1], membrane steps.
+        levels: L >= 1.
+        lam: factor on the kept potential in 1/4096, one number or one per step ``[T]``.
+        omega: mixing of steps in front of the neurons in 1/4096, ``[T, T]``; None for none.
+    """
+
+    unit: float
+    threshold: int
+    initial: int
+    levels: int
+    lam: Tensor
+    omega: Tensor | None = None
+
+    def mix(self, current: Tensor, omega: Tensor) -> Tensor:
+        """Currents ``[T', N, ...]`` mixed by rows of :attr:`omega`, without gradient."""
+        steps = fixed_point.mix((current * self.unit).round().long(), omega)
+        return (steps / self.unit).to(current.dtype)
+
+    def run(self, current: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Spike counts and potential m ``[T, N, ...]``, and v after the last step.
+
+        Currents are rounded to membrane steps; everything behind is exact.
+        """
+        spikes, membrane = torch.empty_like(current), torch.empty_like(current)
+        v = (state * self.unit).round().long().expand(current.shape[1:])
+        lam = self.lam.expand(len(current)).tolist()
+        for t, steps in enumerate(current):
+            counts, m, v = fixed_point.multi_threshold_step(
+                v,
+                (steps * self.unit).round().long(),
+                threshold=self.threshold,
+                levels=self.levels,
+                lam=lam[t],
+            )
+            spikes[t], membrane[t] = counts, m / self.unit
+        return spikes, membrane, (v / self.unit).to(current.dtype)
 
 
 class _MultiThreshold(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, current: Tensor, lam: Tensor, threshold: Tensor, state: Tensor, levels: int
+        ctx: Any,
+        current: Tensor,
+        lam: Tensor,
+        threshold: Tensor,
+        state: Tensor,
+        levels: int,
+        exact: FixedPointMultiThreshold | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        membrane = torch.empty(current.shape, dtype=current.dtype, device=current.device)
-        spikes = torch.empty_like(membrane)
-        v = state
-        for t in range(current.shape[0]):
-            torch.addcmul(current[t], v, lam[t], out=membrane[t])
-            torch.div(membrane[t], threshold, out=spikes[t]).floor_().clamp_(0, levels)
-            v = membrane[t] - threshold * spikes[t]
+        if exact is not None:
+            spikes, membrane, v = exact.run(current, state)
+        else:
+            membrane = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+            spikes = torch.empty_like(membrane)
+            v = state
+            for t in range(current.shape[0]):
+                torch.addcmul(current[t], v, lam[t], out=membrane[t])
+                torch.div(membrane[t], threshold, out=spikes[t]).floor_().clamp_(0, levels)
+                v = membrane[t] - threshold * spikes[t]
         ctx.save_for_backward(membrane, threshold, state)
         ctx.levels = levels
         ctx.mark_non_differentiable(membrane, v)
@@ -41,11 +97,16 @@ class _MultiThreshold(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             # s = m / theta on the band (floor passed straight through): ds/dtheta = -m / theta^2
             grad_threshold = -(grad_current * membrane / threshold).sum().sum_to_size(threshold.shape)
-        return grad_current, grad_lam, grad_threshold, None, None
+        return grad_current, grad_lam, grad_threshold, None, None, None
 
 
 def multi_threshold(
-    current: Tensor, lam: Tensor, threshold: Tensor, state: Tensor, levels: int
+    current: Tensor,
+    lam: Tensor,
+    threshold: Tensor,
+    state: Tensor,
+    levels: int,
+    exact: FixedPointMultiThreshold | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Multi-threshold integrate-and-fire with soft reset (LM-HT eq. 8-11).
 
@@ -60,13 +121,14 @@ def multi_threshold(
         threshold: theta > 0, one number.
         state: v[-1], broadcast against ``current[t]``; detached.
         levels: L >= 1.
+        exact: compute the forward pass in integers; the gradient is the same.
 
     Returns:
         Spike counts 0..L and membrane potential m, both ``[T, N, ...]``, and v after the
         last step. The potentials carry no gradient.
     """
     lam = lam.expand(len(current))
-    spikes, membrane, v = _MultiThreshold.apply(current, lam, threshold, state, levels)
+    spikes, membrane, v = _MultiThreshold.apply(current, lam, threshold, state, levels, exact)
     return spikes, membrane, v
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import distributed, functional
 from .._slayer import neuron_base
 from ..errors import OptionError, check_option
-from ..fixed_point import ALIGN_BITS, NO_MEMORY
+from ..fixed_point import ALIGN_BITS, NO_MEMORY, STATE_BITS
 from ..functional.dynamics import Memory, Spiking
 from ..functional.membrane import FixedPointMembrane, check_membrane_bits
 from ..functional.surrogate import Derivative
@@ -148,19 +148,20 @@ class LIF(neuron_base.Neuron):
         if not 0 <= self.membrane_shift <= 22:
             raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
 
-    def match_device(self, bits: int) -> None:
-        """Go over to ``membrane_mode="matched"`` with a membrane of ``bits`` bits.
+    def match_device(self) -> None:
+        """Go over to ``membrane_mode="matched"``, unless it is on; without ``membrane_bits``, with 24 bits.
 
         Raises:
             OptionError: an option has no matched form, or the threshold is not on the grid.
         """
-        if self.membrane_mode == "matched" and self.membrane_bits == bits:
+        if self.fixed_point() is not None:
             return
+        bits = self.membrane_bits or STATE_BITS
         alpha = float(getattr(self, "membrane_scale", 0.0))
         if self.membrane_shift is None and alpha > 0:  # the power of two nearest to the trained step
             step = alpha * (self.w_scale << ALIGN_BITS) / ((1 << (bits - 1)) - 1)
             self.membrane_shift = max(0, min(22, round(math.log2(step))))
-        self._prepare_matched(check_membrane_bits(bits))
+        self._prepare_matched(bits)
         self.membrane_bits, self.membrane_mode = bits, "matched"
 
     def extra_repr(self) -> str:
@@ -217,6 +218,12 @@ class LIF(neuron_base.Neuron):
     def _slope(self, distance: Tensor, gamma: float) -> Tensor:
         slope = self._derivative(distance, gamma)
         return slope if self.scale_grad == 1 else slope * self.scale_grad
+
+    @property
+    def unit(self) -> int | None:
+        """Membrane steps per unit of current in matched mode, else None."""
+        exact = self.fixed_point()
+        return None if exact is None else exact.unit
 
     def fixed_point(self) -> FixedPointMembrane | None:
         """Integer arithmetic of a neuron in matched mode, else None."""

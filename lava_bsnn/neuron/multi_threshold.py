@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .. import functional
 from .._slayer import neuron_base
 from ..errors import OptionError, ShapeError, check_option
+from ..fixed_point import ALIGN_BITS, ONE
+from ..functional.multi_threshold import FixedPointMultiThreshold
 from ..functional.time import from_time_major, time_major
+from ..functional.weights import straight_through
+
+_MATCHED_STEPS = 64
+"""Least number of weight steps per threshold in matched mode."""
 
 
 class MultiThresholdLIF(neuron_base.Neuron):
@@ -29,6 +37,8 @@ class MultiThresholdLIF(neuron_base.Neuron):
         num_steps: time steps T of the mixing in front of the neuron; None for no mixing.
         mix: mode of that :class:`TemporalMix`; with it the neuron is LM-HT.
         persistent_state: carry v from one forward call to the next, detached.
+        scale: weight steps per unit of current: compute in the device's integers (matched mode), with
+            theta rounded to 1/64 of a weight step, lam and the mixing to 1/4096; None for floating point.
 
     Raises:
         OptionError: a parameter is out of range.
@@ -46,16 +56,22 @@ class MultiThresholdLIF(neuron_base.Neuron):
         num_steps: int | None = None,
         mix: str = "full",
         persistent_state: bool = False,
+        scale: int | None = None,
     ) -> None:
         if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
             raise OptionError(f"MultiThresholdLIF: levels={levels!r} is not allowed; use 1 or more")
         if not threshold > 0:
             raise OptionError(f"MultiThresholdLIF: threshold={threshold!r} is not allowed; use > 0")
+        if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int) or scale < 1):
+            raise OptionError(
+                f"MultiThresholdLIF: scale={scale!r} is not allowed; use an integer >= 1, or None"
+            )
         super().__init__(threshold=1.0, persistent_state=persistent_state)
         del self._threshold
         self.levels = levels
         self.initial = float(initial)
         self.scaled = scaled
+        self.scale = scale
         self.mix = None
         if num_steps is not None:
             self.mix = TemporalMix(num_steps, mix, persistent_state=persistent_state)
@@ -64,13 +80,46 @@ class MultiThresholdLIF(neuron_base.Neuron):
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
 
     def extra_repr(self) -> str:
-        lam = float(self.lam.detach())
-        return f"levels={self.levels}, threshold={self.threshold:.4g}, lam={lam:.4g}"
+        lam = ", ".join(f"{value:.4g}" for value in self.lam.detach().unique().tolist())
+        text = f"levels={self.levels}, threshold={self.threshold:.4g}, lam={lam}"
+        return text if self.scale is None else f"{text}, scale={self.scale}"
 
     @property
     def threshold(self) -> float:
-        """theta."""
-        return float(self.theta.detach())
+        """theta; in matched mode, a whole number of membrane steps."""
+        theta, unit = float(self.theta.detach()), self.unit
+        return theta if unit is None else max(1, round(unit * theta)) / unit
+
+    @property
+    def unit(self) -> int | None:
+        """Membrane steps per unit of current in matched mode, else None."""
+        return None if self.scale is None else self.scale << ALIGN_BITS
+
+    def match_device(self) -> None:
+        """Go over to matched mode, with at least 64 weight steps per threshold, unless it is on."""
+        if self.scale is None:
+            self.scale = 1 << max(0, math.ceil(math.log2(_MATCHED_STEPS / self.threshold)))
+
+    def on_grid(self, unit: float) -> FixedPointMultiThreshold:
+        """The device's integers for ``unit`` membrane steps per unit of current."""
+        theta = max(1, round(unit * self.threshold))
+        return FixedPointMultiThreshold(
+            unit=unit,
+            threshold=theta,
+            initial=round(theta * self.initial),
+            levels=self.levels,
+            lam=(self.lam.detach().double() * ONE).round().long(),
+            omega=None if self.mix is None else self.mix.on_grid(),
+        )
+
+    def fixed_point(self) -> FixedPointMultiThreshold | None:
+        """Integer arithmetic of a neuron in matched mode, else None."""
+        return None if self.unit is None else self.on_grid(self.unit)
+
+    def _theta(self) -> Tensor:
+        if self.scale is None:
+            return self.theta
+        return straight_through(torch.full_like(self.theta, self.threshold), self.theta)
 
     @property
     def lam(self) -> Tensor:
@@ -90,27 +139,32 @@ class MultiThresholdLIF(neuron_base.Neuron):
         if self.mix is not None:
             self.mix.reset_state()
 
-    def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        state = self.theta.detach() * self.initial
+    def _run(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mixed current ``[N, ..., T]``, membrane potential and spikes ``[T, N, ...]``."""
+        exact = self.fixed_point()
+        current = x if self.mix is None else self.mix(x, exact)
+        if exact is None:
+            state = self.theta.detach() * self.initial
+        else:
+            state = torch.full_like(self.theta, exact.initial / exact.unit)
         if self.persistent_state and self.voltage_state.shape == x.shape[:-1]:
             state = self.voltage_state
         spikes, membrane, v = functional.multi_threshold(
-            time_major(x), self.lam, self.theta, state, self.levels
+            time_major(current), self.lam, self._theta(), state, self.levels, exact
         )
         if self.persistent_state:
             self.voltage_state = v
-        return spikes, membrane
+        return current, membrane, spikes
 
     def dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mixed input current and the membrane potential m, each ``[N, ..., T]``."""
-        x = x if self.mix is None else self.mix(x)
-        return x, from_time_major(self._run(x)[1])
+        current, membrane, _ = self._run(x)
+        return current, from_time_major(membrane)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return spike counts 0..L (times theta if ``scaled``) for currents ``[N, ..., T]``."""
-        x = x if self.mix is None else self.mix(x)
-        spikes = from_time_major(self._run(x)[0])
-        return spikes * self.theta if self.scaled else spikes
+        spikes = from_time_major(self._run(x)[2])
+        return spikes * self._theta() if self.scaled else spikes
 
 
 class TemporalMix(torch.nn.Module):
@@ -155,8 +209,12 @@ class TemporalMix(torch.nn.Module):
             return torch.eye(self.num_steps)
         return functional.mixing_matrix(self.logits, self.mode)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mix currents ``[N, ..., T]``."""
+    def on_grid(self) -> Tensor | None:
+        """The matrix in 1/4096, int64; None if nothing is mixed."""
+        return None if self.logits is None else (self.omega.detach().double() * ONE).round().long()
+
+    def forward(self, x: Tensor, exact: FixedPointMultiThreshold | None = None) -> Tensor:
+        """Mix currents ``[N, ..., T]``; in integers with ``exact``."""
         streams = self.persistent_state and self.mode != "full"
         if self.logits is None and streams:
             return x
@@ -173,8 +231,11 @@ class TemporalMix(torch.nn.Module):
             return x
         if streams:
             self.past = seen.detach()
-        rows = self.omega[len(seen) - len(steps) : len(seen), : len(seen)]
-        return from_time_major((rows @ seen.flatten(1)).reshape(steps.shape))
+        rows = slice(len(seen) - len(steps), len(seen))
+        mixed = (self.omega[rows, : len(seen)] @ seen.flatten(1)).reshape(steps.shape)
+        if exact is not None and exact.omega is not None:
+            mixed = straight_through(exact.mix(seen.detach(), exact.omega[rows, : len(seen)]), mixed)
+        return from_time_major(mixed)
 
     def reset_state(self) -> None:
         """Forget the steps that ``persistent_state`` carries."""

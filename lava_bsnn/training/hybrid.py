@@ -54,7 +54,7 @@ def to_lmht(model: SpikingNetwork, *, levels: int, num_steps: int, mix: str = "f
             num_steps=num_steps,
             mix=mix,
         ).to(activation.theta)
-    result.num_steps = num_steps
+    result.num_steps = result.out_steps = num_steps
     return result
 
 
@@ -76,7 +76,14 @@ class _WindowedIF(MultiThresholdLIF):
     """A single-threshold neuron whose lam acts at window starts only."""
 
     def __init__(self, source: MultiThresholdLIF) -> None:
-        super().__init__(1, source.threshold, initial=source.initial, learn_lam=False, scaled=source.scaled)
+        super().__init__(
+            1,
+            source.threshold,
+            initial=source.initial,
+            learn_lam=False,
+            scaled=source.scaled,
+            scale=source.scale,
+        )
         self.to(source.theta)
         if source.mix is None:
             raise LavaBsnnError("to_single_threshold: a neuron without num_steps; give it num_steps")
@@ -146,6 +153,7 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
             if isinstance(module, block.Readout) and module.bias is not None:
                 module.bias.div_(window)
     result.blocks.insert(1 if isinstance(result.blocks[0], block.Input) else 0, SubSteps(window))
+    block.set_input_scales(result.blocks)
     result.num_steps = model.num_steps  # of the input
     result.out_steps = window * model.num_steps
     return result.eval()

@@ -59,9 +59,8 @@ def convert(
         if not isinstance(model, SpikingNetwork):
             raise ExportError("convert: single_threshold=True needs a SpikingNetwork; make one of the blocks")
         model = to_single_threshold(model)
-        num_steps = model.out_steps if num_steps is None else num_steps
     if num_steps is None:
-        num_steps = int(getattr(model, "num_steps", DEFAULT_STEPS))
+        num_steps = int(getattr(model, "out_steps", getattr(model, "num_steps", DEFAULT_STEPS)))
     if num_steps < 1:
         raise ExportError(f"convert: num_steps={num_steps} is not allowed; use 1 or more")
     blocks = _blocks_of(model)

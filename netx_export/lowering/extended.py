@@ -215,11 +215,8 @@ class _Lowering:
             reference = max(bound, 1e-30)
             made: Any = network.Readout(bias=0, exponent=0)
         elif isinstance(neuron, MultiThresholdLIF):
-            mix = _mix(neuron)
-            gain = 1.0 if mix is None else max(1.0, float(np.abs(mix.omega).sum(1).max()) / fixed_point.ONE)
             reference = neuron.threshold
-            unit = _best_unit(paths, _largest_unit(module.label, bound * gain, neuron.threshold))
-            made = _multi_threshold(neuron, unit)
+            made, mix, unit = _multi_threshold(module.label, neuron, paths)
             value = neuron.threshold if neuron.scaled else 1.0
         else:
             reference = neuron.threshold
@@ -318,22 +315,24 @@ def _lif(label: str, neuron: LIF, paths: list[_Path], num_steps: int) -> tuple[n
     return network.LIF(threshold=threshold, membrane=membrane, exponent=0, **decays), unit
 
 
-def _multi_threshold(neuron: MultiThresholdLIF, unit: float) -> network.MultiThreshold:
-    lam = np.rint(neuron.lam.detach().double().cpu().numpy() * fixed_point.ONE).astype(np.int64)
-    theta = round(unit * neuron.threshold)
-    return network.MultiThreshold(
-        threshold=theta,
-        levels=neuron.levels,
-        initial=round(theta * neuron.initial),
+def _multi_threshold(
+    label: str, neuron: MultiThresholdLIF, paths: list[_Path]
+) -> tuple[network.MultiThreshold, Mix | None, float]:
+    """The neuron in membrane steps, the mixing in front of it, and membrane steps per unit of current."""
+    exact = neuron.fixed_point()
+    if exact is None:
+        omega = None if neuron.mix is None else neuron.mix.on_grid()
+        gain = 1.0 if omega is None else max(1.0, float(omega.abs().sum(1).max()) / fixed_point.ONE)
+        bound = sum(path.bound for path in paths) * gain
+        exact = neuron.on_grid(_best_unit(paths, _largest_unit(label, bound, neuron.threshold)))
+    lam = exact.lam.cpu().numpy()
+    made = network.MultiThreshold(
+        threshold=exact.threshold,
+        levels=exact.levels,
+        initial=exact.initial,
         lam=int(lam) if lam.ndim == 0 else lam,
     )
-
-
-def _mix(neuron: MultiThresholdLIF) -> Mix | None:
-    if neuron.mix is None or neuron.mix.logits is None:
-        return None
-    omega = neuron.mix.omega.detach().double().cpu().numpy()
-    return Mix(omega=np.rint(omega * fixed_point.ONE).astype(np.int64))
+    return made, None if exact.omega is None else Mix(omega=exact.omega.cpu().numpy()), float(exact.unit)
 
 
 def _gate(agmm: AGMM, unit: float, shape: tuple[int, ...]) -> Gate:

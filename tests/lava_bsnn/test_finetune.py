@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ import torch
 from lava_bsnn import block, data, models, training
 from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.functional import direct_code
+from lava_bsnn.neuron import QCFS, MultiThresholdLIF
 from lava_bsnn.norm import BatchNorm
+from lava_bsnn.training.hybrid import to_lmht, to_single_threshold
 from netx_export import convert, simulate
 
 
@@ -32,11 +36,15 @@ def network(method, **options):
     )
 
 
+def neurons_of(model):
+    blocks = [m for m in model.modules() if isinstance(m, block.SpikingBlock)]
+    return [module.neuron for module in blocks if module.neuron is not None]
+
+
 def spikes_of(model, x):
     found, hooks = [], []
-    for module in model.modules():
-        if isinstance(module, block.SpikingBlock) and module.neuron is not None:
-            hooks.append(module.neuron.register_forward_hook(lambda n, i, out: found.append(out.numpy())))
+    for neuron in neurons_of(model):
+        hooks.append(neuron.register_forward_hook(lambda n, i, out: found.append(out.numpy())))
     with torch.no_grad():
         model(x)
     for hook in hooks:
@@ -44,7 +52,7 @@ def spikes_of(model, x):
     return found
 
 
-@pytest.mark.parametrize("method", ["agmm", "qsnn", "fp"])
+@pytest.mark.parametrize("method", ["agmm", "qsnn", "fp", "lmht"])
 def test_a_finetuned_network_exports_without_any_change(method, digits):
     train, test = digits
     model = network(method)
@@ -63,7 +71,7 @@ def test_a_finetuned_network_exports_without_any_change(method, digits):
     for layer, spikes in zip(layers, theirs, strict=True):
         trace = ours.layers[layer.name].spikes
         np.testing.assert_array_equal(trace, spikes.reshape(trace.shape).astype(trace.dtype))
-        assert 0.005 < trace.mean() < 0.9
+        assert 0.005 < trace.mean() < 0.9 * layer.neuron.max_message
 
 
 def test_training_in_integers_has_the_gradient_of_the_float_pass():
@@ -123,5 +131,57 @@ def test_a_refused_model_is_left_as_it_was():
 
 
 def test_neurons_without_matched_mode_are_refused(digits):
-    with pytest.raises(LavaBsnnError, match="MultiThresholdLIF has no matched mode"):
-        training.finetune(network("lmht"), *digits)
+    with pytest.raises(LavaBsnnError, match="QCFS has no matched mode; use LIF or MultiThresholdLIF"):
+        training.finetune(network("qcfs"), *digits)
+
+
+@pytest.mark.parametrize("mix", ["full", "causal", "identity"])
+def test_a_hybrid_and_its_single_threshold_form_are_exact(mix):
+    """Scaled spikes, learned thresholds, and substeps whose input counts 1 / L."""
+    ann = network("qcfs")
+    x = np.random.default_rng(0).integers(0, 16, (8, 1, 8, 8, 4)) / 15
+    for module in ann.modules():
+        if isinstance(module, QCFS):
+            module.theta.data.uniform_(0.5, 3)
+    ann.train()
+    for _ in range(20):
+        ann(torch.from_numpy(x[..., :1]).float())
+    model = to_lmht(ann, levels=3, num_steps=4, mix=mix)
+    for module in model.modules():
+        if isinstance(module, MultiThresholdLIF):
+            torch.nn.init.normal_(module.lam_logit, std=0.5)
+            if module.mix.logits is not None:
+                torch.nn.init.normal_(module.mix.logits)
+    training.match_device(model.eval())
+    for one in (model, to_single_threshold(model)):
+        net = convert(one, "extended")
+        ours = simulate(net, np.rint(x * 15).astype(int).repeat(one.out_steps // 4, -1), trace=True)
+        theirs = spikes_of(one, torch.from_numpy(x).float())
+        hidden = [layer for layer in net.layers if layer is not net.output]
+        for layer, neuron, spikes in zip(hidden, neurons_of(one), theirs, strict=True):
+            counts = ours.layers[layer.name].spikes
+            np.testing.assert_array_equal(counts * np.float32(neuron.threshold), spikes.reshape(counts.shape))
+            assert 0 < counts.mean() < layer.neuron.max_message
+
+
+def test_a_matched_multi_threshold_neuron_learns_as_the_floating_point_one():
+    torch.manual_seed(0)
+    matched = MultiThresholdLIF(3, 0.7, learn_threshold=True, num_steps=4, scaled=True, scale=1 << 12)
+    plain = copy.deepcopy(matched)
+    plain.scale = None
+    gradients = []
+    for neuron in (matched, plain):
+        torch.manual_seed(1)
+        x = (torch.randn(8, 20, 4) * 3).requires_grad_()
+        neuron(x).square().sum().backward()
+        gradients.append([x.grad, *(parameter.grad for parameter in neuron.parameters())])
+    for ours, theirs in zip(*gradients, strict=True):
+        assert theirs.abs().max() > 0
+        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize(("threshold", "scale"), [(500.0, 1), (40.0, 2), (1.0, 64), (0.9, 128), (0.01, 8192)])
+def test_a_matched_multi_threshold_neuron_has_64_weight_steps_or_more(threshold, scale):
+    neuron = MultiThresholdLIF(2, threshold)
+    neuron.match_device()
+    assert neuron.scale == scale and threshold * scale >= 64

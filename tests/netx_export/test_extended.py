@@ -81,7 +81,7 @@ def spikes_in(seed=0, number=6, shape=(2, 16, 16)):
     return np.random.default_rng(seed).integers(0, 2, (number, *shape, STEPS))
 
 
-def make(name, trained):
+def make(name, how):
     torch.manual_seed(0)
     kind, shape, options = MODELS[name]
     steps = 1 if options["method"] == "qcfs" else STEPS
@@ -97,9 +97,11 @@ def make(name, trained):
                 module.weight.uniform_(-1, 1.5)
                 module.bias.normal_(0, 0.3)
     x = torch.from_numpy(spikes_in(1, 16)).float()
-    if trained:
+    if how != "fresh":
         data = (x.numpy(), np.arange(16) % 5)
         training.fit(model, data, data, epochs=3, batch_size=8)
+        if how == "matched":
+            training.match_device(model)
     else:
         model.train()
         with torch.no_grad():
@@ -108,10 +110,14 @@ def make(name, trained):
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=[(n, t) for n in MODELS for t in (False, True)], ids=str)
+CASES = [(name, how) for name in MODELS for how in ("fresh", "trained", "matched")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
 def case(request):
-    name, trained = request.param
-    model = make(name, trained)
+    name, how = request.param
+    model = make(name, how)
+    name = f"{name}-{how}"
     return name, model, convert(model, "extended")
 
 
@@ -149,7 +155,7 @@ def test_integers_follow_the_float_model(case, float_spikes):
 
 
 def test_currents_in_matched_mode_are_whole_membrane_steps():
-    model = make("resnet20-matched", trained=True)
+    model = make("resnet20-matched", "trained")
     found = []
     for neuron in (m for m in model.modules() if isinstance(m, LIF)):
         neuron.register_forward_pre_hook(lambda n, args: found.append(args[0] * n.fixed_point().unit))
@@ -172,16 +178,16 @@ def test_integer_gates_follow_the_real_ones(alpha):
     assert (gated - agmm(x)).abs().max() < 0.002 * x.abs().max()
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if "matched" in str(case)], indirect=True, ids=str)
 def test_readouts_add_up_the_logits(case, float_spikes):
-    name, model, net = case
-    if "matched" not in name:
-        pytest.skip("spikes differ by rounding")
+    _, model, net = case
     reports = []
     convert(model, "extended", report=reports.append)
     x = spikes_in()
     _, logits = float_spikes(model, x)
     potential = simulate(net, x).readout / reports[-1].unit
-    np.testing.assert_allclose(potential, logits.cumsum(-1), atol=2e-2 * np.abs(logits).max())
+    sums = logits.cumsum(-1)
+    np.testing.assert_allclose(potential, sums, atol=2e-2 * np.abs(sums).max())
 
 
 def test_hidden_weights_are_single_bits_and_skips_align(case):
@@ -274,7 +280,7 @@ def test_what_would_differ_is_refused(make_model, message):
 
 
 def test_k_bit_membranes_keep_their_range():
-    model = make("vggsnn-qsnn", trained=True)
+    model = make("vggsnn-qsnn", "trained")
     net = convert(model, "extended")
     neurons = [m for m in model.modules() if isinstance(m, LIF)]
     reports = []
@@ -288,7 +294,7 @@ def test_k_bit_membranes_keep_their_range():
 
 
 def test_pooling_sends_sums():
-    net = convert(make("vggsnn-qsnn", trained=False), "extended")
+    net = convert(make("vggsnn-qsnn", "fresh"), "extended")
     relays = [layer for layer in net.layers if layer.name.startswith("pool")]
     assert relays and all(isinstance(layer.neuron, MultiThreshold) for layer in relays)
     assert {layer.neuron.levels for layer in relays} == {4}
@@ -300,7 +306,7 @@ def test_pooling_sends_sums():
 
 
 def test_calibrated_gates_fold_into_a_stock_chain(float_spikes):
-    model = make("cnn-alpha-per-channel", trained=True)
+    model = make("cnn-alpha-per-channel", "trained")
     x = torch.from_numpy(spikes_in(1, 16)).float()
     with pytest.raises(ExportError, match=r"or calibration=inputs \(--calibration N\) for constant gates"):
         convert(model, "stock")
@@ -342,7 +348,7 @@ def test_multi_threshold_neurons_keep_their_constants():
 @pytest.mark.parametrize("lam", [0.0, 0.4])
 def test_single_threshold_neurons_follow_the_reparameterised_network(lam, float_spikes):
     """Uniform windows: spike sums over a window are those of the multi-threshold network."""
-    model = make("resnet18-lmht", trained=True)
+    model = make("resnet18-lmht", "trained")
     for module in model.modules():
         if isinstance(module, MultiThresholdLIF):
             module.lam_logit.data.fill_(lam)
