@@ -1,8 +1,6 @@
 """Random torch models whose evaluation the device can repeat exactly.
 
-In front of a LIF neuron in matched mode every number may be real: torch computes on the device's grid.
-A multi-threshold neuron has no such mode; its layer is exact if weights, batch norm and thresholds are
-multiples of a power of two, which :func:`round_numbers` makes them.
+Their neurons are in matched mode: every number may be real, torch computes on the device's grid.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import torch
 
 from lava_bsnn import block, models
 from lava_bsnn.modulation import AGMM
-from lava_bsnn.neuron import LIF, MultiThresholdLIF
+from lava_bsnn.neuron import LIF, MultiThresholdLIF, TemporalMix
 from lava_bsnn.norm import BatchNorm
 
 KINDS = ("conv", "conv", "pool", "sums", "identity", "shortcut", "pooled shortcut", "classic")
@@ -25,7 +23,7 @@ class ModelMaker:
 
     def __init__(self, rng, num_steps):
         self.rng, self.num_steps = rng, num_steps
-        self.counts = rng.random() < 0.5  # some neurons count up to L; then no number may be odd
+        self.counts = rng.random() < 0.5  # some neurons count up to L
 
     def pick(self, *values):
         return values[int(self.rng.integers(len(values)))]
@@ -63,8 +61,7 @@ class ModelMaker:
             size = (min(2, shape[1]), min(2, shape[2]))
             return [block.Pool(kernel_size=size, mode=mode, **self.neuron(shape[0], gates=False))]
         if kind == "sums":
-            limit = 2 if self.counts else 3
-            size = tuple(int(rng.integers(1, min(limit, n) + 1)) for n in shape[1:])
+            size = tuple(int(rng.integers(1, min(3, n) + 1)) for n in shape[1:])
             pool = block.Pool(None, size, mode=mode)
             return [pool, *self.layer(pool.build(shape))]
         return [self.conv(shape[0], shape) if kind == "conv" else self.residual(kind, shape)]
@@ -108,8 +105,11 @@ class ModelMaker:
 
     def weights(self):
         kinds = ({"binarize": "channel"}, {"binarize": "layer"}, {"binarize": None})
-        bits = {"weight_bits": self.pick(2, 4, 8) if self.counts else self.pick(2, 8, None)}
-        return {**self.pick(*kinds), **bits, "norm": self.pick("batch", "batch", None)}
+        return {
+            **self.pick(*kinds),
+            "weight_bits": self.pick(2, 4, 8, None),
+            "norm": self.pick("batch", "batch", None),
+        }
 
     def neuron(self, channels, *, gates=True):
         """``neuron_params``, ``neuron``, ``modulation``."""
@@ -117,12 +117,13 @@ class ModelMaker:
         if self.counts and rng.random() < 0.6:
             params = {
                 "levels": int(rng.integers(1, 9)),
-                "threshold": int(rng.integers(1, 17)) / 8,
-                "initial": self.pick(0.0, 0.5),
-                "learn_lam": bool(rng.integers(2)),  # initially 1
+                "threshold": self.pick(0.5, 1.0, float(rng.uniform(0.1, 3))),
+                "initial": self.pick(0.0, 0.5, float(rng.uniform(-1, 1))),
+                "learn_lam": bool(rng.integers(2)),
                 "scaled": bool(rng.random() < 0.3),
+                "scale": self.pick(16, 64, 1000),
             }
-            if not self.num_steps & (self.num_steps - 1) and rng.random() < 0.6:
+            if rng.random() < 0.6:
                 params |= {"num_steps": self.num_steps, "mix": self.pick("full", "causal", "identity")}
             return {"neuron_params": params, "neuron": MultiThresholdLIF}
         scale = self.pick(16, 64, 256)
@@ -149,6 +150,10 @@ class ModelMaker:
         for module in model.modules():
             if isinstance(module, AGMM):
                 module.alpha.normal_(0, 2)
+            if isinstance(module, MultiThresholdLIF) and module.lam_logit is not None:
+                module.lam_logit.normal_()
+            if isinstance(module, TemporalMix) and module.logits is not None:
+                module.logits.normal_()
             if isinstance(module, BatchNorm):
                 module.momentum = None
                 module.weight.uniform_(-1, 1.5)
@@ -171,9 +176,8 @@ class ModelMaker:
 
 
 def is_round(neuron):
-    """Whether the numbers of a neuron's block must be, or may well be, multiples of a power of two."""
-    counts = isinstance(neuron, MultiThresholdLIF)
-    return counts or (isinstance(neuron, LIF) and neuron.threshold in (0.5, 1.0, 2.0))
+    """Whether the numbers of a neuron's block are multiples of a power of two: potentials meet thresholds."""
+    return isinstance(neuron, (LIF, MultiThresholdLIF)) and neuron.threshold in (0.5, 1.0, 2.0)
 
 
 @torch.no_grad()
