@@ -12,7 +12,7 @@ from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from . import limits
 from .network import INPUT, Connection, FixedPointNetwork, Input, Layer, Shape
 from .neurons import LIF, Gate, Mix, MultiThreshold, Readout
-from .synapses import BiasInput, Conv, Dense, Identity, fan_in, weight_of
+from .synapses import BiasInput, Conv, Dense, Identity, fan_in, reach, weight_of
 
 PROFILES = ("stock", "extended")
 
@@ -230,7 +230,8 @@ def connection_bound(net: FixedPointNetwork, connection: Connection) -> np.ndarr
     if isinstance(connection.synapse, BiasInput):
         largest = np.array([max(-net.input.min_value, net.input.max_value)])
     else:
-        largest = fan_in(connection.synapse) * net.max_value(connection.source)
+        sums = fan_in if net.profile == "stock" else reach  # messages are not negative
+        largest = sums(connection.synapse) * net.max_value(connection.source)
     scale = np.int64(1 << ALIGN_BITS) if connection.scale is None else connection.scale.astype(np.int64)
     bias = 0 if connection.bias is None else np.abs(connection.bias.astype(np.int64))
     bound: np.ndarray = np.abs(scale) * largest + bias

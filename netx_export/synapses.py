@@ -102,6 +102,16 @@ def fan_in(synapse: Synapse) -> np.ndarray:
     return total
 
 
+def reach(synapse: Synapse) -> np.ndarray:
+    """Largest magnitude of a weighted sum of inputs in 0..1 per output channel, ``[out]`` or ``[1]``."""
+    weight = weight_of(synapse)
+    if weight is None:
+        return np.ones(1, dtype=np.int64)
+    rows = weight.astype(np.int64).reshape(len(weight), -1)
+    result: np.ndarray = np.maximum(rows.clip(0).sum(1), (-rows).clip(0).sum(1))
+    return result
+
+
 def weight_bits(synapse: Synapse) -> int:
     """Bits per weight: 1 for weights -1 and 1, else the least signed width; 0 without weights."""
     weight = weight_of(synapse)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import block
-from ..block.base import Shape
+from ..block.base import Shape, set_input_scales
 from ..errors import LavaBsnnError
 from ..models import SpikingNetwork
 from ..neuron import QCFS, MultiThresholdLIF, TemporalMix
@@ -153,7 +153,7 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
             if isinstance(module, block.Readout) and module.bias is not None:
                 module.bias.div_(window)
     result.blocks.insert(1 if isinstance(result.blocks[0], block.Input) else 0, SubSteps(window))
-    block.set_input_scales(result.blocks)
+    set_input_scales(result.blocks)
     result.num_steps = model.num_steps  # of the input
     result.out_steps = window * model.num_steps
     return result.eval()

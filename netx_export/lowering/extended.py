@@ -9,6 +9,7 @@ a power of two; nor does matched mode, which was trained with a unit of its own.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -24,12 +25,15 @@ from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from lava_bsnn.training.hybrid import SubSteps
 
-from .. import limits, network
+from .. import limits, network, synapses
 from ..network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
+from .resolution import check_resolution
 
 _HEADROOM = 2
 """Factor between a layer's worst-case input in one step and the largest potential."""
 _CANDIDATES = 64
+_FINE = 128
+"""Scale of a readout's channel from which on its rounding is finer than that of 8-bit weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ class LayerReport:
     Attributes:
         unit: membrane steps per unit of current.
         error: root mean square error of a step's current that rounding causes, relative to the
-            threshold (of a readout: to the largest logit).
+            threshold (of a readout: relative error of the weights).
     """
 
     name: str
@@ -55,13 +59,19 @@ class _Path:
     synapse: Synapse
     multiplier: np.ndarray
     offset: np.ndarray
-    fan_in: np.ndarray
+    largest: int  # message
     agmm: AGMM | None = None
+
+    @property
+    def fan_in(self) -> np.ndarray:
+        """Sum of all weights' magnitudes times the largest message."""
+        return synapses.fan_in(self.synapse) * self.largest
 
     @property
     def bound(self) -> float:
         """Largest real current."""
-        return float((np.abs(self.multiplier) * self.fan_in + np.abs(self.offset)).max())
+        sums = synapses.reach(self.synapse) * self.largest
+        return float((np.abs(self.multiplier) * sums + np.abs(self.offset)).max())
 
     def on_grid(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
         """Scale and bias in membrane steps."""
@@ -88,6 +98,8 @@ def lower_extended(
     lowering = _Lowering(num_steps, report, entry)
     source = INPUT
     for index, module in enumerate(blocks):
+        behind = next((b for b in blocks[index + 1 :] if not isinstance(b, block.Flatten)), None)
+        lowering.may_merge = _is_dense(behind)
         source = lowering.add(module, source, index)
     return FixedPointNetwork(input=entry, layers=tuple(lowering.layers), profile="extended")
 
@@ -96,6 +108,8 @@ class _Lowering:
     def __init__(self, num_steps: int, report: Callable[[LayerReport], None], entry: network.Input) -> None:
         self.num_steps, self.report, self.entry = num_steps, report, entry
         self.layers: list[Layer] = []
+        self.may_merge = False  # whether a dense layer is behind the block
+        self.merged: block.Pool | None = None  # pooling that becomes a part of the dense layer behind it
         # per source: the real value of a message of 1, and the largest message
         self.messages: dict[str, tuple[float, int]] = {INPUT: (1.0, entry.max_value)}
 
@@ -116,7 +130,7 @@ class _Lowering:
         return self._layer(module, [self._path(module, source)], name, shape)
 
     def _residual(self, module: block.Residual, source: str, name: str) -> str:
-        inner = source
+        self.may_merge, inner = False, source
         *before, last = module.blocks
         for position, one in enumerate(before):
             inner = self.add(one, inner, f"_{name}_{position}")
@@ -129,14 +143,21 @@ class _Lowering:
         return self._layer(last, paths, name, last.shape)  # type: ignore[arg-type]
 
     def _relay(self, module: block.Pool, source: str, name: str) -> str:
-        """Sums of spikes as messages: what a pooling without neuron hands on."""
+        """Sums of spikes as messages: what a pooling without neuron hands on.
+
+        Sums beyond the messages' 8 bits become a part of the dense layer behind.
+        """
         value, largest = self.messages[source]
         taps = math.prod(module.synapse.kernel_size[:2])
         levels = taps * largest
+        tiles = module.synapse.stride == module.synapse.kernel_size and not any(module.synapse.padding)
+        if levels > limits.LEVELS_MAX and self.may_merge and tiles:
+            self.merged = module
+            return source
         if levels > limits.LEVELS_MAX:
             raise ExportError(
                 f"{module.label}: sums of {taps} messages up to {largest} are more than {limits.LEVELS_MAX}; "
-                "use a smaller window or fewer input bits"
+                "use a smaller window, fewer levels or input bits, or a Dense behind it"
             )
         shape = module.shape
         step = 1 << fixed_point.ALIGN_BITS
@@ -154,6 +175,9 @@ class _Lowering:
     def _path(self, module: Any, source: str) -> _Path:
         folded = device.affine(module)
         value, largest = self.messages[source]
+        if self.merged is not None:
+            folded = dataclasses.replace(folded, q=over_window(self.merged, folded.q))
+            value, self.merged = value * self.merged.synapse.tap_weight, None
         dead = np.flatnonzero(folded.multiplier == 0)
         if len(dead):
             warnings.warn(
@@ -188,7 +212,7 @@ class _Lowering:
             synapse=synapse,
             multiplier=np.abs(folded.multiplier) * value,
             offset=folded.offset,
-            fan_in=np.abs(q).reshape(len(q), -1).sum(1) * largest,
+            largest=largest,
             agmm=module.modulation,
         )
 
@@ -202,25 +226,25 @@ class _Lowering:
             synapse=Dense(weight=np.eye(channels, dtype=np.int64)) if flattened else Identity(),
             multiplier=np.full(channels, value),
             offset=np.zeros(channels),
-            fan_in=np.full(channels, largest),
+            largest=largest,
         )
 
     def _layer(self, module: Any, paths: list[_Path], name: str, shape: tuple[int, ...]) -> str:
-        bound = sum(path.bound for path in paths)
         neuron = module.neuron
         mix = None
         value = 1.0
         if neuron is None:
-            unit = _readout_unit(paths, self.num_steps)
-            reference = max(bound, 1e-30)
+            (path,) = paths
+            unit, rounded, error = _readout(module.label, path, self.num_steps)
             made: Any = network.Readout(bias=0, exponent=0)
+            paths = [rounded]
         elif isinstance(neuron, MultiThresholdLIF):
-            reference = neuron.threshold
             made, mix, unit = _multi_threshold(module.label, neuron, paths)
+            error = _error(paths, unit) / neuron.threshold
             value = neuron.threshold if neuron.scaled else 1.0
         else:
-            reference = neuron.threshold
             made, unit = _lif(module.label, neuron, paths, self.num_steps)
+            error = _error(paths, unit) / neuron.threshold
         connections = []
         for path in paths:
             scale, bias = path.on_grid(unit)
@@ -237,7 +261,7 @@ class _Lowering:
             Layer(name=name, connections=tuple(connections), neuron=made, shape=shape, mix=mix)
         )
         self.messages[name] = (value, made.max_message)
-        self.report(LayerReport(name=name, unit=float(unit), error=_error(paths, unit) / reference))
+        self.report(LayerReport(name=name, unit=float(unit), error=error))
         return name
 
 
@@ -255,6 +279,15 @@ def _pool_synapse(module: block.Pool, channels: int) -> Conv:
     )
 
 
+def over_window(pool: block.Pool, q: np.ndarray) -> np.ndarray:
+    """Dense weights ``[out, in]`` behind a pooling whose windows tile the image, for that image."""
+    assert pool.input_shape is not None
+    channels, height, width = pool.input_shape
+    q = np.kron(q.reshape(len(q), channels, *pool.shape[1:]), np.ones(pool.synapse.kernel_size[:2], q.dtype))
+    rest = ((0, 0), (0, 0), (0, height - q.shape[2]), (0, width - q.shape[3]))
+    return np.pad(q, rest).reshape(len(q), -1)
+
+
 def _largest_unit(label: str, bound: float, threshold: float) -> float:
     unit = limits.POTENTIAL_MAX / max(bound, threshold)
     if unit * threshold < 1 << fixed_point.ALIGN_BITS:
@@ -265,15 +298,39 @@ def _largest_unit(label: str, bound: float, threshold: float) -> float:
     return unit
 
 
-def _readout_unit(paths: list[_Path], num_steps: int) -> float:
-    """Largest unit with which ``num_steps`` steps cannot overflow, rounding included."""
-    (path,) = paths
+def _readout(label: str, path: _Path, num_steps: int) -> tuple[float, _Path, float]:
+    """The largest unit with which ``num_steps`` steps cannot overflow, weights for it, and their error."""
+    real = _weight(path) * path.multiplier[:, None]
     unit = limits.READOUT_MAX / (max(path.bound, 1e-30) * num_steps)
     while True:
-        worst = np.rint(unit * path.multiplier) * path.fan_in + np.abs(np.rint(unit * path.offset))
+        rounded = _rounded(path, unit)
+        scale, bias = rounded.on_grid(unit)
+        worst = scale * synapses.reach(rounded.synapse) * path.largest + np.abs(bias)
         if worst.max() * num_steps <= limits.READOUT_MAX:
-            return unit
+            break
         unit *= 0.99
+    cause = (
+        f"sums of 24 bits over {real[0].size} inputs of up to {path.largest} and {num_steps} steps leave too "
+        "few weight levels"
+    )
+    ours = _weight(rounded) * (scale / unit)[:, None]
+    remedy = "use fewer inputs, levels, or steps"
+    return unit, rounded, check_resolution(label, ours, real, cause, remedy)
+
+
+def _weight(path: _Path) -> np.ndarray:
+    assert isinstance(path.synapse, Dense)
+    return path.synapse.weight
+
+
+def _rounded(path: _Path, unit: float) -> _Path:
+    """A readout's path with the scale of each channel a whole number; weights take on what it rounds."""
+    scale = path.multiplier * unit
+    largest = np.abs(_weight(path)).max(1)
+    whole = np.where(scale < _FINE, np.ceil(scale * largest / limits.WEIGHT_MAX).clip(1), np.rint(scale))
+    factor = np.where(scale < _FINE, scale / whole, 1)
+    weight = np.rint(_weight(path) * factor[:, None]).astype(np.int64)
+    return dataclasses.replace(path, synapse=Dense(weight=weight), multiplier=whole / unit)
 
 
 def _best_unit(paths: list[_Path], largest: float) -> float:

@@ -27,11 +27,10 @@ from lava_bsnn.neuron import LIF
 
 from .. import limits, network
 from ..network import INPUT, Connection, FixedPointNetwork, Layer, Shape, Synapse
-from .extended import LayerReport
+from .extended import LayerReport, over_window
+from .resolution import check_resolution
 
 _CANDIDATES = 64
-_COARSE = 0.1
-"""Relative rounding error of a layer's weights from which on ``convert`` warns."""
 
 
 def lower_stock(
@@ -135,12 +134,12 @@ def _merge_pool(pool: block.Pool, module: block.SpikingBlock, affine: Affine) ->
             f"{module.label}; use stride=kernel_size and padding=0"
         )
     assert pool.input_shape is not None
-    channels, height, width = pool.input_shape
+    _, height, width = pool.input_shape
     _, pooled_height, pooled_width = pool.shape
-    q = affine.q
     if isinstance(module, (block.Dense, block.Readout)):
-        q = q.reshape(len(q), channels, pooled_height, pooled_width)
-    elif isinstance(module, block.Pool) or module.synapse.dilation[:2] != (1, 1):
+        q = over_window(pool, affine.q)
+        return Affine(q=q, multiplier=affine.multiplier * pool.synapse.tap_weight, offset=affine.offset)
+    if isinstance(module, block.Pool) or module.synapse.dilation[:2] != (1, 1):
         raise ExportError(
             f"{module.label}: cannot follow a pooling without neuron; use dilation=1 or a neuron"
         )
@@ -149,10 +148,7 @@ def _merge_pool(pool: block.Pool, module: block.SpikingBlock, affine: Affine) ->
             f"{pool.label}: input {height}x{width} is not a multiple of the window {kernel}; "
             "pad or crop it for export"
         )
-    q = np.kron(q, np.ones(kernel))
-    if isinstance(module, (block.Dense, block.Readout)):
-        rest = ((0, 0), (0, 0), (0, height - q.shape[2]), (0, width - q.shape[3]))
-        q = np.pad(q, rest).reshape(len(q), -1)
+    q = np.kron(affine.q, np.ones(kernel))
     return Affine(q=q, multiplier=affine.multiplier * pool.synapse.tap_weight, offset=affine.offset)
 
 
@@ -217,26 +213,14 @@ def _choose_scale(
             best = (float(error), weight, bias, scale)
     if best is None:
         raise ExportError(f"{label}: no scale keeps the integers in range; use fewer inputs or steps")
-    _check_resolution(label, best[1] / best[3], real, max_value, readout_steps)
-    return best[1], best[2], best[3], best[0] ** 0.5
-
-
-def _check_resolution(
-    label: str, rounded: np.ndarray, real: np.ndarray, max_value: int, readout_steps: int | None
-) -> None:
-    """Refuse weights that round to nothing, warn of weights that round to little."""
-    norm = np.linalg.norm(real)
-    error = np.linalg.norm(rounded - real) / norm if norm else 0.0
     steps = "" if readout_steps is None else f" and {readout_steps} steps"
     cause = (
         f"biases of 13 bits and sums of 24 bits over {real[0].size} inputs of up to {max_value}{steps} "
         "leave too few weight levels"
     )
     remedy = "use fewer input bits, inputs, or steps, or smaller biases"
-    if error == 1 and not rounded.any():
-        raise ExportError(f"{label}: all weights round to zero: {cause}; {remedy}")
-    if error > _COARSE:
-        warnings.warn(f"{label}: weights are rounded by {error:.0%}: {cause}; {remedy}", stacklevel=2)
+    check_resolution(label, best[1] / best[3], real, cause, remedy)
+    return best[1], best[2], best[3], best[0] ** 0.5
 
 
 def _round(q: np.ndarray, multiplier: np.ndarray) -> np.ndarray:

@@ -51,6 +51,42 @@ def test_forward_and_gradients_equal_the_slow_reference(levels):
         torch.testing.assert_close(a, b)
 
 
+def integers(x, omega, neuron):
+    """Spike counts ``[N][T]`` of one neuron with Python's integers, for currents in membrane steps."""
+    theta = round(neuron.threshold * neuron.unit)
+    lam = round(float(neuron.lam.detach()) * 4096)
+    rows = []
+    for currents in x.tolist():
+        v, row = round(theta * neuron.initial), []
+        for factors in omega:
+            total = sum(factor * current for factor, current in zip(factors, currents, strict=True))
+            m = abs(v) * lam // 4096 * (1 if v >= 0 else -1) + (total + 2048) // 4096
+            m = max(-(2**23 - 1), min(2**23 - 1, m))
+            row.append(max(0, min(neuron.levels, m // theta)))
+            v = m - theta * row[-1]
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("mode", ["full", "causal", "identity"])
+@pytest.mark.parametrize(("threshold", "size"), [(0.3, 1.0), (0.7, 5.0), (1.0, 1e3)])
+def test_matched_mode_is_the_devices_integers(mode, threshold, size):
+    torch.manual_seed(0)
+    neuron = MultiThresholdLIF(5, threshold, initial=0.4, num_steps=6, mix=mode, scale=50, scaled=True)
+    torch.nn.init.normal_(neuron.lam_logit)
+    omega = torch.eye(6)
+    if mode != "identity":
+        torch.nn.init.normal_(neuron.mix.logits)
+        omega = neuron.mix.omega.detach()
+    x = (torch.randn(200, 6) * size * neuron.unit).round()
+    counts = (neuron(x / neuron.unit) / neuron.threshold).round()
+    expected = integers(x.int(), (omega.double() * 4096).round().int().tolist(), neuron)
+    assert counts.tolist() == expected
+    assert counts.min() == 0 and counts.max() == 5
+    if size > 100:
+        assert x.abs().max() > 2**23
+
+
 def test_the_surrogate_is_the_band_of_the_paper():
     m = torch.tensor([[0.39, 0.41, 1.0, 1.99, 2.01]], dtype=torch.float64, requires_grad=True)
     one, theta = torch.ones((), dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)

@@ -298,9 +298,8 @@ def test_pooling_sends_sums():
     relays = [layer for layer in net.layers if layer.name.startswith("pool")]
     assert relays and all(isinstance(layer.neuron, MultiThreshold) for layer in relays)
     assert {layer.neuron.levels for layer in relays} == {4}
-    big = models.SpikingNetwork(
-        [block.Pool(None, 16), block.Flatten(), block.Readout(None, 2, 2)], in_shape=(2, 16, 16), num_steps=1
-    )
+    blocks = [block.Pool(None, 16), block.Conv({}, 2, 2, 1), block.Flatten(), block.Readout(None, 2, 2)]
+    big = models.SpikingNetwork(blocks, in_shape=(2, 16, 16), num_steps=1)
     with pytest.raises(ExportError, match="sums of 256 messages up to 1 are more than 255"):
         convert(big.eval(), "extended")
 
@@ -416,6 +415,56 @@ def test_a_shortcut_of_averages_is_added_in_whole_membrane_steps(float_spikes, s
     x = torch.full((1, *residual.input_shape, 1), 7.0) * residual.input_scale
     unit = residual.blocks[0].unit
     assert residual._on_grid(x)[0, 0, 0, 0, 0] * unit == 7 * round(unit * residual.input_scale)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_sums_beyond_8_bits_become_a_part_of_the_dense_layer_behind(float_spikes, hidden):
+    torch.manual_seed(0)
+    counts = {"levels": 7, "threshold": 0.5, "scaled": True, "scale": 64}
+    pool = block.Pool(None, 9)
+    blocks = [block.Conv(counts, 2, 3, 3, neuron=MultiThresholdLIF), pool, block.Flatten()]
+    blocks += (
+        [block.Dense(MATCHED | {"threshold": 0.0625}, 12, 4, weight_scale=8), block.Readout(None, 4, 2)]
+        if hidden
+        else [block.Readout(None, 12, 2)]
+    )
+    net = assert_equal_to_torch(blocks, (2, 21, 20), float_spikes)
+    weight = net.layers[1].connections[0].synapse.weight.reshape(-1, 3, 19, 18)
+    assert not weight[:, :, 18].any()  # that row belongs to no window
+    assert (weight[:, :, 9:18, 9:18] == weight[:, :, 9:10, 9:10]).all()
+    model = models.SpikingNetwork(blocks, in_shape=(2, 21, 20), num_steps=STEPS)
+    reports = []
+    net = convert(model, "extended", report=reports.append)
+    x = np.random.default_rng(0).integers(0, 2, (4, 2, 21, 20, STEPS))
+    logits = float_spikes(model, x)[1].cumsum(-1)
+    found = simulate(net, x).readout / reports[-1].unit
+    np.testing.assert_allclose(found, logits, atol=1e-2 * np.abs(logits).max())
+
+
+@pytest.mark.parametrize(("bits", "error"), [(0, 0.005), (2, 0.01), (4, 0.04), (6, 0.15)])
+def test_readouts_of_many_inputs_keep_their_weights(bits, error):
+    """24 bits for all steps leave a scale below 1 on 8-bit weights; fewer bits of the weights are left."""
+    torch.manual_seed(0)
+    blocks = [block.Input(bits=bits)] if bits else []
+    blocks.append(block.Readout(None, 20_000, 3))
+    model = models.SpikingNetwork(blocks, in_shape=(20_000,), num_steps=4).eval()
+    reports = []
+    net = convert(model, "extended", report=reports.append)
+    assert reports[0].error < error
+    largest = net.input.max_value
+    x = np.random.default_rng(0).integers(0, largest + 1, (4, 20_000, 4))
+    with torch.no_grad():
+        sums = model(torch.from_numpy(x / largest).float()).cumsum(-1).numpy()
+    found = simulate(net, x).readout / reports[0].unit
+    spread = np.linalg.norm(blocks[-1].synapse.weight.detach().squeeze(), axis=1)
+    assert np.abs(found - sums).max() < 3 * error * spread.max() * largest * 4
+
+
+def test_a_readout_of_which_nothing_is_left_is_refused():
+    blocks = [block.Input(bits=8), block.Readout(None, 2_000_000, 1)]
+    model = models.SpikingNetwork(blocks, in_shape=(2_000_000,), num_steps=16)
+    with pytest.raises(ExportError, match=r"Readout\(2000000, 1\): all weights round to zero: .* 16 steps"):
+        convert(model, "extended")
 
 
 def test_a_residual_of_dense_blocks_may_follow_an_image(float_spikes):

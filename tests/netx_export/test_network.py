@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from lava_bsnn.errors import ExportError
 from netx_export import FixedPointNetwork, limits, network
+from netx_export.synapses import reach
 
 
 def one_layer(weight, bias=None, in_shape=(3,), bits=0, **neuron):
@@ -307,3 +309,12 @@ def test_encode_rounds_intensities(make_network):
 def test_unknown_layer_lists_the_names(make_network):
     with pytest.raises(KeyError, match="there are conv0, conv1, dense0, readout"):
         make_network()["conv9"]
+
+
+def test_the_reach_of_a_synapse_is_the_largest_sum_of_inputs_that_are_not_negative():
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-9, 10, (5, 8))
+    inputs = np.array(list(itertools.product((0, 1), repeat=8)))
+    sums = np.abs(inputs @ weight.T).max(0)
+    np.testing.assert_array_equal(reach(network.Dense(weight=weight)), sums)
+    np.testing.assert_array_equal(reach(network.Identity()), [1])
