@@ -4,9 +4,9 @@
 defaults. Since Python 3.11 a default must be hashable, and dataclasses with
 ``eq=True`` are not. A meta path finder waits for that one module and executes it
 with ``dataclasses.dataclass`` adding ``unsafe_hash=True``. Lava's message module sets the
-start method of processes to fork and fails where it is set already, as a data loader with
-workers leaves it; it is executed so that fork may be set again. Nothing of lava is
-imported before the user imports it; on Python 3.10 nothing is installed.
+start method of processes to fork and fails where one is set already, as a data loader with
+workers leaves fork, and a spawned process has spawn; it is executed so that this may happen.
+Nothing of lava is imported before the user imports it; on Python 3.10 nothing is installed.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ def _fork_may_be_set_again() -> Iterator[None]:
     original = multiprocessing.set_start_method
 
     def set_start_method(method: str | None, force: bool = False) -> None:
+        spawned = multiprocessing.parent_process() is not None  # with a method that nobody chose
         if force or method is None or multiprocessing.get_start_method(allow_none=True) != method:
-            original(method, force)
+            original(method, force or spawned)
 
     multiprocessing.set_start_method = set_start_method
     try:

@@ -15,6 +15,7 @@ from .output import Flag, JsonOutput
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from netx_export import FixedPointNetwork
     from netx_export.lowering.extended import LayerReport
 
     from ..models import SpikingNetwork
@@ -111,8 +112,8 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
     summary = net.summary()
     console.print(
         f"\n{options.out}: {size:,} bytes, profile {net.profile}, {summary.weights:,} weights in "
-        f"{summary.weight_bits:,} bits, {summary.neurons:,} neurons; largest rounding error of a layer "
-        f"{max(report.error for report in reports):.2g} thresholds",
+        f"{summary.weight_bits:,} bits, {summary.neurons:,} neurons; "
+        f"rounding errors: {_errors(net, reports)}",
         soft_wrap=True,
     )
     figures: dict[str, Any] = {
@@ -126,6 +127,16 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
     if options.test:
         figures |= _compare(recipe, model, net, options.test, console)
     return figures
+
+
+def _errors(net: FixedPointNetwork, reports: list[LayerReport]) -> str:
+    from netx_export.network import Readout
+
+    readouts = [layer.name for layer in net.layers if isinstance(layer.neuron, Readout)]
+    hidden = [report.error for report in reports if report.name not in readouts]
+    parts = [f"up to {max(hidden):.2g} thresholds"] if hidden else []
+    parts += [f"{report.error:.2%} of the readout's weights" for report in reports if report.name in readouts]
+    return ", ".join(parts)
 
 
 def _samples(recipe: Recipe, split: str, number: int) -> tuple[Any, Any]:

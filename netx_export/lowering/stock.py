@@ -219,8 +219,8 @@ def _choose_scale(
         "leave too few weight levels"
     )
     remedy = "use fewer input bits, inputs, or steps, or smaller biases"
-    check_resolution(label, best[1] / best[3], real, cause, remedy)
-    return best[1], best[2], best[3], best[0] ** 0.5
+    lost = check_resolution(label, best[1] / best[3], real, cause, remedy)
+    return best[1], best[2], best[3], best[0] ** 0.5 if readout_steps is None else lost
 
 
 def _round(q: np.ndarray, multiplier: np.ndarray) -> np.ndarray:

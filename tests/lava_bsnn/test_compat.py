@@ -63,6 +63,17 @@ def test_another_start_method_is_still_refused_by_lava():
     assert run_python(code).strip() == "True"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing is hooked on Python 3.10")
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_lava_imports_in_a_process_of_another_start_method(method):
+    code = (
+        "import multiprocessing as mp\n"
+        f"with mp.get_context({method!r}).Pool(1) as pool:\n"
+        f" print(pool.apply(exec, ['import lava_bsnn, {MESSAGES}']))"
+    )
+    assert run_python(code).strip() == "None"
+
+
 def test_nothing_is_hooked_on_python_3_10(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     monkeypatch.setattr(sys, "meta_path", [])

@@ -109,7 +109,5 @@ def generate():
 @pytest.fixture(scope="module")
 def run_lightly():
     """``netx_export.run`` in a process without torch, of which Lava's processes are forked faster."""
-    fork = "import multiprocessing; multiprocessing.set_start_method('fork', True)"  # as Lava needs
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, initializer=exec, initargs=(fork,)) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield lambda *args, **options: pool.submit(run, *args, **options).result()
