@@ -79,6 +79,20 @@ def _run(
 ) -> Simulation:
     if backend == "simulator":
         return simulate(net, data, trace=common["trace"])
+    from .runtime import forgotten
+
+    with forgotten():
+        return _run_on_lava(net, data, backend, common, probe, options)
+
+
+def _run_on_lava(
+    net: FixedPointNetwork,
+    data: np.ndarray,
+    backend: str,
+    common: dict[str, Any],
+    probe: str | None,
+    options: dict[str, Any],
+) -> Simulation:
     if backend == "loihi2":
         from .loihi2 import run_loihi2
 

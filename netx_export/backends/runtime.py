@@ -71,13 +71,35 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
         ) from None
 
 
+@contextlib.contextmanager
+def forgotten() -> Iterator[None]:
+    """Free the processes that are made meanwhile, and their data, which Lava's registries would keep.
+
+    Objects from before are frozen: garbage collection need not look at them, and does not touch, and so
+    copy, the memory that forked processes share.
+    """
+    processes = import_lava("lava.magma.core.process.process").ProcessServer().processes
+    variables = import_lava("lava.magma.core.process.variable").VarServer().vars
+    before = [(registry, len(registry)) for registry in (processes, variables)]
+    freezes = not gc.get_freeze_count()  # else somebody else does
+    if freezes:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        for registry, number in before:
+            del registry[number:]
+        gc.collect()
+        if freezes:
+            gc.unfreeze()
+
+
 def _start(process: Any, condition: Any, run_cfg: Any, interrupts: Interrupts) -> None:
     try:
         with interrupts.allowed():
             executable = process.compile(run_cfg)
-        with _frozen_objects():
-            process.create_runtime(executable=executable)
-            process.runtime.start(condition)
+        process.create_runtime(executable=executable)
+        process.runtime.start(condition)
     except LavaBsnnError:
         raise
     except Exception as error:
@@ -168,19 +190,6 @@ def _models_found_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _frozen_objects() -> Iterator[None]:
-    """Keep garbage collection in forked processes from touching, and so copying, the memory they share."""
-    if gc.get_freeze_count():  # somebody else's
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-@contextlib.contextmanager
 def _children_of_this_run(process: Any) -> Iterator[None]:
     """End every child process that is made meanwhile, and free what they shared."""
     before = set(multiprocessing.active_children())
@@ -215,6 +224,7 @@ def _end(process: Any, before: set[Any]) -> None:
     for child in set(multiprocessing.active_children()) - before:
         child.kill()
         child.join()
+    _clear_models(runtime)
 
 
 def _unmap(runtime: Any, handles: list[Any]) -> None:
@@ -226,6 +236,15 @@ def _unmap(runtime: Any, handles: list[Any]) -> None:
         with contextlib.suppress(BufferError):  # a thread of a port is about to end
             handle.close()
     handles.clear()
+
+
+def _clear_models(runtime: Any) -> None:
+    """Take the ports of probed Vars off the classes of process models, where Lava's compiler leaves them."""
+    implicit = import_lava("lava.magma.core.process.ports.ports").ImplicitVarPort
+    builders = getattr(getattr(runtime, "_executable", None), "proc_builders", {})
+    for model in {builder.proc_model for builder in builders.values()}:
+        for name in [name for name, value in vars(model).items() if isinstance(value, implicit)]:
+            delattr(model, name)
 
 
 def _after_fork() -> None:

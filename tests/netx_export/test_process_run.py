@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import re
@@ -286,6 +287,25 @@ def test_runs_in_threads_wait_for_each_other_within_their_time_and_may_print(mak
     threads[0].join()
     assert told[0] == "late"
     assert capsys.readouterr().out.count("tick") == told[1] > 3
+
+
+@pytest.mark.parametrize("backend", ["lava", "lava-fused", "stock"])
+def test_runs_leave_no_lava_process_in_memory(make_network, make_data, backend):
+    from lava.magma.core.process.process import AbstractProcess, ProcessServer
+    from lava.proc.lif.process import LIF
+
+    def alive():
+        return [one for one in gc.get_objects() if AbstractProcess in type(one).__mro__]
+
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    x = make_data(net, num_samples=1, num_steps=2)
+    users = LIF(shape=(1,))
+    before = len(alive())
+    for _ in range(2):
+        run(net, x, backend)
+        assert len(alive()) == before
+    assert users in ProcessServer().processes
+    assert not gc.get_freeze_count()
 
 
 LONG_RUN = """
