@@ -72,7 +72,7 @@ def integers(x, omega, neuron):
 @pytest.mark.parametrize(("threshold", "size"), [(0.3, 1.0), (0.7, 5.0), (1.0, 1e3)])
 def test_matched_mode_is_the_devices_integers(mode, threshold, size):
     torch.manual_seed(0)
-    neuron = MultiThresholdLIF(5, threshold, initial=0.4, num_steps=6, mix=mode, scale=50, scaled=True)
+    neuron = MultiThresholdLIF(5, threshold, initial=0.4, num_steps=6, mix=mode, scale=64, scaled=True)
     torch.nn.init.normal_(neuron.lam_logit)
     omega = torch.eye(6)
     if mode != "identity":
@@ -192,6 +192,9 @@ def test_the_gradient_of_the_qcfs_threshold_is_that_of_the_formula():
     [
         (lambda: MultiThresholdLIF(0), OptionError, "levels=0 is not allowed; use 1 or more"),
         (lambda: MultiThresholdLIF(2, -1.0), OptionError, "threshold=-1.0"),
+        (lambda: MultiThresholdLIF(2, scale=50), OptionError, "scale=50 is not allowed; use a power of two"),
+        (lambda: MultiThresholdLIF(2, scale=0), OptionError, "scale=0"),
+        (lambda: MultiThresholdLIF(2, scale=True), OptionError, "scale=True"),
         (lambda: TemporalMix(4, "past"), OptionError, "'full', 'causal', 'identity'"),
         (lambda: TemporalMix(0), OptionError, "num_steps=0"),
         (lambda: TemporalMix(4)(torch.ones(1, 2, 5)), ShapeError, "5 steps does not fit; use 4"),

@@ -217,15 +217,19 @@ def test_alarms_of_the_caller_wait_where_there_is_no_deadline():
     def raising(number, frame):
         raise RuntimeError("late")
 
-    before = signal.signal(signal.SIGALRM, raising)
-    try:
-        with pytest.raises(RuntimeError, match="late"), Interrupts(None) as interrupts:
+    def alarms():
+        with Interrupts(None) as interrupts:
             signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
             time.sleep(0.05)
             signal.setitimer(signal.ITIMER_REAL, 0)
             reached.append("held")
             interrupts.check()
             reached.append("not")
+
+    before = signal.signal(signal.SIGALRM, raising)
+    try:
+        with pytest.raises(RuntimeError, match="late"):
+            alarms()
         assert signal.getsignal(signal.SIGALRM) is raising
         signal.setitimer(signal.ITIMER_REAL, 50)
         with Interrupts(None):
