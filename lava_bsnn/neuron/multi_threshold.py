@@ -98,7 +98,13 @@ class MultiThresholdLIF(neuron_base.Neuron):
         return None if self.scale is None else self.scale << ALIGN_BITS
 
     def match_device(self) -> None:
-        """Go over to matched mode, with at least 64 weight steps per threshold, unless it is on."""
+        """Go over to matched mode, with at least 64 weight steps per threshold, unless it is on.
+
+        Raises:
+            OptionError: the threshold is not a number > 0.
+        """
+        if not 0 < self.theta.item() < math.inf:
+            raise OptionError(f"MultiThresholdLIF: threshold={self.theta.item()} is not allowed; use > 0")
         if self.scale is None:
             self.scale = 1 << max(0, math.ceil(math.log2(_MATCHED_STEPS / self.threshold)))
 

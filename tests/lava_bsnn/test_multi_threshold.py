@@ -87,6 +87,15 @@ def test_matched_mode_is_the_devices_integers(mode, threshold, size):
         assert x.abs().max() > 2**23
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 0.0, float("nan"), float("inf")])
+def test_a_threshold_that_training_spoilt_has_no_matched_mode(threshold):
+    neuron = MultiThresholdLIF(2)
+    neuron.theta.data.fill_(threshold)
+    with pytest.raises(OptionError, match=f"threshold={threshold:.1f}.* is not allowed; use > 0"):
+        neuron.match_device()
+    assert neuron.scale is None
+
+
 def test_the_surrogate_is_the_band_of_the_paper():
     m = torch.tensor([[0.39, 0.41, 1.0, 1.99, 2.01]], dtype=torch.float64, requires_grad=True)
     one, theta = torch.ones((), dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)
