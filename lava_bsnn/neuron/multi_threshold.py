@@ -37,8 +37,9 @@ class MultiThresholdLIF(neuron_base.Neuron):
         num_steps: time steps T of the mixing in front of the neuron; None for no mixing.
         mix: mode of that :class:`TemporalMix`; with it the neuron is LM-HT.
         persistent_state: carry v from one forward call to the next, detached.
-        scale: weight steps per unit of current: compute in the device's integers (matched mode), with
-            theta rounded to 1/64 of a weight step, lam and the mixing to 1/4096; None for floating point.
+        scale: weight steps per unit of current, a power of two: compute in the device's integers (matched
+            mode), with theta rounded to 1/64 of a weight step, lam and the mixing to 1/4096; None for
+            floating point.
 
     Raises:
         OptionError: a parameter is out of range.
@@ -62,9 +63,10 @@ class MultiThresholdLIF(neuron_base.Neuron):
             raise OptionError(f"MultiThresholdLIF: levels={levels!r} is not allowed; use 1 or more")
         if not threshold > 0:
             raise OptionError(f"MultiThresholdLIF: threshold={threshold!r} is not allowed; use > 0")
-        if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int) or scale < 1):
+        whole = isinstance(scale, int) and not isinstance(scale, bool) and scale >= 1
+        if scale is not None and (not whole or scale & (scale - 1)):  # float32 holds k / unit exactly
             raise OptionError(
-                f"MultiThresholdLIF: scale={scale!r} is not allowed; use an integer >= 1, or None"
+                f"MultiThresholdLIF: scale={scale!r} is not allowed; use a power of two >= 1, or None"
             )
         super().__init__(threshold=1.0, persistent_state=persistent_state)
         del self._threshold
@@ -96,7 +98,13 @@ class MultiThresholdLIF(neuron_base.Neuron):
         return None if self.scale is None else self.scale << ALIGN_BITS
 
     def match_device(self) -> None:
-        """Go over to matched mode, with at least 64 weight steps per threshold, unless it is on."""
+        """Go over to matched mode, with at least 64 weight steps per threshold, unless it is on.
+
+        Raises:
+            OptionError: the threshold is not a number > 0.
+        """
+        if not 0 < self.theta.item() < math.inf:
+            raise OptionError(f"MultiThresholdLIF: threshold={self.theta.item()} is not allowed; use > 0")
         if self.scale is None:
             self.scale = 1 << max(0, math.ceil(math.log2(_MATCHED_STEPS / self.threshold)))
 

@@ -87,7 +87,7 @@ class _WindowedIF(MultiThresholdLIF):
         self.to(source.theta)
         if source.mix is None:
             raise LavaBsnnError("to_single_threshold: a neuron without num_steps; give it num_steps")
-        window, omega = source.levels, source.mix.omega.detach()
+        window, omega = source.levels, source.mix.omega.detach().to(source.theta)
         square = torch.ones(window, window, dtype=omega.dtype, device=omega.device) / window
         self.mix = _FixedMix(torch.kron(omega, square))
         lam = torch.ones(len(omega) * window, dtype=omega.dtype, device=omega.device)

@@ -1,4 +1,4 @@
-"""When Ctrl-C, SIGTERM and a time limit may interrupt a run on Lava.
+"""When Ctrl-C, SIGTERM, alarms and a time limit may interrupt a run on Lava.
 
 An exception that a signal handler raises inside a fork would be lost, and leave locks of Python's logging
 held; one inside the creation or the end of processes would leak them. So signals wait. A run asks for them
@@ -41,6 +41,7 @@ class Interrupts:
 
     def __init__(self, deadline: float | None) -> None:
         self._deadline = deadline
+        self._ours = None if deadline is None else _ALARM  # else, alarms are the caller's
         self._held = True
         self._waiting: dict[int, float] = {}
         self._handlers: dict[int, Any] = {}
@@ -57,13 +58,13 @@ class Interrupts:
         return self
 
     def _exchange(self) -> None:
-        if self._deadline is not None and _ALARM is not None:
+        if self._deadline is not None and self._ours is not None:
             self._timer = signal.setitimer(signal.ITIMER_REAL, 0)
-            self._take(_ALARM)
+            self._take(self._ours)
             left = max(1e-3, self._deadline - self._started)
             signal.setitimer(signal.ITIMER_REAL, left, _AGAIN)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            if callable(signal.getsignal(number)):
+        for number in (_ALARM, signal.SIGTERM, signal.SIGINT):
+            if number not in (None, self._ours) and callable(signal.getsignal(number)):
                 self._take(number)
 
     def _take(self, number: int) -> None:
@@ -73,13 +74,13 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         self._give_back()
         for number in list(self._waiting):
-            if number != _ALARM:
+            if number != self._ours:
                 self._deliver(number, None)
 
     def _give_back(self) -> None:
-        if _ALARM in self._handlers:
+        if self._ours in self._handlers:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(_ALARM, self._handlers.pop(_ALARM))
+            signal.signal(self._ours, self._handlers.pop(self._ours))
         before, interval = self._timer
         if before:
             left = max(1e-3, before - (time.monotonic() - self._started))
@@ -97,7 +98,7 @@ class Interrupts:
     def _deliver(self, number: int, frame: FrameType | None) -> None:
         before, self._held = self._held, True
         self._waiting.pop(number, None)
-        if number == _ALARM:
+        if number == self._ours:
             raise TimeIsOver
         self._handlers[number](number, frame)
         self._held = before
@@ -111,7 +112,7 @@ class Interrupts:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeIsOver
         for number in list(self._waiting):
-            if number != _ALARM:
+            if number != self._ours:
                 self._deliver(number, None)
 
     @contextlib.contextmanager

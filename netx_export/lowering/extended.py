@@ -32,8 +32,6 @@ from .resolution import check_resolution
 _HEADROOM = 2
 """Factor between a layer's worst-case input in one step and the largest potential."""
 _CANDIDATES = 64
-_FINE = 128
-"""Scale of a readout's channel from which on its rounding is finer than that of 8-bit weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,14 +188,15 @@ class _Lowering:
                 f"{module.label}: weights or norm are not finite; retrain or load a good checkpoint"
             )
         # a negative gain flips the signs of its channel
-        negative = folded.multiplier < 0
+        multiplier = folded.multiplier * value
+        negative = multiplier < 0
         q = np.where(negative.reshape(-1, *[1] * (folded.q.ndim - 1)), -folded.q, folded.q)
         q = np.rint(q).astype(np.int64)
         synapse: Synapse
         if _is_dense(module):
             synapse = Dense(weight=q)
         elif isinstance(module, block.Pool):
-            synapse = _pool_synapse(module, len(q))
+            synapse = dataclasses.replace(_pool_synapse(module, len(q)), weight=q)
         else:
             layer = module.synapse
             synapse = Conv(
@@ -210,7 +209,7 @@ class _Lowering:
         return _Path(
             source=source,
             synapse=synapse,
-            multiplier=np.abs(folded.multiplier) * value,
+            multiplier=np.abs(multiplier),
             offset=folded.offset,
             largest=largest,
             agmm=module.modulation,
@@ -303,6 +302,7 @@ def _readout(label: str, path: _Path, num_steps: int) -> tuple[float, _Path, flo
     real = _weight(path) * path.multiplier[:, None]
     unit = limits.READOUT_MAX / (max(path.bound, 1e-30) * num_steps)
     while True:
+        unit = _whole_unit(path, unit)
         rounded = _rounded(path, unit)
         scale, bias = rounded.on_grid(unit)
         worst = scale * synapses.reach(rounded.synapse) * path.largest + np.abs(bias)
@@ -323,13 +323,26 @@ def _weight(path: _Path) -> np.ndarray:
     return path.synapse.weight
 
 
+def _whole_unit(path: _Path, unit: float) -> float:
+    """A unit a bit smaller, where it makes the one scale of all channels a whole number."""
+    scales = np.unique(path.multiplier[_weight(path).any(1)]) * unit
+    return float(unit * np.floor(scales[0]) / scales[0]) if len(scales) == 1 and scales[0] >= 1 else unit
+
+
 def _rounded(path: _Path, unit: float) -> _Path:
-    """A readout's path with the scale of each channel a whole number; weights take on what it rounds."""
-    scale = path.multiplier * unit
-    largest = np.abs(_weight(path)).max(1)
-    whole = np.where(scale < _FINE, np.ceil(scale * largest / limits.WEIGHT_MAX).clip(1), np.rint(scale))
-    factor = np.where(scale < _FINE, scale / whole, 1)
-    weight = np.rint(_weight(path) * factor[:, None]).astype(np.int64)
+    """A readout's path with the scale of each channel a whole number.
+
+    Its weights stay, or take on what the scale rounds, whichever has the smaller error.
+    """
+    q = _weight(path)
+    largest = np.abs(q).max(1)
+    scale = np.where(largest > 0, path.multiplier * unit, 0)
+    coarse = np.ceil(scale * largest / limits.WEIGHT_MAX).clip(1)
+    weight = np.rint(q * (scale / coarse)[:, None])
+    error = np.linalg.norm(weight * coarse[:, None] - q * scale[:, None], axis=1)
+    stays = np.abs(np.rint(scale) - scale) * np.linalg.norm(q, axis=1) <= error * (1 + 1e-9)
+    weight = np.where(stays[:, None], q, weight).astype(np.int64)
+    whole = np.where(stays, np.rint(scale), coarse)
     return dataclasses.replace(path, synapse=Dense(weight=weight), multiplier=whole / unit)
 
 

@@ -164,6 +164,24 @@ def test_a_hybrid_and_its_single_threshold_form_are_exact(mix):
             assert 0 < counts.mean() < layer.neuron.max_message
 
 
+@pytest.mark.parametrize("method", ["lmht", "agmm"])
+def test_matched_mode_is_exact_in_mixed_precision(method, digits):
+    model = network(method)
+    training.fit(model, *digits, epochs=1)
+    training.match_device(model)
+    x = direct_code(torch.from_numpy(digits[1][0][:50]), model.num_steps)
+    alone = spikes_of(model.eval(), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = spikes_of(model, x)
+    for ours, theirs in zip(mixed, alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_model_in_double_precision_has_a_single_threshold_form():
+    model = to_lmht(network("qcfs").double(), levels=3, num_steps=4, mix="identity")
+    assert to_single_threshold(model)(torch.rand(1, 1, 8, 8, 4).double()).dtype == torch.float64
+
+
 def test_a_matched_multi_threshold_neuron_learns_as_the_floating_point_one():
     torch.manual_seed(0)
     matched = MultiThresholdLIF(3, 0.7, learn_threshold=True, num_steps=4, scaled=True, scale=1 << 12)

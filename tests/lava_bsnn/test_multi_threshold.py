@@ -72,7 +72,7 @@ def integers(x, omega, neuron):
 @pytest.mark.parametrize(("threshold", "size"), [(0.3, 1.0), (0.7, 5.0), (1.0, 1e3)])
 def test_matched_mode_is_the_devices_integers(mode, threshold, size):
     torch.manual_seed(0)
-    neuron = MultiThresholdLIF(5, threshold, initial=0.4, num_steps=6, mix=mode, scale=50, scaled=True)
+    neuron = MultiThresholdLIF(5, threshold, initial=0.4, num_steps=6, mix=mode, scale=64, scaled=True)
     torch.nn.init.normal_(neuron.lam_logit)
     omega = torch.eye(6)
     if mode != "identity":
@@ -85,6 +85,15 @@ def test_matched_mode_is_the_devices_integers(mode, threshold, size):
     assert counts.min() == 0 and counts.max() == 5
     if size > 100:
         assert x.abs().max() > 2**23
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 0.0, float("nan"), float("inf")])
+def test_a_threshold_that_training_spoilt_has_no_matched_mode(threshold):
+    neuron = MultiThresholdLIF(2)
+    neuron.theta.data.fill_(threshold)
+    with pytest.raises(OptionError, match=f"threshold={threshold:.1f}.* is not allowed; use > 0"):
+        neuron.match_device()
+    assert neuron.scale is None
 
 
 def test_the_surrogate_is_the_band_of_the_paper():
@@ -192,6 +201,9 @@ def test_the_gradient_of_the_qcfs_threshold_is_that_of_the_formula():
     [
         (lambda: MultiThresholdLIF(0), OptionError, "levels=0 is not allowed; use 1 or more"),
         (lambda: MultiThresholdLIF(2, -1.0), OptionError, "threshold=-1.0"),
+        (lambda: MultiThresholdLIF(2, scale=50), OptionError, "scale=50 is not allowed; use a power of two"),
+        (lambda: MultiThresholdLIF(2, scale=0), OptionError, "scale=0"),
+        (lambda: MultiThresholdLIF(2, scale=True), OptionError, "scale=True"),
         (lambda: TemporalMix(4, "past"), OptionError, "'full', 'causal', 'identity'"),
         (lambda: TemporalMix(0), OptionError, "num_steps=0"),
         (lambda: TemporalMix(4)(torch.ones(1, 2, 5)), ShapeError, "5 steps does not fit; use 4"),

@@ -15,6 +15,7 @@ from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
 from lava_bsnn.training.hybrid import to_lmht, to_single_threshold
 from netx_export import convert, read, simulate, stream, write
 from netx_export.network import Identity, MultiThreshold
+from netx_export.synapses import weight_bits
 
 MODELS = {
     "resnet19-agmm": ("resnet19", (2, 16, 16), {"method": "agmm", "width": 0.0625}),
@@ -458,6 +459,59 @@ def test_readouts_of_many_inputs_keep_their_weights(bits, error):
     found = simulate(net, x).readout / reports[0].unit
     spread = np.linalg.norm(blocks[-1].synapse.weight.detach().squeeze(), axis=1)
     assert np.abs(found - sums).max() < 3 * error * spread.max() * largest * 4
+
+
+@pytest.mark.parametrize(
+    ("bits", "options"),
+    [
+        (1, {"binarize": "channel"}),
+        (1, {"binarize": "layer"}),
+        (2, {"weight_bits": 2}),
+        (4, {"weight_bits": 4}),
+    ],
+)
+def test_a_readout_keeps_weights_of_few_bits_where_its_scale_can_hold_them(bits, options):
+    torch.manual_seed(0)
+    blocks = [block.Input(bits=4), block.Readout(None, 512, 5, **options)]
+    model = models.SpikingNetwork(blocks, in_shape=(512,), num_steps=64)
+    reports = []
+    net = convert(model, "extended", report=reports.append)
+    (connection,) = net.output.connections
+    assert weight_bits(connection.synapse) == bits
+    assert 1 < connection.scale.max() < 128
+    assert reports[0].error < (1e-2 if options == {"binarize": "channel"} else 1e-9)
+
+
+@pytest.mark.parametrize("params", [None, MATCHED | {"threshold": 0.25}])
+def test_a_pooling_may_have_a_negative_scale(params, float_spikes):
+    torch.manual_seed(0)
+    pool = block.Pool(params, 2, weight_scale=-1.0)
+    conv = block.Conv(MATCHED, 2, 3, 3, padding=1, weight_scale=8)
+    blocks = [conv, pool, block.Flatten(), block.Readout(None, 12, 2)]
+    model = models.SpikingNetwork(blocks, in_shape=(2, 4, 4), num_steps=STEPS).eval()
+    reports = []
+    net = convert(model, "extended", report=reports.append)
+    x = np.random.default_rng(0).integers(0, 2, (8, 2, 4, 4, STEPS))
+    spikes, logits = float_spikes(model, x)
+    ours = simulate(net, x, trace=True)
+    np.testing.assert_array_equal(ours.layers[net.layers[0].name].spikes, spikes[0])
+    assert spikes[0].mean() > 0.1
+    if params is not None:
+        np.testing.assert_array_equal(ours.layers[net.layers[1].name].spikes, spikes[1])
+    sums = logits.cumsum(-1)
+    np.testing.assert_allclose(ours.readout / reports[-1].unit, sums, atol=1e-3 * max(1, np.abs(sums).max()))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_readout_without_weights_gives_its_bias(bias):
+    readout = block.Readout(None, 6, 2, bias=bias)
+    model = models.SpikingNetwork([readout], in_shape=(6,), num_steps=4)
+    with torch.no_grad():
+        readout.synapse.weight.zero_()
+        if bias:
+            readout.bias.copy_(torch.tensor([1.0, -2.0]))
+    found = simulate(convert(model, "extended"), np.ones((1, 6, 4), int)).readout[0, :, -1]
+    assert (found[0] > 0 and abs(found[1] + 2 * found[0]) <= 4) if bias else not found.any()
 
 
 def test_a_readout_of_which_nothing_is_left_is_refused():

@@ -210,6 +210,37 @@ def test_a_timer_of_the_caller_goes_on():
         signal.signal(signal.SIGALRM, before)
 
 
+def test_alarms_of_the_caller_wait_where_there_is_no_deadline():
+    """Those of a test runner's time limit, for one; they raise, as Ctrl-C does."""
+    reached = []
+
+    def raising(number, frame):
+        raise RuntimeError("late")
+
+    def alarms():
+        with Interrupts(None) as interrupts:
+            signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
+            time.sleep(0.05)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            reached.append("held")
+            interrupts.check()
+            reached.append("not")
+
+    before = signal.signal(signal.SIGALRM, raising)
+    try:
+        with pytest.raises(RuntimeError, match="late"):
+            alarms()
+        assert signal.getsignal(signal.SIGALRM) is raising
+        signal.setitimer(signal.ITIMER_REAL, 50)
+        with Interrupts(None):
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 40
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert reached == ["held"]
+
+
 def test_other_threads_leave_signals_alone():
     before = signal.getsignal(signal.SIGINT)
     seen = []

@@ -121,7 +121,7 @@ class ModelMaker:
                 "initial": self.pick(0.0, 0.5, float(rng.uniform(-1, 1))),
                 "learn_lam": bool(rng.integers(2)),
                 "scaled": bool(rng.random() < 0.3),
-                "scale": self.pick(16, 64, 1000),
+                "scale": self.pick(16, 64, 1024),
             }
             if rng.random() < 0.6:
                 params |= {"num_steps": self.num_steps, "mix": self.pick("full", "causal", "identity")}
