@@ -134,6 +134,11 @@ class LIF(neuron_base.Neuron):
                 "LIF: membrane_mode='matched' needs current_decay=1 and membrane_when='stored', "
                 "as the device computes; use membrane_mode='paper' otherwise"
             )
+        if self.w_scale & (self.w_scale - 1):
+            raise OptionError(
+                f"LIF: scale={self.w_scale} is not allowed with membrane_mode='matched'; use a power of two, "
+                "of which floating point holds every step"
+            )
         steps = self._threshold * self.w_scale
         if steps != int(steps) or steps < 2:
             raise OptionError(

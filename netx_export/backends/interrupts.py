@@ -1,4 +1,4 @@
-"""When Ctrl-C, SIGTERM, alarms and a time limit may interrupt a run on Lava.
+"""When Ctrl-C, other signals with a handler, and a time limit may interrupt a run on Lava.
 
 An exception that a signal handler raises inside a fork would be lost, and leave locks of Python's logging
 held; one inside the creation or the end of processes would leak them. So signals wait. A run asks for them
@@ -22,6 +22,8 @@ _AGAIN = 1.0
 """Seconds until the alarm of a deadline rings again, for the same reason."""
 
 _ALARM = getattr(signal, "SIGALRM", None)
+_NAMES = ("SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 class TimeIsOver(BaseException):
@@ -63,8 +65,8 @@ class Interrupts:
             self._take(self._ours)
             left = max(1e-3, self._deadline - self._started)
             signal.setitimer(signal.ITIMER_REAL, left, _AGAIN)
-        for number in (_ALARM, signal.SIGTERM, signal.SIGINT):
-            if number not in (None, self._ours) and callable(signal.getsignal(number)):
+        for number in _SIGNALS:
+            if number != self._ours and callable(signal.getsignal(number)):
                 self._take(number)
 
     def _take(self, number: int) -> None:
@@ -80,10 +82,11 @@ class Interrupts:
     def _give_back(self) -> None:
         if self._ours in self._handlers:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(self._ours, self._handlers.pop(self._ours))
-        before, interval = self._timer
-        if before:
-            left = max(1e-3, before - (time.monotonic() - self._started))
+            before = self._handlers.pop(self._ours)
+            signal.signal(self._ours, signal.SIG_DFL if before is None else before)  # None: not of Python
+        rings, interval = self._timer
+        if rings:
+            left = max(1e-3, rings - (time.monotonic() - self._started))
             signal.setitimer(signal.ITIMER_REAL, left, interval)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)

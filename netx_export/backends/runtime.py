@@ -48,7 +48,7 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
         steps: time steps.
         run_cfg: Lava's run configuration; processes on the CPU only.
         timeout: seconds that the run may take, compilation and other runs before it included. Outside the
-            main thread, it is looked at before and after compilation only.
+            main thread, compilation is not interrupted.
 
     Raises:
         LavaRunError: an exception in one of Lava's processes, or the time is over.

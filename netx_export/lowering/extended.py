@@ -25,9 +25,10 @@ from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from lava_bsnn.training.hybrid import SubSteps
 
-from .. import limits, network, synapses
+from .. import limits, network
 from ..network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
-from .resolution import check_resolution
+from .path import Path
+from .readout import lower_readout
 
 _HEADROOM = 2
 """Factor between a layer's worst-case input in one step and the largest potential."""
@@ -49,40 +50,7 @@ class LayerReport:
     error: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Path:
-    """One connection before its unit is known: real arithmetic on integer messages."""
-
-    source: str
-    synapse: Synapse
-    multiplier: np.ndarray
-    offset: np.ndarray
-    largest: int  # message
-    agmm: AGMM | None = None
-
-    @property
-    def fan_in(self) -> np.ndarray:
-        """Sum of all weights' magnitudes times the largest message."""
-        return synapses.fan_in(self.synapse) * self.largest
-
-    @property
-    def bound(self) -> float:
-        """Largest real current."""
-        sums = synapses.reach(self.synapse) * self.largest
-        return float((np.abs(self.multiplier) * sums + np.abs(self.offset)).max())
-
-    def on_grid(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and bias in membrane steps."""
-        return device.on_grid(self.multiplier, self.offset, unit)
-
-    def error(self, unit: float) -> np.ndarray:
-        """Mean square error of the current per channel, for inputs of random size."""
-        scale, bias = self.on_grid(unit)
-        slip = (scale / unit - self.multiplier) * np.sqrt(self.fan_in)
-        return np.square(slip) + np.square(bias / unit - self.offset)  # type: ignore[no-any-return]
-
-
-def _error(paths: list[_Path], unit: float) -> float:
+def _error(paths: list[Path], unit: float) -> float:
     return float(np.sqrt(sum(path.error(unit).mean() for path in paths)))
 
 
@@ -170,7 +138,7 @@ class _Lowering:
         self.messages[name] = (value * module.synapse.tap_weight, levels)
         return name
 
-    def _path(self, module: Any, source: str) -> _Path:
+    def _path(self, module: Any, source: str) -> Path:
         folded = device.affine(module)
         value, largest = self.messages[source]
         if self.merged is not None:
@@ -206,7 +174,7 @@ class _Lowering:
                 dilation=layer.dilation[:2],
                 groups=layer.groups,
             )
-        return _Path(
+        return Path(
             source=source,
             synapse=synapse,
             multiplier=np.abs(multiplier),
@@ -215,12 +183,12 @@ class _Lowering:
             agmm=module.modulation,
         )
 
-    def _identity(self, last: Any, source: str) -> _Path:
+    def _identity(self, last: Any, source: str) -> Path:
         value, largest = self.messages[source]
         channels = last.shape[0]
         shapes = {INPUT: self.entry.shape} | {layer.name: layer.shape for layer in self.layers}
         flattened = len(shapes[source]) > len(last.shape)  # a Flatten stands before the residual
-        return _Path(
+        return Path(
             source=source,
             synapse=Dense(weight=np.eye(channels, dtype=np.int64)) if flattened else Identity(),
             multiplier=np.full(channels, value),
@@ -228,13 +196,13 @@ class _Lowering:
             largest=largest,
         )
 
-    def _layer(self, module: Any, paths: list[_Path], name: str, shape: tuple[int, ...]) -> str:
+    def _layer(self, module: Any, paths: list[Path], name: str, shape: tuple[int, ...]) -> str:
         neuron = module.neuron
         mix = None
         value = 1.0
         if neuron is None:
             (path,) = paths
-            unit, rounded, error = _readout(module.label, path, self.num_steps)
+            unit, rounded, error = lower_readout(module.label, path, self.num_steps)
             made: Any = network.Readout(bias=0, exponent=0)
             paths = [rounded]
         elif isinstance(neuron, MultiThresholdLIF):
@@ -297,66 +265,28 @@ def _largest_unit(label: str, bound: float, threshold: float) -> float:
     return unit
 
 
-def _readout(label: str, path: _Path, num_steps: int) -> tuple[float, _Path, float]:
-    """The largest unit with which ``num_steps`` steps cannot overflow, weights for it, and their error."""
-    real = _weight(path) * path.multiplier[:, None]
-    unit = limits.READOUT_MAX / (max(path.bound, 1e-30) * num_steps)
-    while True:
-        unit = _whole_unit(path, unit)
-        rounded = _rounded(path, unit)
-        scale, bias = rounded.on_grid(unit)
-        worst = scale * synapses.reach(rounded.synapse) * path.largest + np.abs(bias)
-        if worst.max() * num_steps <= limits.READOUT_MAX:
-            break
-        unit *= 0.99
-    cause = (
-        f"sums of 24 bits over {real[0].size} inputs of up to {path.largest} and {num_steps} steps leave too "
-        "few weight levels"
-    )
-    ours = _weight(rounded) * (scale / unit)[:, None]
-    remedy = "use fewer inputs, levels, or steps"
-    return unit, rounded, check_resolution(label, ours, real, cause, remedy)
+def _check_matched(label: str, paths: list[Path], unit: float, threshold: float) -> None:
+    bound = sum(path.bound for path in paths)
+    if bound * unit > limits.POTENTIAL_MAX:
+        fits = max(1.0, limits.POTENTIAL_MAX / bound / (1 << fixed_point.ALIGN_BITS))
+        raise ExportError(
+            f"{label}: in matched mode a step may add up to {bound / threshold:.3g} thresholds, too many for "
+            f"24 bits; use the neuron's scale={1 << math.floor(math.log2(fits))}, or norm='batch'"
+        )
 
 
-def _weight(path: _Path) -> np.ndarray:
-    assert isinstance(path.synapse, Dense)
-    return path.synapse.weight
-
-
-def _whole_unit(path: _Path, unit: float) -> float:
-    """A unit a bit smaller, where it makes the one scale of all channels a whole number."""
-    scales = np.unique(path.multiplier[_weight(path).any(1)]) * unit
-    return float(unit * np.floor(scales[0]) / scales[0]) if len(scales) == 1 and scales[0] >= 1 else unit
-
-
-def _rounded(path: _Path, unit: float) -> _Path:
-    """A readout's path with the scale of each channel a whole number.
-
-    Its weights stay, or take on what the scale rounds, whichever has the smaller error.
-    """
-    q = _weight(path)
-    largest = np.abs(q).max(1)
-    scale = np.where(largest > 0, path.multiplier * unit, 0)
-    coarse = np.ceil(scale * largest / limits.WEIGHT_MAX).clip(1)
-    weight = np.rint(q * (scale / coarse)[:, None])
-    error = np.linalg.norm(weight * coarse[:, None] - q * scale[:, None], axis=1)
-    stays = np.abs(np.rint(scale) - scale) * np.linalg.norm(q, axis=1) <= error * (1 + 1e-9)
-    weight = np.where(stays[:, None], q, weight).astype(np.int64)
-    whole = np.where(stays, np.rint(scale), coarse)
-    return dataclasses.replace(path, synapse=Dense(weight=weight), multiplier=whole / unit)
-
-
-def _best_unit(paths: list[_Path], largest: float) -> float:
+def _best_unit(paths: list[Path], largest: float) -> float:
     top = largest / _HEADROOM
     exact = 2.0 ** math.floor(math.log2(top))  # if all numbers are multiples of a power of two
     return float(min([*np.linspace(top, top / 2, _CANDIDATES), exact], key=lambda unit: _error(paths, unit)))
 
 
-def _lif(label: str, neuron: LIF, paths: list[_Path], num_steps: int) -> tuple[network.LIF, float]:
+def _lif(label: str, neuron: LIF, paths: list[Path], num_steps: int) -> tuple[network.LIF, float]:
     """The neuron in membrane steps, and their number per unit of current."""
     decays = {"current_decay": neuron.cx_current_decay, "voltage_decay": neuron.cx_voltage_decay}
     exact = neuron.fixed_point()
     if exact is not None:
+        _check_matched(label, paths, exact.unit, neuron.threshold)
         made = network.LIF(
             threshold=exact.threshold << fixed_point.ALIGN_BITS,
             membrane=network.Membrane(bits=exact.bits, shift=exact.shift),
@@ -386,7 +316,7 @@ def _lif(label: str, neuron: LIF, paths: list[_Path], num_steps: int) -> tuple[n
 
 
 def _multi_threshold(
-    label: str, neuron: MultiThresholdLIF, paths: list[_Path]
+    label: str, neuron: MultiThresholdLIF, paths: list[Path]
 ) -> tuple[network.MultiThreshold, Mix | None, float]:
     """The neuron in membrane steps, the mixing in front of it, and membrane steps per unit of current."""
     exact = neuron.fixed_point()
@@ -395,6 +325,8 @@ def _multi_threshold(
         gain = 1.0 if omega is None else max(1.0, float(omega.abs().sum(1).max()) / fixed_point.ONE)
         bound = sum(path.bound for path in paths) * gain
         exact = neuron.on_grid(_best_unit(paths, _largest_unit(label, bound, neuron.threshold)))
+    else:
+        _check_matched(label, paths, exact.unit, neuron.threshold)
     lam = exact.lam.cpu().numpy()
     made = network.MultiThreshold(
         threshold=exact.threshold,

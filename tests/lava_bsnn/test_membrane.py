@@ -194,6 +194,7 @@ def test_persistent_state_carries_the_stored_bits(mode):
         (dict(membrane_mode="matched", current_decay=0.5), "needs current_decay=1"),
         (dict(membrane_mode="matched", membrane_when="before_spike"), "membrane_when='stored'"),
         (dict(membrane_mode="matched", threshold=0.3), "threshold=0.3 is not a multiple of 1/64"),
+        (dict(membrane_mode="matched", scale=100), "scale=100 is not allowed with membrane_mode='matched'"),
         (dict(membrane_mode="matched", membrane_shift=23), "membrane_shift=23 is not allowed"),
     ],
 )

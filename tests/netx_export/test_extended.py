@@ -514,6 +514,19 @@ def test_a_readout_without_weights_gives_its_bias(bias):
     assert (found[0] > 0 and abs(found[1] + 2 * found[0]) <= 4) if bias else not found.any()
 
 
+@pytest.mark.parametrize("neuron", [LIF, MultiThresholdLIF])
+def test_sums_too_large_for_the_grid_of_matched_mode_name_the_scale(neuron):
+    params = {"scale": 64} if neuron is MultiThresholdLIF else MATCHED
+    first = block.Dense(params, 4096, 2, norm=None, neuron=neuron)
+    torch.nn.init.ones_(first.synapse.weight)
+    model = models.SpikingNetwork([first, block.Readout(None, 2, 2)], in_shape=(4096,), num_steps=2)
+    with pytest.raises(ExportError, match=r"may add up to 4\.1e\+03 thresholds, .* the neuron's scale=16,"):
+        convert(model, "extended")
+    if neuron is MultiThresholdLIF:
+        first.neuron.scale = 16
+        convert(model, "extended")
+
+
 def test_a_readout_of_which_nothing_is_left_is_refused():
     blocks = [block.Input(bits=8), block.Readout(None, 2_000_000, 1)]
     model = models.SpikingNetwork(blocks, in_shape=(2_000_000,), num_steps=16)

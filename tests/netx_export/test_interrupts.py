@@ -62,6 +62,20 @@ def test_ctrl_c_waits_until_it_is_asked_for(body, expected):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGTERM", "SIGALRM"])
+def test_other_signals_with_a_handler_wait_too(name):
+    number, rang = getattr(signal, name), []
+    before = signal.signal(number, lambda number, frame: rang.append(number))
+    try:
+        with Interrupts(None) as interrupts:
+            signal.raise_signal(number)
+            assert not rang
+            interrupts.check()
+            assert rang == [number]
+    finally:
+        signal.signal(number, before)
+
+
 def late(seconds, allowed, reached):
     with Interrupts(time.monotonic() + 0.05) as interrupts:
         with interrupts.allowed() if allowed else contextlib.nullcontext():
