@@ -33,7 +33,7 @@ class FixedPointMultiThreshold:
     omega: Tensor | None = None
 
     def mix(self, current: Tensor, omega: Tensor) -> Tensor:
-        """Currents ``[T', N, ...]`` mixed by rows of :attr:`omega`, without gradient."""
+        """Currents ``[T', N, ...]`` mixed by rows of ``omega``, without gradient."""
         steps = fixed_point.mix((current * self.unit).round().long(), omega)
         return (steps / self.unit).to(current.dtype)
 
