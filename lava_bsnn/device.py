@@ -116,9 +116,11 @@ def grid_current(block: Any, x: Tensor, unit: int) -> Tensor:
         x: input; integers times ``block.input_scale``.
         unit: membrane steps per unit of current, a power of two.
     """
-    if torch.is_autocast_enabled(x.device.type):  # sums in bfloat16 would not be exact
-        with torch.autocast(x.device.type, enabled=False):
-            return grid_current(block, x, unit)
+    with torch.autocast(x.device.type, enabled=False):  # sums in bfloat16 would not be exact
+        return _grid_current(block, x, unit)
+
+
+def _grid_current(block: Any, x: Tensor, unit: int) -> Tensor:
     folded = affine(block)
     scale, bias = on_grid(folded.multiplier * block.input_scale, folded.offset, unit)
     whole = torch.round(x / block.input_scale)
