@@ -82,33 +82,22 @@ def _run(
     from .runtime import forgotten
 
     with forgotten():
-        return _run_on_lava(net, data, backend, common, probe, options)
+        if backend == "loihi2":
+            from .loihi2 import run_loihi2
 
+            return run_loihi2(net, data, **common, **options)
+        if backend == "stock":
+            from .processes import check_stock
+            from .stock import run_stock
 
-def _run_on_lava(
-    net: FixedPointNetwork,
-    data: np.ndarray,
-    backend: str,
-    common: dict[str, Any],
-    probe: str | None,
-    options: dict[str, Any],
-) -> Simulation:
-    if backend == "loihi2":
-        from .loihi2 import run_loihi2
+            check_stock(net)
+            with tempfile.TemporaryDirectory(prefix="lava-bsnn-") as folder:
+                path = Path(folder) / "network.net"
+                write(net, path)
+                return run_stock(path, data, probe=probe, **common)
+        from .processes import run_processes
 
-        return run_loihi2(net, data, **common, **options)
-    if backend == "stock":
-        from .processes import check_stock
-        from .stock import run_stock
-
-        check_stock(net)
-        with tempfile.TemporaryDirectory(prefix="lava-bsnn-") as folder:
-            path = Path(folder) / "network.net"
-            write(net, path)
-            return run_stock(path, data, probe=probe, **common)
-    from .processes import run_processes
-
-    return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)
+        return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)
 
 
 def check_timeout(where: str, timeout: float | None) -> None:

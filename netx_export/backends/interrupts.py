@@ -75,9 +75,7 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         self._give_back()
-        for number in list(self._waiting):
-            if number != self._ours:
-                self._deliver(number, None)
+        self._deliver_waiting()
 
     def _give_back(self) -> None:
         if self._ours in self._handlers:
@@ -106,6 +104,11 @@ class Interrupts:
         self._handlers[number](number, frame)
         self._held = before
 
+    def _deliver_waiting(self) -> None:
+        for number in list(self._waiting):
+            if number != self._ours:
+                self._deliver(number, None)
+
     def check(self) -> None:
         """Deliver the signals that wait.
 
@@ -114,9 +117,7 @@ class Interrupts:
         """
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeIsOver
-        for number in list(self._waiting):
-            if number != self._ours:
-                self._deliver(number, None)
+        self._deliver_waiting()
 
     @contextlib.contextmanager
     def allowed(self) -> Iterator[None]:
