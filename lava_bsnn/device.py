@@ -1,15 +1,17 @@
 """A block's arithmetic on the device's integer grid: one definition for matched training and for export.
 
-A block computes ``z = multiplier * sum(q x) + offset`` per channel with integers ``q`` (its
-weights) and ``x`` (spikes, spike counts, or intensities); batch norm and the scale of the
-weights are folded into multiplier and offset. With ``unit`` membrane steps per unit of
-current the device adds ``round(unit * multiplier) * sum(q x) + round(unit * offset)``.
+A block computes ``z = multiplier * sum(q x) + offset`` per channel with weights ``q`` (integers
+where they were trained so) and messages ``x`` (spikes, counts, intensities: integers); batch norm and the
+step of the weights are folded into multiplier and offset. With ``unit`` membrane steps per unit of
+current the device adds ``scale * sum(w x) + bias`` with integers ``w``, ``scale`` and ``bias``
+(:func:`on_grid`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,16 @@ from torch import Tensor
 from . import fixed_point
 from .functional.time import fold_time, unfold_time
 from .modulation import AGMM
-from .synapse import Dense, Quantize
+from .synapse import Dense, OnGrid
 
 GATE_BITS = 18
 """Width of a gate's multiplier."""
-FLOAT_WEIGHTS = Quantize(bits=8)
-"""What floating-point weights become on the device, 8 bits and a step per channel."""
+HEADROOM = 2
+"""Factor between a layer's worst-case current and the largest potential."""
+_SLIP = 1e-3
+"""Relative error of a scale up to which integer weights stay what they are."""
+_EXACT_FLOAT32 = 1 << 15
+"""Sums below it are exact up to rounding in float32, whatever algorithm a convolution takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,49 +38,69 @@ class Affine:
     """A block's real arithmetic ``multiplier * sum(q x) + offset``, in float64.
 
     Attributes:
-        q: integer (or, if not rounded, real) weights ``[out, ...]``.
+        q: weights ``[out, ...]``.
         multiplier: ``[out]``.
         offset: ``[out]``.
+        whole: the weights are integers.
     """
 
     q: np.ndarray
     multiplier: np.ndarray
     offset: np.ndarray
+    whole: bool = True
+
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers are."""
+        return all(bool(np.isfinite(part).all()) for part in (self.q, self.multiplier, self.offset))
+
+    def bound(self, low: int, high: int) -> float:
+        """Largest magnitude of the current for messages ``low..high``."""
+        currents = np.abs(self.multiplier) * reach(self.q, low, high) + np.abs(self.offset)
+        return float(currents.max())
 
 
-def on_grid(multiplier: np.ndarray, offset: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Membrane steps per weight step and offset in membrane steps, int64 ``[out]`` each."""
-    scale, bias = np.rint(unit * multiplier), np.rint(unit * offset)
-    return scale.astype(np.int64), bias.astype(np.int64)
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A block in integers, int64: it adds ``scale * sum(weight x) + bias`` membrane steps.
 
-
-def integer_weights(synapse: Any) -> tuple[Tensor, Tensor]:
-    """Integer weights ``[out, ...]`` of a synapse and the real step per channel that scales them.
-
-    Floating-point weights, and those of a hook without ``integers``, are rounded to 8 bits.
+    Attributes:
+        weight: ``[out, ...]``.
+        scale: membrane steps per weight step ``[out]``, 0 or more.
+        bias: membrane steps ``[out]``.
     """
-    hook = synapse.pre_hook_fx
-    if hasattr(hook, "integers"):
-        q, step = hook.integers(synapse.weight)
-    else:
-        q, step = FLOAT_WEIGHTS.integers(synapse.effective_weight().detach())
-    return q.squeeze(-1) if q.dim() == 5 else q, step
+
+    weight: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+
+    def bound(self, low: int, high: int) -> int:
+        """Largest magnitude of what is added for messages ``low..high``."""
+        steps = self.scale * reach(self.weight, low, high) + np.abs(self.bias)
+        return int(steps.max())
 
 
-def affine(block: Any, *, exact: bool = False) -> Affine:
-    """Fold weights, batch norm (its running statistics) and bias of a spiking block.
+def reach(weight: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Largest magnitude of a weighted sum of messages ``low..high`` per output, ``[out]``."""
+    rows = weight.reshape(len(weight), -1)
+    positive, negative = rows.clip(0).sum(1), (-rows).clip(0).sum(1)
+    most: np.ndarray = np.maximum(positive * high - negative * low, negative * high - positive * low)
+    return most
 
-    Args:
-        exact: leave floating-point weights as they are.
-    """
+
+def affine(block: Any) -> Affine:
+    """Fold weights, batch norm (its running statistics) and bias of a spiking block."""
     if hasattr(block.synapse, "tap_weight"):
         channels = block.input_shape[0]
         q = np.ones((channels, 1, *block.synapse.kernel_size[:2]))
         return Affine(q=q, multiplier=np.full(channels, block.synapse.tap_weight), offset=np.zeros(channels))
-    if exact and not hasattr(block.synapse.pre_hook_fx, "integers"):
-        weights, step = block.synapse.effective_weight().detach(), torch.ones(1)
+    hook = block.synapse.pre_hook_fx
+    whole = hasattr(hook, "integers")
+    if whole:
+        weights, step = hook.integers(block.synapse.weight)
+        weights = weights.squeeze(-1) if weights.dim() == 5 else weights
     else:
-        weights, step = integer_weights(block.synapse)
+        weights, step = block.synapse.effective_weight(), torch.ones(1)
     q = weights.detach().double().cpu().numpy()
     if isinstance(block.synapse, Dense):
         q = q.reshape(len(q), -1)
@@ -86,7 +112,108 @@ def affine(block: Any, *, exact: bool = False) -> Affine:
     bias = getattr(block, "bias", None)
     if bias is not None:
         offset = offset + bias.detach().double().cpu().numpy()
-    return Affine(q=q, multiplier=multiplier, offset=offset)
+    return Affine(q=q, multiplier=multiplier, offset=offset, whole=whole)
+
+
+def on_grid(folded: Affine, unit: float, image: Any = None) -> Grid:
+    """Integers of a block for ``unit`` membrane steps per unit of current, channel by channel.
+
+    Integer weights of up to 8 bits stay, with ``scale = round(unit * multiplier)``, where that is right to
+    0.1 %. Else they become weights of 12 bits, with the least whole scale with which these fit, if that has
+    the smaller error; so do real weights. A negative multiplier flips its channel's signs.
+
+    Args:
+        folded: the real arithmetic; its multiplier is per message.
+        unit: membrane steps per unit of current.
+        image: shape (C, H, W) of the network's graded input where the block's flat inputs are its pixels:
+            rounding errors of neighbours then cancel (:func:`round_along`).
+    """
+    q = np.where(_column(folded.multiplier < 0, folded.q), -folded.q, folded.q)
+    ideal = np.abs(folded.multiplier) * unit
+    bias = np.rint(unit * folded.offset).astype(np.int64)
+    rows = q.reshape(len(q), -1)
+    largest = np.abs(rows).max(1)
+    whole = folded.whole and largest.max() <= fixed_point.WEIGHT_MAX
+    real = rows * ideal[:, None]
+    along = image if image is not None and math.prod(image) == rows.shape[1] else None
+    most = fixed_point.WIDE_WEIGHT_MAX - (along is not None)
+    scale = np.ceil(ideal * largest / most * (1 - 1e-12)).clip(1)
+    steps = real / scale[:, None]
+    weight = np.rint(steps) if along is None else round_along(steps, along)
+    if whole:
+        lost = _cost(weight * scale[:, None] - real)
+        slip = np.rint(ideal) - ideal
+        stays = (np.abs(slip) <= _SLIP * ideal) | (_cost(rows * slip[:, None]) <= lost * (1 + 1e-9))
+        weight = np.where(stays[:, None], rows, weight)
+        scale = np.where(stays, np.rint(ideal), scale)
+    return Grid(weight=weight.reshape(q.shape).astype(np.int64), scale=scale.astype(np.int64), bias=bias)
+
+
+def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _cost(errors: np.ndarray) -> np.ndarray:
+    """Mean square error of a sum, up to a factor, for inputs with as much mean as deviation."""
+    cost: np.ndarray = np.square(errors).sum(1) + np.square(errors.sum(1))
+    return cost
+
+
+def round_along(rows: np.ndarray, image: tuple[int, int, int]) -> np.ndarray:
+    """Round rows ``[out, C * H * W]`` so that errors of neighbouring pixels cancel.
+
+    Along a Hilbert curve through each channel's image every sum from its start is rounded as a
+    whole: a weight is the difference of two rounded sums, less than 1 from its real value, and
+    the weights of a compact region are together off by 1 at most, where independent rounding is off by
+    0.29 times the root of their number. What is alike there, as in images, then meets the
+    right sum of weights.
+    """
+    order = _hilbert(image)
+    sums = np.rint(np.cumsum(rows[:, order].reshape(len(rows), image[0], -1), 2))
+    rounded = np.empty_like(rows)
+    rounded[:, order] = np.diff(sums, axis=2, prepend=0).reshape(len(rows), -1)
+    return rounded
+
+
+@lru_cache(maxsize=16)
+def _hilbert(image: tuple[int, int, int]) -> np.ndarray:
+    """Places ``[C * H * W]`` of pixels in C, H, W order along a Hilbert curve, channel by channel."""
+    channels, height, width = image
+    side = 1 << (max(height, width) - 1).bit_length()
+    along = np.arange(side * side)
+    x, y = np.zeros_like(along), np.zeros_like(along)
+    size = 1
+    while size < side:
+        right = 1 & (along // 2)
+        up = 1 & (along ^ right)
+        mirrored = (up == 0) & (right == 1)
+        x, y = np.where(mirrored, size - 1 - x, x), np.where(mirrored, size - 1 - y, y)
+        x, y = np.where(up == 0, y, x), np.where(up == 0, x, y)
+        x, y, along = x + size * right, y + size * up, along // 4
+        size *= 2
+    inside = (x < height) & (y < width)
+    one = x[inside] * width + y[inside]
+    return np.concatenate([one + channel * height * width for channel in range(channels)])
+
+
+def messages_of(block: Any) -> tuple[Affine, int, int]:
+    """A built block's arithmetic on its integer messages, and their range."""
+    folded, source = affine(block), block.source
+    return replace(folded, multiplier=folded.multiplier * source.value), source.low, source.high
+
+
+def power_of_two_below(value: float) -> float:
+    """Largest power of two that is not above ``value``."""
+    return 2.0 ** math.floor(math.log2(value))
+
+
+def readout_unit(folded: Affine, low: int, high: int, num_steps: int, image: Any = None) -> float:
+    """Largest power of two as unit of a readout with which ``num_steps`` steps cannot overflow."""
+    bound = folded.bound(low, high) or 1.0  # without weights
+    unit = power_of_two_below(fixed_point.READOUT_MAX / (bound * num_steps))
+    while on_grid(folded, unit, image).bound(low, high) * num_steps > fixed_point.READOUT_MAX:
+        unit /= 2
+    return unit
 
 
 def gate_multiplier(alpha: np.ndarray, unit: float, count: int) -> tuple[np.ndarray, int]:
@@ -109,38 +236,47 @@ def gate_axes(shape: tuple[int, ...], per: str) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def grid_current(block: Any, x: Tensor, unit: int) -> Tensor:
+def grid_current(block: Any, x: Tensor, unit: float) -> Tensor:
     """Current of a block exactly as the device computes it, ``[N, C, H, W, T]`` or ``[N, C, T]``.
 
     Args:
+        block: a built block.
         x: input; integers times ``block.input_scale``.
         unit: membrane steps per unit of current, a power of two.
     """
-    with torch.autocast(x.device.type, enabled=False):  # sums in bfloat16 would not be exact
-        return _grid_current(block, x, unit)
-
-
-def _grid_current(block: Any, x: Tensor, unit: int) -> Tensor:
-    folded = affine(block)
-    scale, bias = on_grid(folded.multiplier * block.input_scale, folded.offset, unit)
-    whole = torch.round(x / block.input_scale)
-    if hasattr(block.synapse, "tap_weight"):  # a pooling
-        sums = torch.round(block.synapse(whole) / block.synapse.tap_weight)
-    else:
-        q, _ = integer_weights(block.synapse)
-        sums = block.synapse.apply_weight(whole, q.to(x.dtype))
-    images, num_steps = fold_time(sums)
-    column = (-1, *[1] * (images.dim() - 2))
-    factor, offset = (torch.from_numpy(values).to(x.device).view(column) for values in (scale, bias))
-    current = images.long() * factor + offset
-    current = unfold_time(current, x.shape[0], num_steps)
-    if isinstance(block.modulation, AGMM):
-        current = _gated(block.modulation, current, unit)
-    result: Tensor = (current.double() / unit).to(x.dtype)  # exact: 24 bits
+    folded, low, high = messages_of(block)
+    steps = grid_steps(block, on_grid(folded, unit, block.source.image), x, unit, max(high, -low))
+    result: Tensor = (steps.double() / unit).to(x.dtype)  # exact: 24 bits
     return result
 
 
-def _gated(agmm: AGMM, current: Tensor, unit: int) -> Tensor:
+@torch.no_grad()
+def grid_steps(block: Any, grid: Grid, x: Tensor, unit: float, largest: int, *, gated: bool = True) -> Tensor:
+    """Membrane steps, int64, that a block in integers adds for an input.
+
+    Args:
+        grid: integers for ``unit``.
+        x: input; integers times ``block.input_scale``.
+        largest: largest magnitude of a message.
+        gated: with its gate, if it has one.
+    """
+    with torch.autocast(x.device.type, enabled=False):  # sums in bfloat16 would not be exact
+        weight, scale = None, grid.scale
+        if hasattr(block.synapse, "tap_weight"):  # a pooling adds up with ones
+            scale = scale * grid.weight.reshape(len(grid.weight), -1)[:, 0]
+        else:
+            small = int(np.abs(grid.weight).reshape(len(grid.weight), -1).sum(1).max()) * largest
+            kind = torch.float32 if small < _EXACT_FLOAT32 else torch.float64
+            weight = torch.from_numpy(grid.weight).to(x.device, kind)
+        sums = block.synapse(x, OnGrid(weight=weight, value=block.input_scale))
+    images, num_steps = fold_time(sums)
+    column = (-1, *[1] * (images.dim() - 2))
+    factor, offset = (torch.from_numpy(part).to(x.device).view(column) for part in (scale, grid.bias))
+    steps = unfold_time(images.long() * factor + offset, x.shape[0], num_steps)
+    return _gated(block.modulation, steps, unit) if gated and isinstance(block.modulation, AGMM) else steps
+
+
+def _gated(agmm: AGMM, current: Tensor, unit: float) -> Tensor:
     shape = tuple(current.shape[1:-1])
     axes = gate_axes(shape, agmm.per)
     count = math.prod(shape[axis] for axis in axes)

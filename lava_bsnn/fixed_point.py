@@ -35,9 +35,15 @@ STATE_MAX = (1 << (STATE_BITS - 1)) - 1
 """Largest membrane potential; the smallest is its negative."""
 ALIGN_BITS = 6
 """Left shift of synaptic input, bias and threshold into membrane steps."""
+WEIGHT_MAX = 127
+"""Largest magnitude of an 8-bit weight that both signs reach."""
+WIDE_WEIGHT_MAX = 2047
+"""Largest magnitude of a 12-bit weight, which real weights become where the arithmetic is ours."""
 DECAY_BITS = 12
 """Width of a decay; ``NO_MEMORY = 1 << DECAY_BITS`` forgets everything in one step."""
 NO_MEMORY = 1 << DECAY_BITS
+READOUT_MAX = ((1 << 17) - 1) << ALIGN_BITS
+"""Largest potential of a readout: beyond, a neuron of the highest threshold, 17 bits, would fire."""
 ONE = 1 << DECAY_BITS
 """The factor 1 of gates, mixing matrices, and kept potentials."""
 GATE_INPUT_BITS = 8

@@ -85,17 +85,35 @@ class _HookedWeight:
         return result
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OnGrid:
+    """What a synapse computes with on the device's grid, in place of its own weights.
+
+    Attributes:
+        weight: integers, in a floating-point type in which the sums are exact up to rounding:
+            ``[out, in / groups, kh, kw]``, ``[out, in, ...]``, or None for the ones of a pooling.
+        value: real value of a message of 1: inputs are divided by it and rounded.
+    """
+
+    weight: Tensor | None
+    value: float
+
+    def messages(self, images: Tensor) -> Tensor:
+        """Integers that come in."""
+        whole = torch.round(images / self.value)
+        return whole.float() if self.weight is None else whole.to(self.weight.dtype)
+
+
 class Conv(_HookedWeight, synapse_layer.Conv):
     """2-D convolution of ``[N, C, H, W, T]``; parameters and weight layout of SLAYER's ``Conv``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_weight(x, self.effective_weight())
-
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Convolve with weights ``[out, in / groups, kh, kw]`` of one's own."""
+    def forward(self, x: Tensor, grid: OnGrid | None = None) -> Tensor:
+        """Weighted input; with ``grid``, sums of integers."""
         images, num_steps = fold_time(x)
+        weight = self.effective_weight() if grid is None else grid.weight
+        assert weight is not None
         y = F.conv2d(
-            images,
+            images if grid is None else grid.messages(images),
             weight,
             None,
             self.stride[:2],
@@ -103,19 +121,20 @@ class Conv(_HookedWeight, synapse_layer.Conv):
             self.dilation[:2],
             self.groups,
         )
-        return unfold_time(y, x.shape[0], num_steps)
+        return unfold_time(y if grid is None else y.round(), x.shape[0], num_steps)
 
 
 class Dense(_HookedWeight, synapse_layer.Dense):
     """Full connection of ``[N, C, T]`` or ``[N, C, H, W, T]``; inputs are read in C, H, W order."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_weight(x, self.effective_weight())
-
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Multiply with weights ``[out, in, ...]`` of one's own."""
+    def forward(self, x: Tensor, grid: OnGrid | None = None) -> Tensor:
+        """Weighted input; with ``grid``, sums of integers."""
         images, num_steps = fold_time(x)
+        weight = self.effective_weight() if grid is None else grid.weight
+        assert weight is not None
+        images = images if grid is None else grid.messages(images)
         y = F.linear(images.flatten(1), weight.flatten(1))
+        y = y if grid is None else y.round()
         if x.dim() == 5:
             y = y[..., None, None]
         return unfold_time(y, x.shape[0], num_steps)
@@ -139,9 +158,12 @@ class Pool(synapse_layer.Pool):
         taps = self.kernel_size[0] * self.kernel_size[1]
         self.tap_weight = weight_scale / taps if mode == "average" else weight_scale
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, grid: OnGrid | None = None) -> Tensor:
+        """Pooled input; with ``grid``, sums of integers."""
         images, num_steps = fold_time(x)
+        images = images if grid is None else grid.messages(images)
         sums = F.avg_pool2d(
             images, self.kernel_size[:2], self.stride[:2], self.padding[:2], divisor_override=1
         )
-        return unfold_time(sums * self.tap_weight, x.shape[0], num_steps)
+        sums = sums.round() if grid is not None else sums * self.tap_weight
+        return unfold_time(sums, x.shape[0], num_steps)

@@ -11,21 +11,25 @@ from typing import Any
 from lava_bsnn.errors import ExportError, NetXFormatError
 
 _PUBLIC = {
+    "Agreement": "agree",
     "FixedPointNetwork": "network",
     "FusedSimCfg": "backends.fused",
     "Simulation": "simulator",
     "Stepper": "stepper",
     "Trace": "simulator",
+    "agreement": "agree",
     "compare": "parity",
     "convert": "lowering",
     "describe": "hdf5",
     "from_nir": "nir",
+    "rails_of": "rails",
     "read": "hdf5",
     "run": "backends",
     "run_stock": "backends.stock",
     "simulate": "simulator",
     "stream": "stepper",
     "to_nir": "nir",
+    "two_rails": "rails",
     "write": "hdf5",
 }
 __all__ = ["ExportError", "NetXFormatError", *_PUBLIC]

@@ -10,7 +10,8 @@ import numpy as np
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 
 from . import limits
-from .network import INPUT, Connection, FixedPointNetwork, Input, Layer, Shape
+from .input_checks import class_problems, input_problems, step_problems
+from .network import INPUT, Connection, FixedPointNetwork, Layer, Shape
 from .neurons import LIF, Gate, Mix, MultiThreshold, Readout
 from .synapses import BiasInput, Conv, Dense, Identity, fan_in, reach, weight_of
 
@@ -22,9 +23,13 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
     if net.profile not in PROFILES:
         yield f"profile={net.profile!r} is unknown; use 'stock' or 'extended'"
         return
-    yield from _input_problems(net.input)
+    entry = list(input_problems(net.input))
+    yield from entry
+    if any(problem.startswith("input: bits=") and "not allowed" in problem for problem in entry):
+        return
     if not net.layers:
         yield "a network needs at least one layer"
+        return
     shapes = {INPUT: net.input.shape}
     for layer in net.layers:
         if layer.name in shapes:
@@ -44,17 +49,8 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
     } | {len(lam) for layer in net.layers if isinstance(lam := getattr(layer.neuron, "lam", 0), np.ndarray)}
     if len(lengths) > 1:
         yield f"gates and mixings are made for {sorted(lengths)} steps; use one number"
-
-
-def _input_problems(entry: Input) -> Iterator[str]:
-    if not entry.shape or len(entry.shape) not in (1, 3) or min(entry.shape) < 1:
-        yield f"input: shape {entry.shape} is not allowed; use (C, H, W) or (C,)"
-    if entry.signed and entry.bits != limits.BIAS_INPUT_BITS:
-        yield f"input: bits={entry.bits} is not allowed for signed input; use {limits.BIAS_INPUT_BITS}"
-    elif not entry.signed and entry.bits not in range(limits.MESSAGE_BITS_MAX + 1):
-        yield f"input: bits={entry.bits} is not allowed; use 0..{limits.MESSAGE_BITS_MAX}"
-    if entry.transform is not None and (len(entry.transform) != 2 or not entry.transform[0]):
-        yield f"input: transform={entry.transform} is not allowed; use a weight that is not 0, and an offset"
+    yield from step_problems(net)
+    yield from class_problems(net)
 
 
 def _graph_problems(net: FixedPointNetwork, layer: Layer, shapes: dict[str, Shape]) -> Iterator[str]:
@@ -78,19 +74,33 @@ def _graph_problems(net: FixedPointNetwork, layer: Layer, shapes: dict[str, Shap
         if shape != layer.shape:
             yield f"{name}: shape {layer.shape} does not fit its synapse's output {shape}"
             return
-        biased = isinstance(connection.synapse, BiasInput)
+        biased, entry = isinstance(connection.synapse, BiasInput), net.input
         if biased and (connection.source != INPUT or len(layer.connections) > 1):
             yield f"{name}: an input as bias must be the layer's one connection, from {INPUT!r}"
-        if biased != (connection.source == INPUT and net.input.signed):
+        if biased and entry.signed and not entry.enters_as_bias:
+            yield f"{name}: BiasInput takes {limits.BIAS_INPUT_BITS} bits; the input has {entry.bits}"
+        elif biased != (connection.source == INPUT and entry.enters_as_bias):
             yield f"{name}: signed input and BiasInput go together; use both or none"
+        if biased:
+            yield from _bias_input_problems(layer, connection)
         if recurrent and layer.mix is not None and not layer.mix.causal:
             yield f"{name}: a layer that feeds itself cannot mix whole windows; use a causal matrix"
+
+
+def _bias_input_problems(layer: Layer, connection: Connection) -> Iterator[str]:
+    """What has no meaning for an input that adds to the bias, behind all that currents pass."""
+    parts = [part for part in ("scale", "bias", "gate", "delay") if getattr(connection, part) is not None]
+    parts += ["mix"] if layer.mix is not None else []
+    if parts:
+        yield f"{layer.name}: an input as bias is no current; leave out {', '.join(parts)}"
 
 
 def _value_problems(net: FixedPointNetwork, layer: Layer) -> Iterator[str]:
     name, channels = layer.name, layer.shape[0]
     for connection in layer.connections:
-        yield from (f"{name}: {text}" for text in _connection_problems(connection, channels))
+        yield from (
+            f"{name}: {text}" for text in _connection_problems(connection, channels, net.profile == "stock")
+        )
     yield from (f"{name}: {text}" for text in _neuron_problems(layer, channels))
     if layer.mix is not None:
         yield from (f"{name}: {text}" for text in _mix_problems(layer.mix))
@@ -125,9 +135,12 @@ def _per_channel(what: str, value: Any, channels: int, low: int, high: int, note
         yield f"{what} of shape {value.shape} does not fit; use ({channels},)"
 
 
-def _connection_problems(connection: Connection, channels: int) -> Iterator[str]:
+def _connection_problems(connection: Connection, channels: int, stock: bool) -> Iterator[str]:
     weight, top = weight_of(connection.synapse), limits.POTENTIAL_MAX
-    if weight is not None:
+    if weight is not None and not stock:
+        wide = limits.WIDE_WEIGHT_MAX
+        yield from _range("weights", weight, -wide, wide, " (12 bit)")
+    elif weight is not None:
         low, high = int(weight.min()), int(weight.max())
         fits = low >= limits.WEIGHT_MIN and high <= limits.WEIGHT_MAX
         even = low >= limits.EVEN_WEIGHT_MIN and high <= limits.EVEN_WEIGHT_MAX and not (weight & 1).any()
@@ -144,7 +157,7 @@ def _connection_problems(connection: Connection, channels: int) -> Iterator[str]
         allowed: list[Shape] = [(channels,)]
         if isinstance(connection.synapse, Dense) and weight is not None:
             allowed.append((1, weight.shape[1]))
-        if connection.delay.shape not in allowed or isinstance(connection.synapse, BiasInput):
+        if connection.delay.shape not in allowed:
             yield f"delay of shape {connection.delay.shape} does not fit; use {allowed[0]}"
         else:
             yield from _range("delay", connection.delay, 0, limits.DELAY_MAX)
@@ -225,17 +238,35 @@ def _stock_problems(layer: Layer) -> Iterator[str]:
         yield f"bias {neuron.bias} is one number; in profile 'stock' give one per channel ({layer.shape[0]},)"
 
 
+def largest_message(net: FixedPointNetwork, source: str) -> int:
+    """Largest magnitude of what ``source`` sends: 1 for spikes."""
+    return net.input.largest if source == INPUT else net.max_value(source)
+
+
 def connection_bound(net: FixedPointNetwork, connection: Connection) -> np.ndarray:
-    """Largest magnitude of a connection's current in membrane steps, ``[C]`` or ``[1]``."""
+    """Largest magnitude of a connection's current in membrane steps, ``[C]`` or ``[1]``.
+
+    0 for an input that enters as bias, which is no current.
+    """
     if isinstance(connection.synapse, BiasInput):
-        largest = np.array([max(-net.input.min_value, net.input.max_value)])
-    else:
-        sums = fan_in if net.profile == "stock" else reach  # messages are not negative
-        largest = sums(connection.synapse) * net.max_value(connection.source)
+        return np.zeros(1, dtype=np.int64)
+    signed = connection.source == INPUT and net.input.signed
+    one_sign = not signed and (net.profile == "extended" or _is_railed(net, connection))
+    sums = reach if one_sign else fan_in  # reach: messages are not negative
+    largest = sums(connection.synapse) * largest_message(net, connection.source)
     scale = np.int64(1 << ALIGN_BITS) if connection.scale is None else connection.scale.astype(np.int64)
     bias = 0 if connection.bias is None else np.abs(connection.bias.astype(np.int64))
     bound: np.ndarray = np.abs(scale) * largest + bias
     return bound
+
+
+def _is_railed(net: FixedPointNetwork, connection: Connection) -> bool:
+    """Whether weights of positive and negative parts of the input cancel (:mod:`netx_export.rails`)."""
+    weight = weight_of(connection.synapse)
+    if connection.source != INPUT or weight is None or weight.shape[1] % 2:
+        return False
+    half = weight.shape[1] // 2
+    return bool((weight[:, :half] == -weight[:, half:]).all())
 
 
 def current_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
@@ -251,13 +282,18 @@ def current_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
 
 def neuron_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
     """Largest magnitude of what one step adds to the potential, membrane steps."""
-    bias = np.abs(np.asarray(layer.neuron.bias, dtype=np.int64)) << layer.neuron.exponent
-    bound: np.ndarray = current_bound(net, layer) + bias
+    bias = np.abs(np.asarray(layer.neuron.bias, dtype=np.int64))
+    if any(isinstance(connection.synapse, BiasInput) for connection in layer.connections):
+        bias = bias + net.input.largest
+    bound: np.ndarray = current_bound(net, layer) + (bias << layer.neuron.exponent)
     return bound
 
 
 def _sum_problems(net: FixedPointNetwork, layer: Layer) -> Iterator[str]:
     for connection in layer.connections:
+        sums = int(fan_in(connection.synapse).max()) * largest_message(net, connection.source)
+        if sums > limits.SUM_MAX:
+            yield f"weighted sums up to {sums} overflow 32 bits; use smaller weights or fewer inputs"
         gate = connection.gate
         if gate is not None:
             shape = layer.shape if gate.per == "layer" or len(layer.shape) == 1 else layer.shape[1:]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError
 
 OPTIONAL = {"optional": True}
@@ -59,6 +60,10 @@ def _feed(sha: Any, node: Any) -> None:
         for name, value in node._items():
             sha.update(name.encode())
             _feed(sha, value)
+    elif isinstance(node, Encoding):  # without defaults: a new field changes no digest of before
+        for field in dataclasses.fields(node):
+            if getattr(node, field.name) != field.default:
+                sha.update(f"{field.name}={getattr(node, field.name)!r}".encode())
     elif isinstance(node, tuple):
         sha.update(f"({len(node)}".encode())
         for value in node:

@@ -76,13 +76,13 @@ class LayerDynamics:
             state: of the step before.
             current: sum of all currents, mixed; membrane steps.
             time: step of the sample.
-            injected: input that adds to the biases.
+            injected: input that adds to the biases, behind the current's decay.
         """
         neuron, (memory, potential) = self.layer.neuron, state
         if isinstance(neuron, MultiThreshold):
             messages, before, after = fixed_point.multi_threshold_step(
                 potential,
-                current + self._bias,
+                current + (self._bias + injected),
                 threshold=self._threshold,
                 levels=neuron.levels,
                 lam=neuron.lam if isinstance(neuron.lam, int) else int(neuron.lam[time % len(neuron.lam)]),

@@ -5,9 +5,9 @@ suffice since :mod:`netx_export.checks` bounds every sum by 24 bits; products wi
 split in two.
 
 Arrays are ``[N, T, width]``; a row holds one step's neurons in H, W, C order. Rows of messages
-(uint8) end on a multiple of :data:`ROW` with zeros; rows of weighted inputs (int32) have
-:data:`LANES` values of room behind the last neuron. Kernels release the GIL, start no threads, and
-are safe in forked processes. Numba compiles them at their first call and keeps the machine code
+(uint8; int8 of a signed input) end on a multiple of :data:`ROW` with zeros; rows of weighted inputs
+(int32) have :data:`LANES` values of room behind the last neuron. Kernels release the GIL, start no
+threads, and are safe in forked processes. Numba compiles them at their first call and keeps the machine code
 beside this file or in the user's cache folder.
 """
 
@@ -73,9 +73,10 @@ def _add_row(typing: Any, out: Any, start: Any, weight: Any, row: Any, factor: A
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> None:
         wide = ir.VectorType(_I32, LANES)
         target = _vector_at(context, builder, out, args[0], args[1], wide)
-        source = _vector_at(context, builder, weight, args[2], args[3], ir.VectorType(_I8, LANES))
+        narrow = ir.VectorType(ir.IntType(weight.dtype.bitwidth), LANES)
+        source = _vector_at(context, builder, weight, args[2], args[3], narrow)
         sums = _load(builder, target, 4)
-        weights = builder.sext(_load(builder, source, 1), wide)
+        weights = builder.sext(_load(builder, source, weight.dtype.bitwidth // 8), wide)
         nothing = ir.Constant(wide, ir.Undefined)
         factors = builder.insert_element(nothing, args[4], ir.Constant(_I32, 0))
         factors = builder.shuffle_vector(factors, nothing, ir.Constant(wide, [0] * LANES))
@@ -116,13 +117,13 @@ def weighted_input(messages, count, places, groups, weight, out, events):
     """Add up the weights of active inputs; the others cost nothing.
 
     Args:
-        messages: uint8 ``[N, T, width]``.
+        messages: uint8 or int8 ``[N, T, width]``.
         count: int32 ``[pixels]``: taps, i.e. output pixels that an input pixel reaches.
         places: int64 ``[pixels, taps]``: where the output pixel starts in a row of ``out``, times
             2^32, plus where the tap's weights of channel 0 start.
         groups: int64 ``(channels, channels per group, outputs per group, length of a weight row,
             whether messages are other than 0 and 1)``.
-        weight: int8, flat; rows of a multiple of ``LANES``, zeros at the end.
+        weight: int8 or int16, flat; rows of a multiple of ``LANES``, zeros at the end.
         out: int32 ``[N, T, width]``, overwritten.
         events: see :func:`events_buffer`.
     """

@@ -11,6 +11,7 @@ import numpy as np
 from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
 
 from . import kernels
+from .checks import largest_message
 from .dynamics import LayerDynamics
 from .network import INPUT, Connection, Conv, FixedPointNetwork, Layer, Shape
 from .neurons import MultiThreshold, Readout
@@ -20,6 +21,16 @@ from .synapses import BiasInput, weight_of
 def message_width(shape: Shape) -> int:
     """Length of a row of messages."""
     return -(-math.prod(shape) // kernels.ROW) * kernels.ROW
+
+
+def message_type(net: FixedPointNetwork, source: str) -> type[np.generic]:
+    """Type of the messages in a row: int8 if they may be negative, else uint8."""
+    return np.int8 if source == INPUT and net.input.signed else np.uint8
+
+
+def _is_graded(net: FixedPointNetwork, source: str) -> bool:
+    """Whether a source sends other messages than 0 and 1."""
+    return largest_message(net, source) > 1 or message_type(net, source) is np.int8
 
 
 def to_row(values: np.ndarray, shape: Shape) -> np.ndarray:
@@ -39,7 +50,6 @@ class Synapse:
 
     Attributes:
         connection: the connection.
-        unit: weight steps per step of the result: 2 where even weights beyond 8 bits are halved.
         delay_of_inputs: axonal delay of each input in a row, or None.
         delay_of_neurons: axonal delay of each neuron in a row, or None.
     """
@@ -47,7 +57,6 @@ class Synapse:
     def __init__(self, connection: Connection, source: Shape, target: Shape, graded: bool) -> None:
         self.connection = connection
         self._source, self._target = source, target
-        self.unit = 1
         self.delay_of_inputs = self.delay_of_neurons = None
         delay = connection.delay
         if delay is not None and delay.ndim == 2:
@@ -58,14 +67,14 @@ class Synapse:
         weight = weight_of(connection.synapse)
         if weight is None:
             return
-        if weight.min() < -128 or weight.max() > 127:
-            self.unit, weight = 2, weight // 2
+        small = weight.min() >= -128 and weight.max() <= 127
+        weight = weight.astype(np.int8 if small else np.int16)
         conv = connection.synapse
         if not isinstance(conv, Conv):
             columns = to_row(weight.reshape(len(weight), *source), source)
-            self._tables = _dense_tables(columns.astype(np.int8), graded)
+            self._tables = _dense_tables(columns, graded)
         else:
-            self._tables = _conv_tables(conv, weight.astype(np.int8), source, target, graded)
+            self._tables = _conv_tables(conv, weight, source, target, graded)
 
     def events_buffer(self) -> np.ndarray | None:
         """Working memory of one thread."""
@@ -94,7 +103,7 @@ class _Tables:
 def _rows(weight: np.ndarray) -> tuple[np.ndarray, int]:
     """Pad the last axis to a multiple of the kernels' lanes; return it flat, and its length."""
     length = -(-weight.shape[-1] // kernels.LANES) * kernels.LANES
-    padded = np.zeros((*weight.shape[:-1], length), dtype=np.int8)
+    padded = np.zeros((*weight.shape[:-1], length), dtype=weight.dtype)
     padded[..., : weight.shape[-1]] = weight
     return padded.reshape(-1), length
 
@@ -158,7 +167,7 @@ class LayerKernels:
         self.width = (-(-self.size // kernels.LANES) + 1) * kernels.LANES
         shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
         self.synapses = [
-            Synapse(c, shapes[c.source], layer.shape, net.max_value(c.source) > 1) for c in layer.connections
+            Synapse(c, shapes[c.source], layer.shape, _is_graded(net, c.source)) for c in layer.connections
         ]
         first = layer.connections[0]
         self.fused = len(layer.connections) == 1 and first.gate is None and layer.mix is None
@@ -179,7 +188,8 @@ class LayerKernels:
         else:
             membrane = neuron.membrane
             bound, shift = (0, 0) if membrane is None else ((1 << (membrane.bits - 1)) - 1, membrane.shift)
-            keep = NO_MEMORY - neuron.current_decay, NO_MEMORY - neuron.voltage_decay
+            memory = 0 if self.injects else NO_MEMORY - neuron.current_decay  # biases are not filtered
+            keep = memory, NO_MEMORY - neuron.voltage_decay
             factors = np.array([*keep, bound, shift])
         self._factors = factors.astype(np.int32)
 
@@ -188,7 +198,7 @@ class LayerKernels:
         connection = self.layer.connections[index]
         scale = np.asarray(1 << ALIGN_BITS if connection.scale is None else connection.scale, dtype=np.int64)
         offset = np.asarray(0 if connection.bias is None else connection.bias, dtype=np.int64)
-        return scale * self.synapses[index].unit, offset
+        return scale, offset
 
     def _repeated(self, parameters: tuple[Any, ...]) -> np.ndarray:
         """Parameters per channel, repeated over as many pixels as make a loop worth its start."""
@@ -227,7 +237,7 @@ class LayerKernels:
             channels = weighted[..., : self.size].reshape(-1, shape[0])
             result: np.ndarray = (channels * scale + offset).reshape(size)
             return result
-        values = from_row(weighted, shape).astype(np.int64) * self.synapses[index].unit
+        values = from_row(weighted, shape).astype(np.int64)
         values = np.broadcast_to(values, (len(values), len(steps), *shape))
         gated = [self._dynamics.current(index, values[:, i], step) for i, step in enumerate(steps)]
         return to_row(np.stack(gated, 1), shape).reshape(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lava_bsnn import encoding, fixed_point
 from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, ONE, STATE_BITS, STATE_MAX
 
 WEIGHT_MIN, WEIGHT_MAX = -128, 127
@@ -9,6 +10,13 @@ WEIGHT_MIN, WEIGHT_MAX = -128, 127
 
 EVEN_WEIGHT_MIN, EVEN_WEIGHT_MAX = -256, 254
 """Weights of which the dropped bit is 0 anyway, since all of the layer are even."""
+
+WIDE_WEIGHT_MAX = fixed_point.WIDE_WEIGHT_MAX
+"""Largest magnitude of a weight in profile ``"extended"``: 12 bits, sign included. Loihi holds 8 bits in a
+synapse, so that wider weights take two."""
+
+SUM_MAX = (1 << 31) - 1
+"""Largest magnitude of a weighted sum of messages, in weight steps: our simulators' 32 bits."""
 
 BIAS_MIN, BIAS_MAX = -(1 << 12), (1 << 12) - 1
 """Signed 13-bit bias mantissa, exponent 6: in weight steps."""
@@ -19,7 +27,7 @@ THRESHOLD_MAX = (1 << 17) - 1
 DECAY_MAX = NO_MEMORY
 """Largest decay; NetX stores ``iDecay`` and ``vDecay`` in 0..4096."""
 
-MESSAGE_BITS_MAX = 8
+MESSAGE_BITS_MAX = encoding.MESSAGE_BITS_MAX
 """Widest graded input message that NetX nets here use (``input_message_bits``)."""
 
 BIAS_INPUT_BITS = 13
@@ -31,7 +39,7 @@ ACTIVATION_MAX = STATE_MAX >> ALIGN_BITS
 POTENTIAL_MAX = STATE_MAX
 """Largest current or potential in membrane steps: 24 bits, sign included."""
 
-READOUT_MAX = THRESHOLD_MAX << ALIGN_BITS
+READOUT_MAX = fixed_point.READOUT_MAX
 """Largest potential of a readout: beyond, a neuron of the highest threshold would fire."""
 
 EXPONENTS = (0, ALIGN_BITS)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError
 
 from . import limits
@@ -33,6 +34,7 @@ __all__ = [
     "Connection",
     "Conv",
     "Dense",
+    "Encoding",
     "FixedPointNetwork",
     "Gate",
     "Identity",
@@ -52,20 +54,27 @@ INPUT = "input"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Input(Content):
-    """Input of the network.
+    """Input of the network: the integers that enter, and how samples become them.
 
     Attributes:
         shape: ``(C, H, W)`` or ``(C,)``.
-        bits: 0 for binary spikes, k for k-bit intensities.
-        signed: intensities are signed; only for inputs that enter as biases, with 13 bits.
-        transform: integers (weight, offset): an intensity x enters as ``weight * x + offset``
-            rounded; None for intensities in 0..1 that fill the bits.
+        bits: 0 for binary spikes, k for messages of k bits.
+        signed: messages have a sign, counted in the bits: 2..8, or 13 for inputs that enter as biases.
+        transform: integers (weight, offset) of inputs that enter as biases: an intensity x enters as
+            ``weight * x + offset`` rounded; None for intensities in 0..1 that fill the bits.
+        encoding: what samples are; None for spikes, or intensities if there are bits; unknown if signed.
     """
 
     shape: Shape
     bits: int = 0
     signed: bool = field(default=False, metadata=OPTIONAL)
     transform: tuple[int, int] | None = field(default=None, metadata=OPTIONAL)
+    encoding: Encoding | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def enters_as_bias(self) -> bool:
+        """Whether the input adds to the biases of the first layer (:class:`BiasInput`)."""
+        return self.signed and self.bits == limits.BIAS_INPUT_BITS
 
     @property
     def max_value(self) -> int:
@@ -75,7 +84,21 @@ class Input(Content):
     @property
     def min_value(self) -> int:
         """Smallest integer that enters."""
+        if isinstance(self.encoding, Encoding):
+            return self.encoding.low
         return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude of what enters."""
+        return max(self.max_value, -self.min_value)
+
+    @property
+    def coded(self) -> Encoding | None:
+        """The encoding, or the one that the bits imply; None where nothing tells what samples are."""
+        if self.encoding is not None or self.signed:
+            return self.encoding
+        return Encoding(kind="intensities", bits=self.bits) if self.bits else Encoding()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +151,7 @@ class FixedPointNetwork(Content):
         input: what enters.
         layers: the last one is the output.
         profile: ``"stock"``: what unmodified lava-dl 0.6.0 can compute; ``"extended"``: all.
+        classes: names of the classes, in the order of the output; empty if unknown.
 
     Raises:
         ExportError: shapes do not fit or a value is outside ``netx_export.limits``;
@@ -137,6 +161,7 @@ class FixedPointNetwork(Content):
     input: Input
     layers: tuple[Layer, ...]
     profile: str = "stock"
+    classes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         from .checks import problems  # it names the classes of this module
@@ -205,37 +230,20 @@ class FixedPointNetwork(Content):
             return None
         return int(limits.READOUT_MAX // max(1, int(neuron_bound(self, self.output).max())))
 
-    def encode(self, intensities: np.ndarray, num_steps: int) -> np.ndarray:
-        """Turn intensities ``[N, *shape]`` into the integers ``[N, *shape, T]`` that enter.
+    def encode(self, samples: Any, num_steps: int | None = None) -> np.ndarray:
+        """Turn samples into the integers ``[N, *shape, T]`` that enter, as the model's first block does.
 
-        Intensities are in 0..1 unless the input has a transform. Frames with a time axis,
-        ``[N, *shape, T]``, hold spikes or counts already and become integers.
+        Args:
+            samples: array or CPU tensor ``[N, *shape]``, or ``[N, *shape, T]`` with a time axis, of what
+                ``input.encoding`` takes: spikes, counts, intensities or images in 0..1, uint8 pixels.
+            num_steps: T, by which samples without a time axis are repeated; by default the model's own.
 
         Raises:
-            ExportError: the network takes spikes, or a value or the shape does not fit.
+            ExportError: a value or the shape does not fit.
         """
-        x, entry = np.asarray(intensities), self.input
-        if x.ndim == len(entry.shape) + 2 and x.shape[1:-1] == entry.shape:
-            whole = np.rint(x)
-            if not np.array_equal(whole, x):
-                raise ExportError("input: a step holds values that are not whole; give spikes or counts")
-            return whole.astype(np.int32)
-        if not entry.bits:
-            raise ExportError(
-                "input: this network takes spikes, which go in as they are; for intensities, train with "
-                "block.Input(bits=k)"
-            )
-        if x.shape[1:] != entry.shape:
-            raise ExportError(f"input: samples of shape {x.shape[1:]} do not fit; use {entry.shape}")
-        weight, offset = entry.transform or (entry.max_value, 0)
-        low, high = ((bound - offset) / weight for bound in (entry.min_value, entry.max_value))
-        low, high = min(low, high), max(low, high)
-        if x.size and not (x.min() >= low and x.max() <= high):
-            raise ExportError(
-                f"input: intensities {x.min()}..{x.max()} do not fit; scale them to {low:.4g}..{high:.4g}"
-            )
-        levels = np.rint(x.astype(np.float32) * np.float32(weight) + np.float32(offset)).astype(np.int32)
-        return np.broadcast_to(levels[..., None], (*levels.shape, num_steps))
+        from .encode import encode
+
+        return encode(self.input, samples, num_steps or self.num_steps)
 
     def summary(self) -> Any:
         """Totals of weights, bits, neurons and synapses (:class:`netx_export.summary.Summary`)."""

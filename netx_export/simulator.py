@@ -19,7 +19,7 @@ import numpy as np
 from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 
-from .layer_kernels import LayerKernels, from_row, message_width, to_row
+from .layer_kernels import LayerKernels, from_row, message_type, message_width, to_row
 from .network import INPUT, FixedPointNetwork, Layer, Readout
 
 _CACHED_VALUES = 1 << 18
@@ -115,7 +115,7 @@ def simulate(
 
     Args:
         net: the network.
-        x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``: spikes 0 / 1, or intensities.
+        x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``: spikes 0 / 1, or graded messages.
         trace: keep spikes and potentials of every layer.
         batch_size: samples at a time; by default as many as the processor's cache takes.
         num_threads: batches at a time; by default one per processor that this process may use.
@@ -232,7 +232,7 @@ class _Worker:
         self._net, self._layers, self._result = net, layers, result
         shapes = {INPUT: net.input.shape, **{layer.name: layer.shape for layer in net.layers}}
         self._messages = {
-            name: np.zeros((batch_size, num_steps, message_width(shape)), dtype=np.uint8)
+            name: np.zeros((batch_size, num_steps, message_width(shape)), dtype=message_type(net, name))
             for name, shape in shapes.items()
         }
         widest = max(layer.width for layer in layers)
@@ -245,7 +245,7 @@ class _Worker:
         """Run the samples from ``start`` on."""
         batch = x[start : start + len(self._messages[INPUT])]
         messages = {name: rows[: len(batch)] for name, rows in self._messages.items()}
-        if not self._net.input.signed:
+        if not self._net.input.enters_as_bias:
             rows = messages[INPUT]
             if batch.shape[-1] > 1 and batch.strides[-1] == 0:  # one frame, repeated
                 batch = batch[..., :1]

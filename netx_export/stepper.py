@@ -20,7 +20,7 @@ import numpy as np
 from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 
-from .layer_kernels import LayerKernels, Synapse, from_row, message_width
+from .layer_kernels import LayerKernels, Synapse, from_row, message_type, message_width
 from .network import INPUT, FixedPointNetwork, Layer, Readout
 
 
@@ -77,7 +77,7 @@ class Stepper:
         # the newest messages first; one row more than is read, for those of the present step
         self._sent = {
             name: deque(
-                np.zeros((1, 1, message_width(shape)), dtype=np.uint8)
+                np.zeros((1, 1, message_width(shape)), dtype=message_type(net, name))
                 for _ in range(longest.get(name, 0) + 1)
             )
             for name, shape in shapes.items()
@@ -99,7 +99,7 @@ class Stepper:
         Raises:
             ShapeError: not integers, or out of the input's range.
         """
-        if self.net.input.signed:
+        if self.net.input.enters_as_bias:
             self.receive(x)
             self.advance()
         else:
@@ -125,7 +125,7 @@ class Stepper:
             ShapeError: not integers, or out of the input's range.
         """
         entry = self.net.input
-        target = self._input if entry.signed else self._sent[INPUT][0]
+        target = self._input if entry.enters_as_bias else self._sent[INPUT][0]
         x = np.asarray(x).reshape(entry.shape)
         if x.dtype.kind not in "iub" or x.max() > entry.max_value or x.min() < entry.min_value:
             raise ShapeError(

@@ -77,10 +77,8 @@ def table(net: FixedPointNetwork) -> str:
         "vDecay",
         "extras",
     )
-    rows = [
-        header,
-        (INPUT, f"{net.input.bits or 1} bit", "", _times(net.input.shape), *[""] * (len(header) - 4)),
-    ]
+    width = f"{net.input.bits or 1} bit{' signed' if net.input.signed else ''}"
+    rows = [header, (INPUT, width, "", _times(net.input.shape), *[""] * (len(header) - 4))]
     for layer in net.layers:
         weights = [weight for c in layer.connections if (weight := weight_of(c.synapse)) is not None]
         bits = {weight_bits(c.synapse) for c in layer.connections} - {0}

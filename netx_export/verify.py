@@ -110,19 +110,27 @@ class Verification:
 
 
 def random_data(net: FixedPointNetwork, num_samples: int, num_steps: int, seed: int = 0) -> np.ndarray:
-    """Random input ``[N, *shape, T]``: spikes of several densities; intensities still and moving in turn."""
-    rng = np.random.default_rng(seed)
-    low, high = net.input.min_value, net.input.max_value
-    if net.input.transform is not None:  # what intensities 0..1 can become
-        weight, offset = net.input.transform
+    """Random input ``[N, *shape, T]``.
+
+    Spikes, counts and signed messages have several densities; what is no spike or count is still and moving
+    in turn.
+    """
+    rng, entry = np.random.default_rng(seed), net.input
+    graded = entry.signed and not entry.enters_as_bias
+    low, high = entry.min_value, entry.max_value
+    if entry.transform is not None:  # what intensities 0..1 can become
+        weight, offset = entry.transform
         low, high = max(low, min(offset, offset + weight)), min(high, max(offset, offset + weight))
-    x = rng.integers(low, high + 1, (num_samples, *net.input.shape, num_steps))
+    elif graded:
+        low = -high  # as encodings have it, and two rails of one bit less
+    x = rng.integers(low, high + 1, (num_samples, *entry.shape, num_steps))
+    events = not entry.bits or (entry.encoding is not None and entry.encoding.event_driven)
     for i, sample in enumerate(x):
-        if net.input.bits:
-            if i % 2 == 0:
-                sample[...] = sample[..., :1]
-        else:
-            sample[...] = rng.random(sample.shape) < _DENSITIES[i % len(_DENSITIES)]
+        if events or graded:
+            active = rng.random(sample.shape) < _DENSITIES[i % len(_DENSITIES)]
+            sample[...] = np.where(active, sample if entry.bits else 1, 0)
+        if not events and i % 2 == 0:
+            sample[...] = sample[..., :1]
     return x
 
 

@@ -90,7 +90,8 @@ def spikes_of_model(model, x):
     for module in model.modules():
         if isinstance(module, block.SpikingBlock) and module.neuron is not None:
             hooks.append(module.neuron.register_forward_hook(lambda n, i, out: found.append((n, out))))
-    logits = model(torch.from_numpy(np.asarray(x)).float())
+    x = torch.from_numpy(np.asarray(x))
+    logits = model(x if x.dtype == torch.uint8 else x.float())  # pixels stay what they are
     for hook in hooks:
         hook.remove()
     counts = [(out / n.theta).round() if getattr(n, "scaled", False) else out for n, out in found]

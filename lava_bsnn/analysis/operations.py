@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ..encoding import Encoding
 from ..errors import OptionError, ShapeError
 from ..functional.time import is_constant_in_time
 from ..modes import evaluating
@@ -89,26 +90,38 @@ def _fan_out_sum(name: str, synapse: Any, events: Tensor, output: Tensor) -> int
     return int(rows @ per_position @ columns) * (synapse.out_channels // synapse.groups)
 
 
-class _Events:
-    """Spikes behind a tensor: its non-zero values, or what was pooled without a neuron.
+class _Spikes(NamedTuple):
+    """Number of spikes behind each value of a tensor.
 
-    Each with the spikes that one sample could have in one step, ``[1, ..., 1]``.
+    ``possible``: what one sample could have in one step, ``[1, ..., 1]``. ``binary``: all spikes are 1.
     """
+
+    spikes: Tensor
+    possible: Tensor
+    binary: bool
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> _Spikes:
+        return _Spikes(function(self.spikes), function(self.possible), self.binary)
+
+
+class _Events:
+    """Spikes behind a tensor: its non-zero values, or what was pooled without a neuron."""
 
     def __init__(self) -> None:
         self._known: Any = WeakTensorKeyDictionary()
 
-    def of(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        known: tuple[Tensor, Tensor] | None = self._known.get(x)
-        return known or ((x != 0).to(x.dtype), _one_step(x))
+    def of(self, x: Tensor) -> _Spikes:
+        known: _Spikes | None = self._known.get(x)
+        binary = known is None and bool(((x == 0) | (x == 1)).all())
+        return known or _Spikes((x != 0).to(x.dtype), _one_step(x), binary)
 
     def pool(self, name: str, block: Any, x: Tensor, output: Tensor) -> None:
         tap = block.synapse.tap_weight
-        self._known[output] = tuple((block.synapse.forward(e) / tap).round() for e in self.of(x))
+        self._known[output] = self.of(x).map(lambda e: (block.synapse.forward(e) / tap).round())
 
     def flatten(self, name: str, block: Any, x: Tensor, output: Tensor) -> None:
         if x in self._known:
-            self._known[output] = tuple(e.movedim(-1, 0).flatten(2).movedim(0, -1) for e in self._known[x])
+            self._known[output] = self._known[x].map(lambda e: e.movedim(-1, 0).flatten(2).movedim(0, -1))
 
 
 def _one_step(x: Tensor) -> Tensor:
@@ -116,14 +129,27 @@ def _one_step(x: Tensor) -> Tensor:
 
 
 class _Tally:
-    """Operations of one synapse, as either kind: ``[done, dense]``."""
+    """Operations of one synapse, as either kind: ``[done, dense]``; and whether all its input was 0 or 1."""
 
     def __init__(self) -> None:
-        self.sops, self.macs = [0, 0], [0, 0]
+        self.sops, self.macs, self.binary = [0, 0], [0, 0], True
 
-    def result(self, is_end: bool) -> LayerOperations:
-        done, dense = self.macs if is_end else self.sops
-        return LayerOperations(kind="MAC" if is_end else "SOP", operations=done, dense_operations=dense)
+    def result(self, is_mac: bool) -> LayerOperations:
+        done, dense = self.macs if is_mac else self.sops
+        return LayerOperations(kind="MAC" if is_mac else "SOP", operations=done, dense_operations=dense)
+
+
+def _event_driven(model: torch.nn.Module) -> bool | None:
+    """Whether the first synapse receives events; None where only its input can tell."""
+    from .. import block
+
+    entry = next((module for module in model.modules() if isinstance(module, block.Input)), None)
+    if entry is not None and entry.neuron is not None:  # it sends spikes, whatever it receives
+        return True
+    encoding = entry.encoding if entry is not None else Encoding()
+    if encoding is None or not encoding.event_driven:
+        return False
+    return True if encoding.kind == "counts" else None  # what is no spike may have passed with a warning
 
 
 def count_operations(
@@ -132,11 +158,13 @@ def count_operations(
     """Count the operations that inputs cause in each synapse, in evaluation mode.
 
     SOPs of a synapse: ``sum over its input spikes of the spike's fan-out``, exact at borders
-    and for any stride, padding, dilation and groups. The synapse that runs first and the one
-    that runs last (the readout) count as MACs: every input value times its fan-out (the
-    convention of AGMM and Q-SNN). Assumptions:
+    and for any stride, padding, dilation and groups. The synapse that runs last (the readout), and
+    the one that runs first where images or intensities enter, count as MACs: every input value
+    times its fan-out (the convention of AGMM and Q-SNN). Where events enter, the first one counts
+    SOPs as the others do: counts and spikes by the encoding of ``block.Input``, the latter if all
+    are 0 or 1, also without ``Input``; and what an ``Input`` with a neuron sends. Assumptions:
 
-    - a spike of any size is one operation per target, also where the weight is zero;
+    - a spike or count of any size is one operation per target, also where the weight is zero;
     - pooling without a neuron is merged into the next synapse, as export does: each pooled
       spike costs the fan-out of its cell; pooling with a neuron costs one SOP per target;
     - 1x1 shortcuts are synapses and count as SOPs; an identity skip (one addition per spike),
@@ -161,10 +189,12 @@ def count_operations(
 
     def observer(name: str, synapse: Any, x: Tensor, output: Tensor) -> None:
         tally = tallies.setdefault(name, _Tally())
-        spikes, possible = events.of(x)
+        spikes, possible, binary = events.of(x)
         sample_steps = x.shape[0] * x.shape[-1]
-        counted = x.shape[0] if is_constant_in_time(x) and not repeats else sample_steps
-        tally.sops[0] += _fan_out_sum(name, synapse, spikes, output)
+        once = is_constant_in_time(x) and not repeats
+        counted = x.shape[0] if once else sample_steps
+        tally.binary &= binary
+        tally.sops[0] += _fan_out_sum(name, synapse, spikes[..., :1] if once else spikes, output)
         tally.sops[1] += _fan_out_sum(name, synapse, possible, output) * sample_steps
         each = _fan_out_sum(name, synapse, _one_step(x), output)
         tally.macs[0] += each * counted
@@ -191,8 +221,10 @@ def count_operations(
             samples += len(batch)
     if not samples or not tallies:
         raise ShapeError(f"count_operations: {samples} samples ran {len(tallies)} synapses; use one or more")
-    ends = (next(iter(tallies)), next(reversed(tallies)))
-    layers = {name: tally.result(name in ends) for name, tally in tallies.items()}
+    first, last = next(iter(tallies)), next(reversed(tallies))
+    known = _event_driven(model)
+    macs = {last} if (tallies[first].binary if known is None else known) else {first, last}
+    layers = {name: tally.result(name in macs) for name, tally in tallies.items()}
     return OperationCount(layers=layers, samples=samples)
 
 

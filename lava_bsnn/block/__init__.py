@@ -16,13 +16,14 @@ from collections.abc import Iterable
 import torch
 
 from ..modes import evaluating
-from .base import Block, Shape, SpikingBlock, set_input_scales
+from .base import Block, Shape, SpikingBlock, set_sources
 from .conv import Conv, Pool
-from .dense import Dense, Readout
+from .dense import DEFAULT_STEPS, Dense, Readout
 from .input import Flatten, Input
 from .residual import Residual
 
 __all__ = [
+    "DEFAULT_STEPS",
     "Block",
     "Conv",
     "Dense",
@@ -42,7 +43,6 @@ def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shap
     Stock SLAYER blocks learn their shape from one step of zeros.
     """
     shape, blocks = tuple(int(size) for size in input_shape), list(blocks)
-    set_input_scales(blocks)
     for module in blocks:
         if isinstance(module, Block):
             shape = module.build(shape)
@@ -51,4 +51,5 @@ def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shap
                 result = module(torch.zeros(1, *shape, 1))
             result = result[0] if isinstance(result, tuple) else result
             shape = tuple(result.shape[1:-1])
+    set_sources(blocks)
     return shape

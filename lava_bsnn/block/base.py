@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any
 
@@ -59,19 +60,22 @@ class Block:
     label: str
     input_shape: Shape | None = None
     """Shape that :meth:`build` was called with; None before."""
-    _pooled: float = 1.0  # factor of poolings without neuron in front
-    _sender: tuple[torch.nn.Module, ...] = ()  # block with the neurons in front; in a tuple: not a submodule
-    max_input: int = 1  # largest integer that may come in
     _built_shape: Shape | None = None
+    _source: Source | None = None
+
+    @property
+    def source(self) -> Source:
+        """What the input is; :func:`lava_bsnn.block.build` sets it, spikes before."""
+        return self._source or Source()
+
+    @source.setter
+    def source(self, source: Source) -> None:
+        self._source = source
 
     @property
     def input_scale(self) -> float:
         """What one input spike counts, behind a pooling without neuron or neurons that scale their spikes."""
-        scale = self._pooled
-        for module in self._sender:
-            neuron: Any = module.neuron
-            scale *= neuron.threshold if getattr(neuron, "scaled", False) else 1.0
-        return scale
+        return self.source.value
 
     @property
     def shape(self) -> Shape:
@@ -182,7 +186,7 @@ class SpikingBlock(Block):
             self.neuron = make_neuron(self.label, neuron, neuron_params)
         self.delay = Delay(max_delay=62) if delay else None
 
-    def current(self, x: Tensor, unit: int | None = None) -> Tensor:
+    def current(self, x: Tensor, unit: float | None = None) -> Tensor:
         """Return the neuron's input current: synapse, norm and modulation of ``x``.
 
         Args:
@@ -206,7 +210,7 @@ class SpikingBlock(Block):
         return z if exact is None else straight_through(exact, z)
 
     @property
-    def unit(self) -> int | None:
+    def unit(self) -> float | None:
         """Membrane steps per unit of current, if the neuron is in matched mode."""
         return self.neuron.unit if isinstance(self.neuron, (LIF, MultiThresholdLIF)) else None
 
@@ -222,27 +226,61 @@ class SpikingBlock(Block):
         return (z, (z > 0).float().mean()) if self.count_log else z
 
 
-Source = tuple[float, tuple[torch.nn.Module, ...]]
-"""Factor of poolings without neuron, and the block with neurons before them."""
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a block's input is: real values of messages, which are integers.
+
+    Attributes:
+        scale: factor of poolings without neuron and of sub-steps.
+        sender: block with the neurons before them; in a tuple, so that it is no submodule.
+        low: smallest message.
+        high: largest message.
+        image: shape of the network's input where it reaches the block as it is and is graded: then
+            neighbouring inputs are much alike.
+    """
+
+    scale: float = 1.0
+    sender: tuple[torch.nn.Module, ...] = ()
+    low: int = 0
+    high: int = 1
+    image: Shape | None = None
+
+    @property
+    def value(self) -> float:
+        """Real value of a message of 1."""
+        value = self.scale
+        for module in self.sender:
+            neuron: Any = module.neuron
+            value *= neuron.threshold if getattr(neuron, "scaled", False) else 1.0
+        return value
 
 
-def set_input_scales(blocks: Iterable[torch.nn.Module], source: Source = (1.0, ())) -> Source:
-    """Tell blocks in a row what one input spike counts; return the same for what comes behind them."""
-    largest = 1
+def set_sources(blocks: Iterable[torch.nn.Module], source: Source | None = None) -> Source:
+    """Tell blocks in a row what their input is; return the same for what comes behind them."""
+    source = source or Source()
     for module in blocks:
-        largest = getattr(module, "max_value", largest)  # of an Input
-        source = (source[0] / getattr(module, "count", 1), source[1])  # of SubSteps
+        pools = hasattr(getattr(module, "synapse", None), "tap_weight")
+        if isinstance(module, Block):  # a pooling keeps one weight for all pixels
+            module.source = replace(source, image=None) if pools else source
+        encoding = getattr(module, "encoding", None)  # of an Input
+        if encoding is not None:
+            shape: Any = getattr(module, "_built_shape", None) or ()
+            image = shape if encoding.bits > 1 and len(shape) == 3 else None
+            source = Source(low=encoding.low, high=encoding.high, image=image)
+        count = getattr(module, "count", 1)  # of SubSteps
+        source = replace(source, scale=source.scale / count)
         if isinstance(module, SpikingBlock):
-            (module._pooled, module._sender), module.max_input = source, largest
-            largest = 1
-            if module.neuron is None:
-                source = (source[0] * getattr(module.synapse, "tap_weight", 1.0), source[1])
-            else:
-                source = (1.0, (module,))
+            if module.neuron is not None:
+                source = Source(sender=(module,), high=getattr(module.neuron, "levels", 1))
+            elif hasattr(module.synapse, "tap_weight"):
+                taps = math.prod(module.synapse.kernel_size[:2])
+                scale = source.scale * module.synapse.tap_weight
+                source = replace(
+                    source, scale=scale, low=taps * source.low, high=taps * source.high, image=None
+                )
         elif isinstance(shortcut := getattr(module, "shortcut", None), torch.nn.ModuleList):  # a Residual
-            module._pooled, module._sender = source  # type: ignore[assignment]
-            set_input_scales(shortcut, source)
-            source = set_input_scales(module.blocks, source)  # type: ignore[arg-type]
+            set_sources(shortcut, source)
+            source = set_sources(module.blocks, source)  # type: ignore[arg-type]
     return source
 
 

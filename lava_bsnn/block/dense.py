@@ -10,8 +10,13 @@ from torch import Tensor
 
 from .. import synapse
 from .._slayer import block_base
+from ..device import grid_current, messages_of, readout_unit
+from ..functional.weights import straight_through
 from ..neuron import LIF
 from .base import Shape, SpikingBlock, WeightHook, check_dense, refuse
+
+DEFAULT_STEPS = 16
+"""Steps of a readout that is part of no model."""
 
 
 class Dense(SpikingBlock, block_base.AbstractDense):
@@ -110,7 +115,8 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         self._set_rest(LIF, None, None, None, out_neurons)
         self.bias = torch.nn.Parameter(torch.zeros(out_neurons)) if bias else None
 
-    num_steps: int | None = None  # steps that the sum of logits must survive in export
+    num_steps: int = DEFAULT_STEPS
+    """Steps whose sum of logits must not overflow on the device; a model sets its own."""
 
     def _check_shape(self, shape: Shape) -> None:
         check_dense(self.label, self.synapse, shape)
@@ -118,14 +124,30 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
     def _output_shape(self, shape: Shape) -> Shape:
         return (self.synapse.out_channels,)
 
-    def current(self, x: Tensor, unit: int | None = None) -> Tensor:
-        """Return logits per step ``[N, classes, T]``."""
-        z = super().current(x, unit)
-        if z.dim() == 5:
-            z = z[:, :, 0, 0]
-        return z if self.bias is None else z + self.bias[:, None]
+    @property
+    def unit(self) -> float | None:
+        """Membrane steps per unit of the logits behind neurons in matched mode, a power of two; else None."""
+        if not any(module.unit for module in self.source.sender):  # type: ignore[misc]
+            return None
+        return readout_unit(*messages_of(self), self.num_steps, self.source.image)
+
+    def current(self, x: Tensor, unit: float | None = None) -> Tensor:
+        """Return logits per step ``[N, classes, T]``; behind neurons in matched mode, the device's."""
+        self._check_input(x)
+        unit = self.unit if unit is None else unit
+        exact = None if unit is None else _flat(grid_current(self, x, unit))
+        if exact is not None and not torch.is_grad_enabled():
+            return exact
+        z = _flat(self.synapse(x))
+        if self.bias is not None:
+            z = z + self.bias[:, None]
+        return z if exact is None else straight_through(exact, z)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
         """Return logits per step ``[N, classes, T]``."""
         z = self.current(x)
         return (z, None) if self.count_log else z
+
+
+def _flat(z: Tensor) -> Tensor:
+    return z[:, :, 0, 0] if z.dim() == 5 else z

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -10,11 +11,15 @@ import torch
 from torch import Tensor
 
 from .._slayer import block_base, step_delay
+from ..encoding import Encoding
 from ..errors import OptionError, ShapeError
-from ..functional.time import fold_time, unfold_time
+from ..functional.time import fold_time, is_constant_in_time, unfold_time
 from ..functional.weights import straight_through
 from ..neuron import LIF
 from .base import Block, Shape, make_neuron
+
+_KEPT, _KEPT_VALUES, _KEEP_EVERY = 16, 1 << 20, 50
+"""Samples that an Input keeps, how many values at most, and at which calls of a training."""
 
 
 class Flatten(Block, block_base.AbstractFlatten):
@@ -40,18 +45,30 @@ class Flatten(Block, block_base.AbstractFlatten):
 
 
 class Input(Block, block_base.AbstractInput):
-    """First block: binary spikes, or intensities as unsigned integers.
+    """First block: turns samples into the integers that the device receives (:class:`Encoding`).
+
+    In training it keeps up to 16 samples now and then, by which ``netx_export.convert`` measures what
+    rounding costs; they are no part of a checkpoint.
 
     Args:
-        neuron_params: arguments of ``neuron``; with ``None`` the input passes unchanged.
+        neuron_params: arguments of ``neuron``; with ``None`` the integers pass unchanged.
         weight, bias: learnable affine transform in front of the neuron, as in SLAYER.
-        bits: 0 for spikes; k in 1..8 rounds intensities in [0, 1] to the integers
-            ``0..2^k - 1`` and hands these on, as the device receives them. The gradient
-            is straight-through.
+        bits: 0 for spikes; k in 1..8 for intensities in [0, 1] or uint8 pixels, which become the
+            integers ``0..2^k - 1``; None for any real numbers, which no device takes. The
+            gradient is straight-through.
+        encoding: anything else that enters, in place of ``bits``: counts, normalised images.
+
+    Attributes:
+        samples: some samples of the training set, or None.
+        saturated: counts of the training that were above the largest message, of all ``received`` ones.
+        refused: why the model cannot be exported: it got real numbers where spikes are meant, which
+            ``forward`` warns of once.
 
     Raises:
-        ShapeError: in ``forward``, an intensity outside [0, 1].
+        ShapeError: in ``forward``, a value that the encoding does not take.
     """
+
+    samples: Tensor | None
 
     def __init__(
         self,
@@ -61,48 +78,90 @@ class Input(Block, block_base.AbstractInput):
         delay_shift: bool = False,
         count_log: bool = False,
         *,
-        bits: int = 0,
+        bits: int | None = 0,
+        encoding: Encoding | None = None,
         neuron: Callable[..., torch.nn.Module] = LIF,
         name: str | None = None,
     ) -> None:
         self.label = name or "Input"
-        if isinstance(bits, bool) or not isinstance(bits, int) or bits not in range(9):
-            raise OptionError(f"{self.label}: bits={bits!r} is not allowed; use 0 (spikes) or 1..8")
+        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or bits not in range(9)):
+            raise OptionError(
+                f"{self.label}: bits={bits!r} is not allowed; use 0 (spikes), 1..8, or None (real numbers)"
+            )
         if neuron_params is None and (weight is not None or bias is not None):
             raise OptionError(f"{self.label}: weight and bias need neuron_params; give both or none")
         super().__init__(dict(neuron_params or {}), weight, bias, delay_shift, count_log)
-        self.bits = bits
+        if encoding is None and bits is not None and (bits or neuron_params is None):
+            encoding = Encoding(kind="intensities", bits=bits) if bits else Encoding()
+        self.encoding = encoding
         if neuron_params is not None:
             self.neuron = make_neuron(self.label, neuron, neuron_params)
+        self.samples = None  # no buffer: those are averaged, and sent between processes
+        self.register_buffer("_one", torch.ones(()), persistent=False)  # the model's dtype
+        self.saturated = self.received = self._calls = 0
+        self.refused = ""
 
     @property
-    def max_value(self) -> int:
-        """Largest integer handed on."""
-        return (1 << self.bits) - 1 if self.bits else 1
+    def bits(self) -> int:
+        """Width of the messages; 0 for spikes."""
+        return 0 if self.encoding is None else self.encoding.bits
+
+    def extra_repr(self) -> str:
+        return "real numbers" if self.encoding is None else str(self.encoding)
 
     def _check_shape(self, shape: Shape) -> None:
         if len(shape) not in (1, 3):
             raise ShapeError(f"{self.label}: input shape {shape} is not allowed; use (C, H, W) or (C,)")
+        if self.encoding is not None and self.encoding.kind == "images":
+            channels = len(self.encoding.mean)
+            if shape[0] != channels:
+                raise ShapeError(
+                    f"{self.label}: input shape {shape} does not fit the encoding's {channels} channels"
+                )
 
     def _output_shape(self, shape: Shape) -> Shape:
-        return shape
+        rails = self.encoding is not None and self.encoding.rails
+        return (2 * shape[0], *shape[1:]) if rails else shape
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Round intensities in [0, 1] to integers ``0..max_value``, straight-through."""
-        if not self.bits:
+        """Messages of samples, with a straight-through gradient."""
+        if self.encoding is None:
             return x
-        low, high = float(x.min()), float(x.max())
-        if not (low >= 0 and high <= 1):
-            raise ShapeError(
-                f"{self.label}: intensities in {low:.3g}..{high:.3g} are not allowed; scale them to 0..1"
-            )
         images, num_steps = fold_time(x)  # a repeated frame is rounded once
-        scaled = images * self.max_value
-        return unfold_time(straight_through(scaled.round(), scaled), x.shape[0], num_steps)
+        try:
+            levels, saturated = self.encoding.messages(images.detach(), self.label)
+        except ShapeError as error:
+            if self.encoding.kind != "spikes":
+                raise
+            self._warn(str(error))
+            return x
+        if self.training:
+            self.received += images.numel() * self.encoding.saturate
+            self.saturated += saturated
+        levels = levels.to(x.dtype if x.is_floating_point() else self._one.dtype)
+        if images.requires_grad:
+            levels = straight_through(levels, self.encoding.carrier(images))
+        return unfold_time(levels, x.shape[0], num_steps)
+
+    def _warn(self, reason: str) -> None:
+        """Tell once that this model cannot run on a device; ``netx_export.convert`` refuses it."""
+        if not self.refused:
+            self.refused = f"{reason} (bits=None trains without this warning)"
+            warnings.warn(f"{reason}; export will be refused", stacklevel=2)
+
+    def _keep(self, x: Tensor) -> None:
+        """Keep a few samples of a batch of the training set."""
+        if self._calls % _KEEP_EVERY == 0:
+            number = max(1, min(_KEPT, _KEPT_VALUES // max(1, x[0].numel()), len(x)))
+            still = is_constant_in_time(x) or x.shape[-1] == 1
+            self.samples = (x[:number, ..., 0] if still else x[:number]).detach().clone()
+        self._calls += 1
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        self._check_input(x)
-        x = self.quantize(x)
+        self._check_input(x if x.is_floating_point() else x[:1].float())
+        given, x = x, self.quantize(x)
+        if self.training and self.encoding is not None:
+            self._keep(given)
         if self.neuron is not None:
             x = x if self.weight is None else x * self.weight
             x = self.neuron(x if self.bias is None else x + self.bias)

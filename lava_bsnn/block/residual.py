@@ -81,9 +81,9 @@ class Residual(Block, torch.nn.Module):
 
     def _on_grid(self, x: Tensor) -> Tensor:
         """An identity shortcut as the device adds it, if the last block's neuron is in matched mode."""
-        unit: int | None = self.blocks[-1].unit  # type: ignore[assignment]
+        unit: float | None = self.blocks[-1].unit  # type: ignore[assignment]
         value = self.input_scale
-        if unit is None or (unit * value).is_integer():
+        if unit is None or float(unit * value).is_integer():
             return x  # is on the grid
         exact = torch.round(x.detach() / value) * (round(unit * value) / unit)
         return straight_through(exact, x)

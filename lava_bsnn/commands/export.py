@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from netx_export import FixedPointNetwork
-    from netx_export.lowering.extended import LayerReport
+    from netx_export.agree import Agreement
+    from netx_export.lowering.resolution import LayerReport
 
     from ..models import SpikingNetwork
     from ..training import Recipe
@@ -46,7 +48,9 @@ class Export(JsonOutput):
     single_threshold: Flag = False
     """Turn LM-HT neurons into single-threshold ones over L times the steps."""
     test: int = 500
-    """Test samples on which integers and floating point are compared; 0 for none."""
+    """Test samples on which integers and the model are compared; 0 for none."""
+    figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Draw firing rates and equal spikes of each layer to this .png, .svg or .pdf."""
 
     def __call__(self) -> None:
         from ..files import check_writable
@@ -55,6 +59,10 @@ class Export(JsonOutput):
         self.check_json()
         run_recipe(self.folder)  # raises before slow imports
         check_writable(self.out)
+        if self.figure is not None:
+            check_writable(self.figure)
+            if not self.test:
+                raise OptionError("export: figure needs test samples; leave test=0 out")
         for name in ("calibration", "test"):
             if getattr(self, name) < 0:
                 raise OptionError(f"export: {name}={getattr(self, name)} is not allowed; use 0 or more")
@@ -96,6 +104,7 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
 
     with console.status("reading the run"):
         recipe, model = load_run(options.folder, BEST if options.best else LAST)
+        _remember(recipe, model)
     reports: list[LayerReport] = []
     with console.status("converting"):
         net = netx_export.convert(
@@ -107,6 +116,9 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
             report=reports.append,
         )
         netx_export.write(net, options.out)
+    agreed = _compare(recipe, model, net, options, console) if options.test else None
+    for text in [] if agreed is None else agreed.warnings:
+        console.print(f"WARNING: {text}", style="bold red", soft_wrap=True, markup=False)
     console.print(str(net), soft_wrap=True, markup=False)
     size = options.out.stat().st_size
     summary = net.summary()
@@ -124,9 +136,42 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
         **asdict(summary),
         "rounding_errors": {report.name: report.error for report in reports},
     }
-    if options.test:
-        figures |= _compare(recipe, model, net, options.test, console)
+    if agreed is not None:
+        _show(agreed, options, console)
+        figures |= {
+            "test_samples": agreed.samples,
+            "float_accuracy": agreed.float_accuracy,
+            "fixed_accuracy": agreed.integer_accuracy,
+            "same_class": agreed.same_class,
+            "agreement": agreed.as_dict(),
+        }
     return figures
+
+
+def _remember(recipe: Recipe, model: SpikingNetwork) -> None:
+    """Give the model's Input some training samples, by which rounding is chosen; checkpoints hold none."""
+    with contextlib.suppress(DataError):
+        model.blocks[0].samples = _samples(recipe, "train", 16)[0]
+
+
+def _show(agreed: Agreement, options: Export, console: Console) -> None:
+    """Print the layers, and draw them where asked for."""
+    console.print(agreed.table(titled=False))
+    console.print(str(agreed), soft_wrap=True)
+    if options.figure is None:
+        return
+    import matplotlib.pyplot as plt
+
+    from ..analysis import style
+    from ..files import atomic_path
+
+    style()
+    figure, axes = plt.subplots()
+    agreed.plot(axes)
+    with atomic_path(options.figure) as temporary:
+        figure.savefig(temporary, format=options.figure.suffix.lstrip(".") or "png")
+    plt.close(figure)
+    console.print(f"figure: {options.figure}", soft_wrap=True)
 
 
 def _errors(net: FixedPointNetwork, reports: list[LayerReport]) -> str:
@@ -151,38 +196,23 @@ def _samples(recipe: Recipe, split: str, number: int) -> tuple[Any, Any]:
     return torch.stack([inputs for inputs, _ in pairs]), np.array([label for _, label in pairs])
 
 
-def _integers(net: Any, inputs: Any, num_steps: int) -> Any:
-    """What enters the network: for single-threshold neurons each step is repeated."""
-    steps = net.num_steps or num_steps
-    x = net.encode(inputs, steps)
-    return x if x.shape[-1] == steps else x.repeat(steps // x.shape[-1], -1)
-
-
 def _compare(
-    recipe: Recipe, model: SpikingNetwork, net: Any, number: int, console: Console
-) -> dict[str, Any]:
-    """Accuracy of floating point and integers on the first test samples."""
+    recipe: Recipe, model: SpikingNetwork, net: FixedPointNetwork, options: Export, console: Console
+) -> Agreement | None:
+    """Model and integers on the first test samples; None where the data set is not here."""
     import netx_export
 
-    from ..training import predict
-
     try:
-        inputs, labels = _samples(recipe, "test", number)
+        inputs, labels = _samples(recipe, "test", options.test)
     except DataError as error:
         console.print(f"not compared on test data: {error}", soft_wrap=True)
-        return {}
-    with console.status("testing"):
-        theirs = predict(model, inputs.numpy())
-        ours = netx_export.simulate(net, _integers(net, inputs.numpy(), recipe.num_steps)).prediction
-    float_accuracy, fixed_accuracy = float((theirs == labels).mean()), float((ours == labels).mean())
-    console.print(
-        f"{len(labels)} test samples: accuracy {float_accuracy:.2%} in floating point, {fixed_accuracy:.2%} "
-        f"in integers; {(theirs == ours).mean():.2%} get the same class",
-        soft_wrap=True,
-    )
-    return {
-        "test_samples": len(labels),
-        "float_accuracy": float_accuracy,
-        "fixed_accuracy": fixed_accuracy,
-        "same_class": float((theirs == ours).mean()),
-    }
+        return None
+    with console.status("") as status:
+        total = len(labels)
+        return netx_export.agreement(
+            model,
+            net,
+            inputs,
+            labels,
+            progress=lambda done: status.update(f"testing, {done} of {total} samples"),
+        )

@@ -45,6 +45,12 @@ class Inspect:
         origin = "a file of lava-dl" if found.schema is None else f"schema {found.schema}"
         digest = "its digest is right" if found.digest else "it carries no digest: damage may go unnoticed"
         print(f"\n{self.file}: {found.size:,} bytes, profile {found.profile}, {origin}; {digest}")
+        coding = found.net.input.coded
+        if coding is not None:
+            steps = f" over {coding.steps} steps" if coding.steps else ""
+            print(f"takes {coding}{steps}")
+        if found.net.classes:
+            print(f"classes: {', '.join(found.net.classes)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,7 +190,7 @@ def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
 
     from ..training.dry_run import dry_run
 
-    with console.status(f"building {recipe.model}"):
+    with console.status(f"building {recipe.model}, converting it and running both"):
         figures = dry_run(recipe, name)
     table = Table(title=f"{name}: {recipe.summary}", show_header=False)
     shape = "x".join(map(str, figures.in_shape[:-1]))
@@ -199,13 +199,21 @@ def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
         ("parameters", f"{figures.parameters:,}"),
         ("size, bits packed", f"{figures.size_mb:.2f} MB"),
         ("SOPs per step, untrained", f"{figures.sops_per_step:,.0f}"),
-        ("MACs per step, first and last layer", f"{figures.macs_per_step:,.0f}"),
+        ("MACs per step, readout and layers on images", f"{figures.macs_per_step:,.0f}"),
         (f"memory for batches of {recipe.batch_size}, estimate", f"{figures.memory_mb:,.0f} MB"),
         ("loss of a synthetic step", f"{figures.loss:.3f}"),
+        ("what enters", figures.encoding),
+        ("network of integers", figures.network),
+        (
+            f"same class, matched mode, {figures.agreement.samples} samples",
+            f"{figures.agreement.same_class:.0%}",
+        ),
     ):
         table.add_row(what, value)
     console.print(table)
-    return asdict(figures)
+    console.print(figures.agreement.table())
+    console.print(str(figures.agreement), soft_wrap=True)
+    return {**asdict(figures), "agreement": figures.agreement.as_dict()}
 
 
 def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None:
@@ -267,6 +275,10 @@ def _report(result: Result, recipe: Recipe, out: Path, console: Console) -> None
         f"{result.best_test_accuracy:.2%} (epoch {result.best_epoch}, chosen on the test set){published}",
         soft_wrap=True,
     )
+    if result.saturated:
+        console.print(
+            f"{result.saturated:.2%} of the input counts were above the largest message and became that"
+        )
     if result.skipped:
         console.print(f"bad samples left out: {len(result.skipped)}")
         for problem in result.skipped[:5]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import embedded, recordings, static
+from . import class_names, embedded, recordings, static
 from .info import DatasetInfo
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -21,6 +21,7 @@ _ALL = (
         kind="static",
         shape=(1, 8, 8),
         num_classes=10,
+        classes=class_names.DIGITS,
         train_size=1797,
         test_size=0,
         licence="CC BY 4.0 (UCI)",
@@ -34,6 +35,7 @@ _ALL = (
         kind="events",
         shape=(2, 34, 34),
         num_classes=10,
+        classes=class_names.DIGITS,
         train_size=1797,
         test_size=0,
         licence="CC BY 4.0 (UCI)",
@@ -45,6 +47,7 @@ _ALL = (
         kind="static",
         shape=(1, 28, 28),
         num_classes=10,
+        classes=class_names.DIGITS,
         train_size=5000,
         test_size=0,
         licence="CC BY-SA 3.0 (MNIST)",
@@ -59,6 +62,7 @@ _ALL = (
         kind="static",
         shape=(1, 28, 28),
         num_classes=10,
+        classes=class_names.FASHION_MNIST,
         train_size=60000,
         test_size=10000,
         licence="MIT",
@@ -78,6 +82,7 @@ _ALL = (
         kind="static",
         shape=(3, 32, 32),
         num_classes=10,
+        classes=class_names.CIFAR10,
         train_size=50000,
         test_size=10000,
         licence="none stated; free for research with citation",
@@ -92,6 +97,7 @@ _ALL = (
         kind="static",
         shape=(3, 32, 32),
         num_classes=100,
+        classes=class_names.CIFAR100,
         train_size=50000,
         test_size=10000,
         licence="none stated; free for research with citation",
@@ -152,6 +158,7 @@ _ALL = (
         kind="events",
         shape=(2, 34, 34),
         num_classes=10,
+        classes=class_names.DIGITS,
         train_size=60000,
         test_size=10000,
         licence="CC BY-SA 4.0",
@@ -165,6 +172,7 @@ _ALL = (
         kind="events",
         shape=(2, 128, 128),
         num_classes=11,
+        classes=class_names.DVS_GESTURE,
         train_size=1077,
         test_size=264,
         licence="CC BY 4.0",
@@ -181,6 +189,7 @@ _ALL = (
         kind="events",
         shape=(2, 128, 128),
         num_classes=10,
+        classes=class_names.CIFAR10,
         train_size=10000,
         test_size=0,
         licence="CC BY 4.0",

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..encoding import MESSAGE_BITS_MAX, Encoding
+from ..errors import OptionError
 from .sources import Source
 
 Progress = Callable[[int, int], None]
@@ -35,6 +37,8 @@ class DatasetInfo:
         test_size: likewise; 0 without an official split.
         licence: one line.
         source: one line that says how to get the files.
+        classes: their names in the order of labels; empty for ImageNet and its parts, whose classes are the
+            sorted names of their folders.
         loader: gives the train and test source; test is None without an official split.
         layouts: relative paths that must all exist in a folder, one tuple per accepted layout; empty for
             sets that need no files.
@@ -55,6 +59,7 @@ class DatasetInfo:
     licence: str
     source: str
     loader: Callable[[DatasetInfo, Place], tuple[Source, Source | None]]
+    classes: tuple[str, ...] = ()
     layouts: tuple[tuple[str, ...], ...] = ()
     packed: str = ""
     folders: tuple[str, ...] = ()
@@ -67,3 +72,53 @@ class DatasetInfo:
     def embedded(self) -> bool:
         """Whether the set needs no files."""
         return not self.layouts
+
+    def encoding(
+        self,
+        *,
+        bits: int | None = None,
+        counts: bool = False,
+        normalize: bool = False,
+        saturate: bool = False,
+    ) -> Encoding:
+        """What samples of this set, loaded without ``normalize``, are for a network.
+
+        =========================== ========================================= ============
+        samples                     encoding                                  bits if None
+        =========================== ========================================= ============
+        event frames of 0 and 1     spikes; intensities where bits are given  0
+        event frames with counts    counts                                    8
+        images                      intensities                               8
+        images with ``normalize``   images with the set's mean and deviation  8
+        =========================== ========================================= ============
+
+        Args:
+            bits: width of a message; 0 is for event frames of 0 and 1 only.
+            counts: the frames hold counts; event sets only.
+            normalize: the network subtracts the mean and divides by the deviation; sets with a mean only.
+            saturate: counts beyond the largest message become it.
+
+        Raises:
+            OptionError: an option is not for samples of this kind, or ``bits`` are out of range.
+        """
+        images = self.kind == "static"
+        if counts and images:
+            raise OptionError(f"{self.name}: counts=True is for event sets, not for images; leave it out")
+        if saturate and not counts:
+            raise OptionError(f"{self.name}: saturate=True is for counts=True only; leave it out")
+        if normalize and not self.mean:
+            raise OptionError(
+                f"{self.name}: normalize=True needs a mean per channel, which this set has not; leave it out"
+            )
+        if not images and not counts and not bits:
+            return Encoding()
+        width = MESSAGE_BITS_MAX if bits is None else bits
+        allowed = f"{3 if normalize else 1}..{MESSAGE_BITS_MAX}"
+        if not width:
+            gives = "counts without limit" if counts else "real-valued images"
+            raise OptionError(f"{self.name}: bits={bits} gives {gives}, which no device takes; use {allowed}")
+        if normalize and width in (1, 2):  # 0, 1 and -1 are fewer than the deviations from the mean
+            raise OptionError(f"{self.name}: bits={bits} cannot hold normalised images; use {allowed}")
+        if normalize:
+            return Encoding.images(self.mean, self.std, bits=width)
+        return Encoding(kind="counts" if counts else "intensities", bits=width, saturate=saturate)

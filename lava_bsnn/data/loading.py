@@ -20,7 +20,7 @@ from .registry import get, locate
 from .samples import Samples
 from .slicing import SlicedSource
 from .sources import Source, stratified
-from .transforms import build
+from .transforms import Limit, build
 
 MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
 
@@ -33,6 +33,7 @@ class Splits:
         train: with augmentation; ``train.set_epoch(epoch)`` selects the draws of an epoch.
         test: without augmentation.
         shape: (C, H, W) of the items; those of event sets are ``[C, H, W, T]``.
+        classes: names of the classes in the order of labels; those of the set, or of its folders.
         skipped: what was wrong with the samples that ``skip_bad`` left out.
         notes: what differs from the complete set, such as fewer samples.
     """
@@ -41,6 +42,7 @@ class Splits:
     test: Mapped
     info: DatasetInfo
     shape: tuple[int, int, int]
+    classes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -55,6 +57,7 @@ def load(
     denoise: float | None = None,
     slice_us: int | None = None,
     augment: str | Sequence[str] = (),
+    cutout_fill: Sequence[float] | None = None,
     normalize: bool = False,
     test_fraction: float | None = None,
     split_seed: int = 0,
@@ -74,6 +77,8 @@ def load(
         slice_us: cut recordings into slices of so many us, each a sample; the split is made before, so that
             no recording is on both sides; event sets only.
         augment: name or names of random transforms of the training data, see docs/data.md.
+        cutout_fill: what cutout sets pixels to, one number per channel in units of the items; None is 0.
+            Where the network subtracts the mean: the mean (``DATASETS[name].mean``); static sets only.
         normalize: subtract the set's channel means and divide by its deviations; static sets only.
         test_fraction, split_seed: stratified hold-out of sets without an official split; None is the
             usual share (0.1 for cifar10-dvs, else 0.25).
@@ -100,7 +105,7 @@ def load(
     )
     shape = info.shape if size is None else (info.shape[0], size, size)
     names = (augment,) if isinstance(augment, str) else tuple(augment)
-    before, after = build(info, names, shape)
+    before, after = build(info, names, shape, cutout_fill)
     folder = None if cache is None else Path(cache)
     path = locate(name, root)
     source, held_out = info.loader(info, Place(path=path, cache=folder, progress=progress))
@@ -132,6 +137,8 @@ def load(
             skipped += samples.skip_bad()
         datasets.append(samples)
 
+    if info.kind == "static" and source.scale < 255:
+        before.append(Limit(white=source.scale))
     mean, std = (info.mean, info.std) if normalize else ((), ())
     finish = ToFloat(source.scale, mean, std)
     return Splits(
@@ -139,6 +146,7 @@ def load(
         test=Mapped(datasets[1], finish),
         info=info,
         shape=shape,
+        classes=info.classes or getattr(source, "classes", ()),
         skipped=skipped,
         notes=notes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,15 @@ def load_cifar(info: DatasetInfo, place: Place) -> tuple[Source, Source]:
 
 
 class FileSource:
-    """Images in files, read with Pillow as RGB."""
+    """Images in files, read with Pillow as RGB; ``classes`` are the names of folders by label."""
 
     scale = 255
     in_memory = False
 
-    def __init__(self, paths: list[str], labels: Any) -> None:
+    def __init__(self, paths: list[str], labels: Any, classes: Sequence[str] = ()) -> None:
         self.paths = paths
         self.labels = np.asarray(labels, dtype=np.int64)
+        self.classes = tuple(classes)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -107,7 +109,7 @@ def _folder(info: DatasetInfo, folder: Path) -> tuple[FileSource, list[str]]:
             f"{info.name}: {folder} holds {len(data.classes)} class folders, allowed is {info.num_classes}; "
             "complete it or remove other folders"
         )
-    return FileSource([path for path, _ in data.samples], data.targets), data.classes
+    return FileSource([path for path, _ in data.samples], data.targets, data.classes), data.classes
 
 
 def load_image_folders(info: DatasetInfo, place: Place) -> tuple[Source, Source]:
@@ -138,4 +140,4 @@ def load_tiny_imagenet(info: DatasetInfo, place: Place) -> tuple[Source, Source]
             raise DataError(f"{listing}: entry {line} {text[:40]!r} names no class of train; get it again")
         paths.append(str(listing.parent / "images" / fields[0]))
         labels.append(number[fields[1]])
-    return train, FileSource(paths, labels)
+    return train, FileSource(paths, labels, classes)

@@ -7,7 +7,8 @@ Neuromorphic Data Augmentation for Training Spiking Neural Networks (frames: N =
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +24,22 @@ EVENTS = ("flip", "roll", "rotate", "shear", "cutout", "nda")
 
 
 def build(
-    info: DatasetInfo, names: tuple[str, ...], shape: tuple[int, int, int]
+    info: DatasetInfo,
+    names: tuple[str, ...],
+    shape: tuple[int, int, int],
+    cutout_fill: Sequence[float] | None = None,
 ) -> tuple[list[Transform], list[Transform]]:
     """Return the transforms before and after the conversion to float, in an order of their own.
 
     Images: random-resized-crop or crop, flip, autoaugment, conversion, cutout. Frames: one after the
     other as named.
 
+    Args:
+        cutout_fill: what cutout sets the channels of images to; None is 0.
+
     Raises:
-        OptionError: a name is unknown or not for this kind of set, or named twice, or two exclude each other.
+        OptionError: a name is unknown or not for this kind of set, or named twice, or two exclude each
+            other; ``cutout_fill`` is given for events, or is not one finite number per channel.
     """
     allowed = EVENTS if info.kind == "events" else STATIC
     for name in names:
@@ -42,6 +50,15 @@ def build(
             )
         if names.count(name) > 1:
             raise OptionError(f"data.load: augment names {name!r} twice; name it once")
+    fill = () if cutout_fill is None else tuple(map(float, cutout_fill))
+    if cutout_fill is not None:
+        if info.kind == "events":
+            raise OptionError(f"data.load: cutout_fill is not for {info.name} ({info.kind}); leave it out")
+        if len(fill) != shape[0] or not all(map(math.isfinite, fill)):
+            raise OptionError(
+                f"data.load: cutout_fill={fill} is not allowed; use one finite number for each of "
+                f"{shape[0]} channels"
+            )
     side = min(shape[1:])
     length = min(16, side // 2)
     if info.kind == "events":
@@ -55,7 +72,7 @@ def build(
         "autoaugment": lambda: _autoaugment(info),
     }
     before = [make() for name, make in made.items() if name in names]
-    return before, [Cutout(length=length)] if "cutout" in names else []
+    return before, [Cutout(length=length, fill=fill)] if "cutout" in names else []
 
 
 def _events(name: str, length: int) -> Transform:
@@ -108,17 +125,32 @@ class Flip:
 
 @dataclass(frozen=True, kw_only=True)
 class Cutout:
-    """Set a square of ``length`` pixels around a random pixel to 0; it may reach over the border."""
+    """Set a square of ``length`` pixels around a random pixel to ``fill`` per channel, empty for 0.
+
+    The square may reach over the border.
+    """
 
     length: int = 16
+    fill: tuple[float, ...] = ()
 
     def __call__(self, frames: Tensor) -> Tensor:
         height, width = frames.shape[1:3]
         top = integer(0, height - 1) - self.length // 2
         left = integer(0, width - 1) - self.length // 2
         result = frames.clone()
-        result[:, max(top, 0) : max(top + self.length, 0), max(left, 0) : max(left + self.length, 0)] = 0
+        square = result[:, max(top, 0) : max(top + self.length, 0), max(left, 0) : max(left + self.length, 0)]
+        square[:] = frames.new_tensor(self.fill or 0).reshape(-1, *[1] * (frames.ndim - 1))
         return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """Set pixels above ``white`` to it: torchvision's white is 255, that of some sets is less."""
+
+    white: int
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return image.clamp(max=self.white)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,21 +54,16 @@ class FixedPointMembrane:
     Attributes:
         bits: width of the stored potential, 2..24.
         shift: the stored potential's step is ``2^shift`` membrane steps.
-        weight_steps: weight steps per unit of current; one is ``1 << 6`` membrane steps.
-        threshold: mantissa in weight steps; fires strictly above.
+        unit: membrane steps per unit of current, a power of two.
+        threshold: in membrane steps; fires strictly above.
         voltage_decay: 0..4096.
     """
 
     bits: int
     shift: int
-    weight_steps: int
+    unit: int
     threshold: int
     voltage_decay: int
-
-    @property
-    def unit(self) -> int:
-        """Membrane steps per unit of current."""
-        return self.weight_steps << fixed_point.ALIGN_BITS
 
     @property
     def limit(self) -> float:
@@ -77,8 +72,8 @@ class FixedPointMembrane:
 
     @property
     def fires_above(self) -> float:
-        """Potential above which the neurons fire, in units of current."""
-        return self.threshold / self.weight_steps
+        """Potential above which they fire, in units of current: a membrane step below the threshold."""
+        return self.threshold / self.unit
 
     def run(self, current: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Spikes and potential before reset ``[T, N, ...]``, and the final stored potential.
@@ -99,7 +94,7 @@ class FixedPointMembrane:
                 exponent=0,
             )
             potential[t] = v / scale
-            fired, v = fixed_point.fire(v, self.threshold)
+            fired, v = fixed_point.fire(v, self.threshold, exponent=0)
             spikes[t] = fired
             v = fixed_point.quantize_potential(v, self.bits, self.shift)
         return spikes, potential, (v / scale).to(current.dtype)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import block
+from ..encoding import Encoding
 from ..errors import ShapeError
 from ..functional import direct_code
 
@@ -26,6 +27,7 @@ class SpikingNetwork(torch.nn.Module):
     Attributes:
         out_steps: time steps of the output; more than ``num_steps`` only behind
             :func:`lava_bsnn.training.hybrid.to_single_threshold`.
+        classes: names of the classes, which exports keep; empty if unknown.
     """
 
     def __init__(
@@ -36,11 +38,22 @@ class SpikingNetwork(torch.nn.Module):
             raise ShapeError(f"SpikingNetwork: num_steps={num_steps} is not allowed; use 1 or more")
         self.blocks = torch.nn.ModuleList(blocks)
         self.in_shape = tuple(in_shape)
-        self.num_steps = self.out_steps = num_steps
+        self.classes: tuple[str, ...] = ()
         self.out_shape = block.build(self.blocks, self.in_shape)
+        self.set_steps(num_steps)
+
+    def set_steps(self, num_steps: int, out_steps: int | None = None) -> None:
+        """Set the time steps of static input, and of the output where they differ."""
+        self.num_steps, self.out_steps = num_steps, out_steps or num_steps
         for module in self.blocks:
             if isinstance(module, block.Readout):
-                module.num_steps = num_steps
+                module.num_steps = self.out_steps
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """What the model takes: spikes without a :class:`lava_bsnn.block.Input`; None for real numbers."""
+        first = self.blocks[0]
+        return first.encoding if isinstance(first, block.Input) else Encoding()
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == len(self.in_shape) + 1:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .. import block
+from ..encoding import Encoding
 from ..errors import OptionError, check_option
 from .method import Layers, Method, method_of
 from .network import SpikingNetwork
@@ -86,7 +87,8 @@ def create(
     num_steps: int,
     method: str | Method = "agmm",
     width: float = 1.0,
-    input_bits: int = 0,
+    input_bits: int | None = 0,
+    encoding: Encoding | None = None,
     global_pool: bool | None = None,
     method_options: dict[str, Any] | None = None,
     **options: Any,
@@ -100,8 +102,9 @@ def create(
         num_steps: time steps T.
         method: a name of ``models.METHODS``, or a :class:`Method`.
         width: factor on all hidden features.
-        input_bits: 0 hands the input on as it is (spikes, counts, or real-valued images); k
-            rounds intensities in [0, 1] to k-bit integers, as export needs.
+        input_bits: 0 for spikes; k for intensities in [0, 1] or uint8 pixels, which become k-bit
+            integers; None for real numbers, which no device takes.
+        encoding: anything else that comes in, in place of ``input_bits``: counts, normalised images.
         global_pool: average over space before the readout; by default for ResNets, VGG-13
             and VGG-16. VGGSNN, cnn and mlp flatten.
         method_options: changes to the method's fields.
@@ -115,7 +118,7 @@ def create(
     check_option("models.create", "name", name, MODELS)
     layers = method_of(method, **(method_options or {})).layers(num_steps)
     try:
-        blocks: list[torch.nn.Module] = [block.Input(bits=input_bits)]
+        blocks: list[torch.nn.Module] = [block.Input(bits=input_bits, encoding=encoding)]
         blocks += MODELS[name](layers, in_shape, width, **options)
     except TypeError as error:
         raise OptionError(

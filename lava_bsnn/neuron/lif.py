@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import distributed, functional
 from .._slayer import neuron_base
 from ..errors import OptionError, check_option
-from ..fixed_point import ALIGN_BITS, NO_MEMORY, STATE_BITS
+from ..fixed_point import ALIGN_BITS, NO_MEMORY, STATE_BITS, STATE_MAX
 from ..functional.dynamics import Memory, Spiking
 from ..functional.membrane import FixedPointMembrane, check_membrane_bits
 from ..functional.surrogate import Derivative
@@ -36,7 +36,8 @@ class LIF(neuron_base.Neuron):
         voltage_decay: fraction of membrane potential lost per step, 0..1, likewise.
         tau_grad: width gamma of the surrogate gradient.
         scale_grad: factor on the surrogate gradient.
-        scale: weight steps per unit of current; the grid of ``membrane_mode="matched"``.
+        scale: weight steps per unit of current, each of 64 membrane steps; the grid of
+            ``membrane_mode="matched"``.
         norm: SLAYER norm class applied to the current; blocks have ``norm`` of their own.
         dropout: module applied to the spikes.
         persistent_state: carry the state from one forward call to the next, detached.
@@ -139,35 +140,45 @@ class LIF(neuron_base.Neuron):
                 f"LIF: scale={self.w_scale} is not allowed with membrane_mode='matched'; use a power of two, "
                 "of which floating point holds every step"
             )
-        steps = self._threshold * self.w_scale
-        if steps != int(steps) or steps < 2:
+        steps = self._threshold * (self.w_scale << ALIGN_BITS)
+        if not 1 <= steps <= STATE_MAX:
             raise OptionError(
-                f"LIF: threshold={self._threshold} is not a multiple of 1/{self.w_scale} above it, which "
-                "membrane_mode='matched' needs; change threshold or scale"
+                f"LIF: threshold={self._threshold} is {steps:.4g} membrane steps with scale={self.w_scale}; "
+                f"membrane_mode='matched' needs 1..{STATE_MAX}; change threshold or scale"
             )
         if self.membrane_shift is None:
             largest = (1 << (bits - 1)) - 1
             self.membrane_shift = 0
-            while largest << self.membrane_shift < int(steps) << ALIGN_BITS:
+            while largest << self.membrane_shift < steps:
                 self.membrane_shift += 1
         if not 0 <= self.membrane_shift <= 22:
             raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
 
-    def match_device(self) -> None:
+    def match_device(self, scale: int | None = None) -> None:
         """Go over to ``membrane_mode="matched"``, unless it is on; without ``membrane_bits``, with 24 bits.
 
+        Args:
+            scale: weight steps per unit of current, a power of two; None for the neuron's own.
+
         Raises:
-            OptionError: an option has no matched form, or the threshold is not on the grid.
+            OptionError: an option has no matched form, or the threshold leaves the grid.
         """
         if self.fixed_point() is not None:
             return
+        if scale is not None:
+            self.w_scale, self.s_scale = scale, scale << ALIGN_BITS
         bits = self.membrane_bits or STATE_BITS
-        alpha = float(getattr(self, "membrane_scale", 0.0))
+        alpha = self.membrane_range
         if self.membrane_shift is None and alpha > 0:  # the power of two nearest to the trained step
             step = alpha * (self.w_scale << ALIGN_BITS) / ((1 << (bits - 1)) - 1)
             self.membrane_shift = max(0, min(22, round(math.log2(step))))
         self._prepare_matched(bits)
         self.membrane_bits, self.membrane_mode = bits, "matched"
+
+    @property
+    def membrane_range(self) -> float:
+        """Largest potential that a memory of k bits learned to hold (alpha_u); 0 without one."""
+        return float(getattr(self, "membrane_scale", 0.0))
 
     def extra_repr(self) -> str:
         text = (
@@ -238,8 +249,9 @@ class LIF(neuron_base.Neuron):
         return FixedPointMembrane(
             bits=self.membrane_bits,
             shift=self.membrane_shift,
-            weight_steps=self.w_scale,
-            threshold=int(self._threshold * self.w_scale) - 1,  # fires at the threshold itself
+            unit=self.w_scale << ALIGN_BITS,
+            # fires at the threshold itself
+            threshold=math.ceil(self._threshold * (self.w_scale << ALIGN_BITS)) - 1,
             voltage_decay=self.cx_voltage_decay,
         )
 

@@ -97,8 +97,11 @@ class MultiThresholdLIF(neuron_base.Neuron):
         """Membrane steps per unit of current in matched mode, else None."""
         return None if self.scale is None else self.scale << ALIGN_BITS
 
-    def match_device(self) -> None:
-        """Go over to matched mode, with at least 64 weight steps per threshold, unless it is on.
+    def match_device(self, scale: int | None = None) -> None:
+        """Go over to matched mode, unless it is on.
+
+        Args:
+            scale: weight steps per unit of current, a power of two; None for at least 64 per threshold.
 
         Raises:
             OptionError: the threshold is not a number > 0.
@@ -106,7 +109,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
         if not 0 < self.theta.item() < math.inf:
             raise OptionError(f"MultiThresholdLIF: threshold={self.theta.item()} is not allowed; use > 0")
         if self.scale is None:
-            self.scale = 1 << max(0, math.ceil(math.log2(_MATCHED_STEPS / self.threshold)))
+            self.scale = scale or 1 << max(0, math.ceil(math.log2(_MATCHED_STEPS / self.threshold)))
 
     def on_grid(self, unit: float) -> FixedPointMultiThreshold:
         """The device's integers for ``unit`` membrane steps per unit of current."""

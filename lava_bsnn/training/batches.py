@@ -29,8 +29,9 @@ def as_dataset(data: Data, what: str) -> Any:
                 f"fit: {what} has inputs {inputs.shape} and labels {labels.shape} of {labels.dtype}; "
                 "use [N, ...] and integers [N]"
             )
+        tensor = torch.from_numpy(np.ascontiguousarray(inputs))
         data = TensorDataset(
-            torch.from_numpy(np.ascontiguousarray(inputs)).float(),
+            tensor if tensor.dtype == torch.uint8 else tensor.float(),
             torch.from_numpy(labels.astype(np.int64)),
         )
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
@@ -40,6 +41,16 @@ def as_dataset(data: Data, what: str) -> Any:
     if not len(data):  # type: ignore[arg-type]
         raise LavaBsnnError(f"fit: {what} is empty; give at least one sample")
     return data
+
+
+def as_input(model: torch.nn.Module, inputs: Tensor) -> Tensor:
+    """Inputs on the model's device and in its precision; pixels in uint8 stay what they are."""
+    like = next(model.parameters())
+    blocks = getattr(model, "blocks", model)
+    encoding = getattr(next(iter(blocks), None), "encoding", None) if hasattr(blocks, "__iter__") else None  # type: ignore[arg-type]
+    if inputs.dtype == torch.uint8 and encoding is not None:
+        return inputs.to(like.device)
+    return inputs.to(like)
 
 
 def mixed_seed(*parts: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,17 +13,28 @@ from .. import analysis, data
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
+from ..models import SpikingNetwork
+from ..neuron import QCFS
 from ..norm import BatchNorm
+from .finetuning import match_device
+from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, input_shape
+from .run import build_loss, build_model, input_encoding, input_shape
 from .run_folder import start_recipe
 from .schedule import optimizer
+
+if TYPE_CHECKING:
+    from netx_export.agree import Agreement
+
+
+_SMALL = 1 << 14
+"""Values of a sample up to which there are eight samples, else two."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """What a recipe would build, from one step on two synthetic samples; no data set is needed.
+    """What a recipe would build, from one step on a few synthetic samples; no data set is needed.
 
     Attributes:
         in_shape: of one sample, ``[C, H, W, T]``.
@@ -30,6 +44,10 @@ class DryRun:
         memory_mb: expected memory of a training step at the recipe's batch size: parameters,
             gradients, optimizer, and what autograd keeps (measured). An estimate.
         loss: of the step.
+        encoding: what enters the network, in words.
+        network: of integers that the untrained model in matched mode becomes (a QCFS network as LM-HT), in
+            words.
+        agreement: both on the synthetic samples: equal in every spike, as matched mode is exact.
     """
 
     recipe: str
@@ -42,10 +60,16 @@ class DryRun:
     macs_per_step: float
     memory_mb: float
     loss: float
+    encoding: str
+    network: str
+    agreement: Agreement
 
 
 def dry_run(recipe: Recipe, name: str = "") -> DryRun:
-    """Build a recipe's model and take one training step on two synthetic samples."""
+    """Build a recipe's model, take one training step on synthetic samples, convert it and run it."""
+    import netx_export
+    from netx_export.lowering.observe import random_samples
+
     seed_everything(recipe.seed)
     shape = input_shape(recipe)
     info = data.DATASETS[recipe.dataset]
@@ -55,7 +79,6 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         size=recipe.size,
         counts=recipe.counts,
         denoise=recipe.denoise,
-        normalize=recipe.normalize,
     )
     build(info, recipe.augment, shape)  # raises where a name is wrong
     ann = start_recipe(recipe) if recipe.start is not None else None
@@ -63,11 +86,12 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
-    if info.kind == "events":
-        inputs = (torch.rand(2, *shape, recipe.num_steps) < 0.1).float()
-    else:
-        inputs = torch.rand(2, *shape)
-    labels = torch.arange(2) % info.num_classes
+    coding = input_encoding(recipe)
+    number = 8 if math.prod(shape) <= _SMALL else 2
+    inputs = torch.from_numpy(random_samples(coding, (number, *shape, recipe.num_steps), recipe.seed).copy())
+    if info.kind != "events":
+        inputs = inputs[..., 0]
+    labels = torch.arange(number) % info.num_classes
     loss = build_loss(recipe, model)
     update = optimizer(
         recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
@@ -83,9 +107,13 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         value = loss(model(inputs), labels)
     value.backward()
+    deployed = _deployed(model)
+    match_device(deployed)
+    net = netx_export.convert(deployed, "extended")
+    agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    activations = sum(size for address, size in kept.items() if address not in weights) / len(inputs)
+    activations = sum(size for address, size in kept.items() if address not in weights) / number
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     copies = {"sgd": 3, "adam": 4, "adamw": 4}[recipe.optimizer] + (recipe.ema_decay is not None)
     if info.kind != "events":
@@ -102,4 +130,16 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         macs_per_step=operations.macs / recipe.num_steps,
         memory_mb=round((4 * copies * parameters + activations * recipe.batch_size) / 1e6, 1),
         loss=float(value.detach()),
+        encoding=str(coding),
+        network=f"profile {net.profile}, {len(net.layers)} layers, {net.input.coded}",
+        agreement=agreed,
     )
+
+
+def _deployed(model: SpikingNetwork) -> SpikingNetwork:
+    """The model that goes to the device: of a QCFS network, the LM-HT network that it is trained for."""
+    levels = [module.levels for module in model.modules() if isinstance(module, QCFS)]
+    if not levels:
+        return copy.deepcopy(model).eval()
+    thresholds = 2 if levels[0] % 2 == 0 else 1
+    return to_lmht(model, levels=thresholds, num_steps=levels[0] // thresholds).eval()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import distributed
 from ..errors import LavaBsnnError, OptionError
-from .batches import loader, mixed_seed, share
+from .batches import as_input, loader, mixed_seed, share
 from .checkpoint import read_checkpoint, reason, save_checkpoint
 from .diagnose import first_not_finite
 from .evaluation import check_batch, check_classes, count_correct
@@ -123,6 +123,7 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         inputs, labels = self.fabric.to_device((inputs, labels))
+        inputs = as_input(self.model, inputs)
         self.meter.enabled = self.step % RateMeter.EVERY == 0
         logits = self.wrapped(inputs)
         check_classes("train", indices, labels, logits)

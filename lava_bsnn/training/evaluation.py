@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import LavaBsnnError
 from ..modes import evaluating
-from .batches import Data, as_dataset, loader
+from .batches import Data, as_dataset, as_input, loader
 
 
 def check_batch(split: str, indices: Tensor, inputs: Any, labels: Any) -> None:
@@ -45,13 +45,12 @@ def count_correct(
     model: torch.nn.Module, dataset: Any, batch_size: int, rank: int, world_size: int, num_workers: int
 ) -> int:
     """Samples of this process's share that the model gets right, in evaluation mode."""
-    like = next(model.parameters())
     right = 0
     with evaluating(model):
         batches = _batched(dataset, batch_size, rank, world_size)
         for indices, (inputs, labels) in zip(batches, loader(dataset, batches, num_workers), strict=True):
             check_batch("test", indices, inputs, labels)
-            logits = model(inputs.to(like))
+            logits = model(as_input(model, inputs))
             check_classes("test", indices, labels.to(logits.device), logits)
             right += int((logits.sum(-1).argmax(1).cpu() == labels).sum())
     return right
@@ -59,10 +58,9 @@ def count_correct(
 
 def predict(model: torch.nn.Module, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored."""
-    like = next(model.parameters())
     with evaluating(model):
         parts = [
-            model(torch.from_numpy(inputs[start : start + batch_size]).to(like)).sum(-1).argmax(1)
+            model(as_input(model, torch.from_numpy(inputs[start : start + batch_size]))).sum(-1).argmax(1)
             for start in range(0, len(inputs), batch_size)
         ]
     result: np.ndarray = torch.cat(parts).cpu().numpy()

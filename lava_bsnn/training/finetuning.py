@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .. import block, device, fixed_point
 from ..errors import LavaBsnnError
 from ..neuron import LIF, MultiThresholdLIF
 from ..norm import BatchNorm
@@ -19,13 +20,14 @@ from .schedule import optimizer
 def match_device(model: torch.nn.Module) -> None:
     """Let a trained model compute as the device will: batch norm frozen, neurons in matched mode.
 
-    Membranes of k bits keep their bits, others get 24. From then on the forward pass, in training and
+    Membranes of k bits keep their bits, others get 24. Each layer's grid is the finest, a power of two, on
+    which its worst-case current takes half of 24 bits. From then on the forward pass, in training and
     evaluation, is that of ``netx_export.convert(model, "extended")``, spike for spike.
 
     Raises:
-        LavaBsnnError: a neuron has no matched mode: neither LIF nor MultiThresholdLIF, or a LIF with a
-            threshold that is not a multiple of ``1 / scale`` (1/64), ``current_decay`` below 1, or
-            ``membrane_when`` other than ``"stored"``. Nothing is changed then.
+        LavaBsnnError: a neuron has no matched mode: neither LIF nor MultiThresholdLIF, or a LIF with
+            ``current_decay`` below 1, or ``membrane_when`` other than ``"stored"``; or a layer whose currents
+            are too large for 24 bits. Nothing is changed then.
     """
     neurons = [m for m in model.modules() if hasattr(m, "neuron") and isinstance(m.neuron, torch.nn.Module)]
     for module in neurons:
@@ -34,15 +36,54 @@ def match_device(model: torch.nn.Module) -> None:
                 f"match_device: {type(module.neuron).__name__} has no matched mode; use LIF or "
                 "MultiThresholdLIF neurons"
             )
-    for part in model.modules():
-        if isinstance(part, (LIF, MultiThresholdLIF)):  # raises before anything is changed
-            copy.deepcopy(part).match_device()
-    for part in model.modules():
-        if isinstance(part, (LIF, MultiThresholdLIF)):
-            part.match_device()
+    _match(copy.deepcopy(model))  # raises before anything is changed
+    _match(model)
+
+
+def _match(model: torch.nn.Module) -> None:
+    shortcuts = {
+        module.blocks[-1]: module  # type: ignore[index]
+        for module in model.modules()
+        if isinstance(module, block.Residual)
+    }
+    for part in model.modules():  # in the order of the chain: messages depend on the layers before
+        if isinstance(part, block.SpikingBlock) and part.neuron is not None and part.input_shape is not None:
+            part.neuron.match_device(_scale(part, shortcuts.get(part)))  # type: ignore[operator]
         elif isinstance(part, BatchNorm):
             part.frozen = True
             part.eval()
+    for part in model.modules():
+        if isinstance(part, (LIF, MultiThresholdLIF)):  # those of no block
+            part.match_device()
+
+
+def _scale(last: block.SpikingBlock, residual: block.Residual | None) -> int:
+    """Largest power of two as weight steps per unit of current."""
+    bound = _bound(last)
+    if residual is not None and len(residual.shortcut):
+        bound += _bound(residual.shortcut[-1])
+    elif residual is not None:
+        bound += residual.source.value * residual.source.high
+    neuron: Any = last.neuron
+    mix = getattr(neuron, "mix", None)
+    omega = None if mix is None else mix.on_grid()
+    if omega is not None:
+        bound *= max(1.0, float(omega.abs().sum(1).max()) / fixed_point.ONE)
+    bound = max(bound, neuron.threshold, getattr(neuron, "membrane_range", 0.0))
+    unit = fixed_point.STATE_MAX / device.HEADROOM / bound
+    scale = device.power_of_two_below(unit) / (1 << fixed_point.ALIGN_BITS) if unit > 0 else 0.0
+    if scale < 1:  # not finite, too
+        raise LavaBsnnError(
+            f"{last.label}: a step may add {bound / neuron.threshold:.3g} thresholds, too many for 24 bits; "
+            "raise the threshold or retrain with norm='batch'"
+        )
+    return int(scale)
+
+
+def _bound(module: Any) -> float:
+    """Largest current of a block in one step."""
+    folded, low, high = device.messages_of(module)
+    return folded.bound(low, high)
 
 
 def finetune(

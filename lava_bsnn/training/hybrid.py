@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import block
-from ..block.base import Shape, set_input_scales
+from ..block.base import Shape, set_sources
 from ..errors import LavaBsnnError
 from ..models import SpikingNetwork
 from ..neuron import QCFS, MultiThresholdLIF, TemporalMix
@@ -54,7 +55,8 @@ def to_lmht(model: SpikingNetwork, *, levels: int, num_steps: int, mix: str = "f
             num_steps=num_steps,
             mix=mix,
         ).to(activation.theta)
-    result.num_steps = result.out_steps = num_steps
+    result.set_steps(num_steps)
+    set_sources(result.blocks)  # counts up to L come in now
     return result
 
 
@@ -152,8 +154,10 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
                         offset.div_(window)
             if isinstance(module, block.Readout) and module.bias is not None:
                 module.bias.div_(window)
-    result.blocks.insert(1 if isinstance(result.blocks[0], block.Input) else 0, SubSteps(window))
-    set_input_scales(result.blocks)
-    result.num_steps = model.num_steps  # of the input
-    result.out_steps = window * model.num_steps
+    first: Any = result.blocks[0]
+    sub_steps, behind = SubSteps(window), isinstance(first, block.Input)
+    sub_steps.build(first.shape if behind else result.in_shape)
+    result.blocks.insert(int(behind), sub_steps)
+    set_sources(result.blocks)
+    result.set_steps(model.num_steps, window * model.num_steps)
     return result.eval()

@@ -40,9 +40,11 @@ class Recipe:
         num_steps: time steps T.
         size: height and width that images or events are brought to.
         counts: event frames hold counts instead of 0 and 1.
+        saturate: counts beyond ``input_bits`` become the largest, and are reported, instead of an error.
         denoise: drop events without a neighbour within so many microseconds.
         augment: names of ``data`` augmentations, in order.
-        normalize: subtract mean and divide by standard deviation per channel.
+        normalize: the network subtracts the set's mean and divides by its deviation per channel, and takes
+            the result as signed messages.
         test_fraction: held-out share of data sets without a split of their own; by default
             the usual one.
         split_seed: seed of that split; by default ``seed``.
@@ -50,7 +52,7 @@ class Recipe:
         method: a name of ``models.METHODS``, or ``"hybrid"``: the network of ``start``, trained
             with method ``qcfs``, becomes LM-HT and is fine-tuned.
         width: factor on all hidden features.
-        input_bits: bits of the input intensities; 0 hands them on as they are.
+        input_bits: bits of the messages that enter; by default 8 for images and counts, 0 for spikes.
         model_options: of the architecture.
         method_options: changes to the method; of a hybrid, ``levels`` and ``mix``.
         start: folder of a run whose weights are taken first.
@@ -85,6 +87,7 @@ class Recipe:
     num_steps: int = 4
     size: int | None = None
     counts: bool = False
+    saturate: bool = False
     denoise: float | None = None
     augment: tuple[str, ...] = ()
     normalize: bool = False
@@ -93,7 +96,7 @@ class Recipe:
     model: str
     method: str = "agmm"
     width: float = 1.0
-    input_bits: int = 0
+    input_bits: int | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     method_options: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None

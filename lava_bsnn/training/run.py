@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import data, models
+from ..encoding import Encoding
 from ..errors import LavaBsnnError, check_option
 from .checkpoint import load_checkpoint
 from .engine import Epoch, Step
@@ -46,6 +47,7 @@ class Result:
         test_accuracy: of the weights in ``checkpoint``, those after the last epoch.
         best_test_accuracy: the highest of all epochs, an optimistic figure: the test set chose it.
         skipped: what was wrong with the samples that were left out.
+        saturated: share of the training's input counts that were above the largest message.
     """
 
     test_accuracy: float
@@ -55,6 +57,7 @@ class Result:
     checkpoint: str
     config: dict[str, Any]
     skipped: list[str]
+    saturated: float = 0.0
 
 
 def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
@@ -66,7 +69,7 @@ def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None
         size=recipe.size,
         counts=recipe.counts,
         augment=recipe.augment,
-        normalize=recipe.normalize,
+        cutout_fill=data.DATASETS[recipe.dataset].mean if recipe.normalize else None,
         test_fraction=recipe.test_fraction,
         split_seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
         seed=recipe.seed,
@@ -88,6 +91,20 @@ def input_shape(recipe: Recipe) -> tuple[int, int, int]:
     return (channels, height, width) if recipe.size is None else (channels, recipe.size, recipe.size)
 
 
+def input_encoding(recipe: Recipe) -> Encoding:
+    """What a recipe's samples are for its network.
+
+    Raises:
+        OptionError: no device takes them so.
+    """
+    return data.DATASETS[recipe.dataset].encoding(
+        bits=recipe.input_bits,
+        counts=recipe.counts,
+        normalize=recipe.normalize,
+        saturate=recipe.saturate,
+    )
+
+
 def build_model(
     recipe: Recipe, in_shape: tuple[int, ...], num_classes: int, ann: Recipe | None = None
 ) -> models.SpikingNetwork:
@@ -106,7 +123,7 @@ def build_model(
         num_steps=num_steps,
         method=method,
         width=recipe.width,
-        input_bits=recipe.input_bits,
+        encoding=input_encoding(recipe),
         method_options=options,
         **recipe.model_options,
     )
@@ -192,6 +209,7 @@ def _train(
         raise LavaBsnnError(f"{recipe.dataset}: no good sample is left, e.g. {splits.skipped[0]}")
     seed_everything(recipe.seed)
     model = _model_in(out, recipe, splits.shape, splits.info.num_classes)
+    model.classes = splits.classes
     if recipe.start is not None and not resume:
         _take_weights(recipe, model, splits)
     if on_start is not None and is_first:
@@ -239,7 +257,11 @@ def _train(
     )
     if log is not None:
         log.finish(history)
-    return _result(recipe, out / LAST, history[-1].test_accuracy, history, splits)
+    entry: Any = model.blocks[0]
+    return dataclasses.replace(
+        _result(recipe, out / LAST, history[-1].test_accuracy, history, splits),
+        saturated=entry.saturated / max(1, entry.received),
+    )
 
 
 def _result(
@@ -267,6 +289,7 @@ def load_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> tuple[Recip
     recipe = run_recipe(out)
     shape = input_shape(recipe)
     model = _model_in(out, recipe, shape, data.DATASETS[recipe.dataset].num_classes)
+    model.classes = data.DATASETS[recipe.dataset].classes
     load_checkpoint(out / checkpoint, model)
     return recipe, model.eval()
 

@@ -49,7 +49,7 @@ class PyFusedModel(Threadless, PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         """Do one step."""
-        if self._net.input.signed:
+        if self._net.input.enters_as_bias:
             self._receive()
             self._stepper.advance()
             self._send()
@@ -66,7 +66,7 @@ class PyFusedModel(Threadless, PyLoihiProcessModel):
         name = self._net.output.name
         self.out.send(self._stepper.messages[name].transpose().astype(np.int32))
         if self._reads_out:
-            self.potential[...] = self._stepper.potentials[name]
+            self.potential[...] = self._stepper.potentials[name].transpose()
         if self.trace.csp_ports:
             parts = (self._stepper.messages, self._stepper.potentials)
             rows = [

@@ -15,6 +15,7 @@ from lava_bsnn.errors import ExportError, LavaMissingError, ShapeError, check_op
 from lava_bsnn.fixed_point import STATE_BITS
 
 from ..network import FixedPointNetwork, Readout
+from ..rails import rails_of, two_rails
 from ..simulator import Simulation
 from .processes import aligned_streams, check_stock, run_options, time_first
 
@@ -41,6 +42,9 @@ def run_loihi2(
 ) -> Simulation:
     """Stream the samples of ``x`` through the network on a Loihi 2 chip.
 
+    Signed messages enter on two rails (:func:`netx_export.two_rails`), since it is not known whether the
+    chip's adapters carry a sign.
+
     Args:
         net: profile ``"stock"``.
         x: integers ``[N, *shape, T]``; T must be a power of two, as the chip's reset interval is.
@@ -62,6 +66,8 @@ def run_loihi2(
     check_option("loihi2", "trace", trace, (False,))
     check_option("loihi2", "timeout", timeout, (None,))
     check_loihi2(net, x.shape[-1])
+    if net.input.signed:
+        net, x = _on_rails(net, x)
     if host == "slurm":
         loihi.use_slurm_host(partition=partition, board=board)
     elif host == "ethernet":
@@ -69,15 +75,25 @@ def run_loihi2(
     return _run(net, x)
 
 
+def _on_rails(net: FixedPointNetwork, x: np.ndarray) -> tuple[FixedPointNetwork, np.ndarray]:
+    low = -net.input.max_value
+    if x.min() < low:
+        raise ShapeError(
+            f"loihi2: messages of {x.min()} do not fit two rails of {net.input.bits - 1} bits; use "
+            f"{low}..{-low}"
+        )
+    return two_rails(net), rails_of(x)
+
+
 def check_loihi2(net: FixedPointNetwork, num_steps: int) -> None:
     """Refuse what the chip cannot run.
 
     Raises:
-        ExportError: not a stock network, or a signed input.
+        ExportError: not a stock network, or an input that enters as bias.
         ShapeError: the number of steps is not a power of two.
     """
     check_stock(net)
-    if net.input.signed:
+    if net.input.enters_as_bias:
         raise ExportError(
             "loihi2: inputs that enter as biases cannot be streamed to the chip; train without them"
         )

@@ -60,7 +60,7 @@ def run_on_lava(
     data = time_first(x, flat=len(process.inp.shape) == 1)
     fused = isinstance(run_cfg, FusedSimCfg)
     ours = hasattr(process, "potential")
-    if net.input.signed and not fused and not hasattr(process.layers[0].neuron, "bias_in"):
+    if net.input.enters_as_bias and not fused and not hasattr(process.layers[0].neuron, "bias_in"):
         BiasPlayer(data, process.layers[0].neuron.bias_mant)
     else:
         Player(data).s_out.connect(process.inp)

@@ -43,7 +43,7 @@ def run_stock(
     x = check_data(net, x)
     network = import_lava("lava.lib.dl.netx.hdf5").Network(
         net_config=os.fspath(path),
-        input_message_bits=0 if net.input.signed else net.input.bits,
+        input_message_bits=0 if net.input.enters_as_bias else net.input.bits,
         **run_options(net, x.shape[-1]),
     )
     run_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg(select_tag="fixed_pt")

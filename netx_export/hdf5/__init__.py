@@ -32,7 +32,7 @@ def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ExportError: in profile ``"stock"``, unmodified lava-dl would not compute this network
-            exactly; every reason is listed.
+            exactly; every reason is listed. Or names of classes that are too long to be read.
         LavaBsnnError: the folder does not exist.
     """
     is_extended = net.profile == "extended"
@@ -43,7 +43,7 @@ def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
         file.attrs[schema.VERSION] = schema.EXTENDED_VERSION if is_extended else schema.STOCK_VERSION
         file.attrs["profile"] = np.bytes_(net.profile)
         if not is_extended:
-            file.attrs["input_message_bits"] = net.input.bits if not net.input.signed else 0
+            stock.write_input(file, net)
         file.attrs["digest"] = np.bytes_(net.digest())
         (extended if is_extended else stock).write_network(file, net)
 

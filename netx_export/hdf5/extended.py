@@ -14,10 +14,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lava_bsnn.errors import NetXFormatError
+from lava_bsnn.errors import ExportError, NetXFormatError
 
 from .. import network
-from ..network import FixedPointNetwork
+from ..input_checks import NAME_MAX
+from ..network import Encoding, FixedPointNetwork
 from ..synapses import is_binary
 from . import safe, schema
 
@@ -27,7 +28,7 @@ _MAX_AXES = 4
 def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
     """Write the datasets of the network."""
     writer = _Writer()
-    structure = json.dumps(writer.node(net), separators=(",", ":"), sort_keys=True).encode("ascii")
+    structure = as_text(writer.node(net))
     compressed = {"compression": "gzip", "compression_opts": 9}
     file.create_dataset(schema.STRUCTURE, data=np.frombuffer(structure, dtype=np.uint8), **compressed)
     integers = zigzag(np.concatenate([np.zeros(0, dtype=np.int32), *writer.integers]))
@@ -35,6 +36,65 @@ def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
         schema.INTEGERS, data=integers, **(compressed if integers.size else {}), shuffle=bool(integers.size)
     )
     file[schema.SIGNS] = np.concatenate([np.zeros(0, dtype=np.uint8), *writer.signs])
+
+
+def as_text(data: Any) -> bytes:
+    """Plain data as JSON.
+
+    Raises:
+        ExportError: it is longer than readers take.
+    """
+    text = json.dumps(data, separators=(",", ":"), sort_keys=True).encode("ascii")
+    if len(text) > schema.MAX_STRUCTURE:
+        raise ExportError(
+            f"the network's names and structure take {len(text)} bytes; at most {schema.MAX_STRUCTURE} are "
+            "allowed; use shorter names"
+        )
+    return text
+
+
+def from_text(text: bytes | str, where: str) -> Any:
+    """Plain data of JSON without fractions.
+
+    Raises:
+        NetXFormatError: it is something else.
+    """
+    try:
+        return _loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NetXFormatError(f"{where}: is not JSON of integers and text ({error})") from error
+
+
+def _loads(text: bytes | str) -> Any:
+    return json.loads(text, parse_float=_refuse, parse_constant=_refuse)
+
+
+def encoding_text(encoding: Encoding) -> bytes:
+    """An encoding as it stands in the structure."""
+    return as_text(_Writer().node(encoding))
+
+
+def read_encoding(text: bytes | str, where: str) -> Encoding:
+    """The encoding of :func:`encoding_text`.
+
+    Raises:
+        NetXFormatError: it is something else.
+        OptionError: its values are not allowed.
+    """
+    nothing = np.zeros(0, dtype=np.uint8)
+    encoding = _Reader(nothing, nothing).node(from_text(text, where), ("Encoding",), where)
+    assert isinstance(encoding, Encoding)
+    return encoding
+
+
+def read_classes(text: bytes | str, where: str) -> tuple[str, ...]:
+    """Names of classes, a list of texts.
+
+    Raises:
+        NetXFormatError: it is something else.
+    """
+    (field,) = (field for field in schema.EXTENDED["FixedPointNetwork"] if field.name == "classes")
+    return _texts(from_text(text, where), field, where)
 
 
 def zigzag(values: np.ndarray) -> np.ndarray:
@@ -68,7 +128,7 @@ class _Writer:
             elif field.kind == "nodes":
                 result[field.name] = [self.node(item) for item in content]
             elif content != field.default:
-                result[field.name] = list(content) if isinstance(content, tuple) else content
+                result[field.name] = _plain(content)
         return result
 
     def _array(self, array: np.ndarray, weight: bool) -> dict[str, Any]:
@@ -95,7 +155,7 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
             f"/{schema.STRUCTURE}: text of at most {schema.MAX_STRUCTURE} bytes is expected"
         )
     try:
-        data = json.loads(structure.tobytes(), parse_float=_refuse, parse_constant=_refuse)
+        data = _loads(structure.tobytes())
     except (ValueError, RecursionError) as error:
         raise NetXFormatError(f"/{schema.STRUCTURE}: is not JSON of integers and text ({error})") from error
     signs = safe.raw(file, schema.SIGNS, "u")
@@ -162,16 +222,21 @@ class _Reader:
                 raise NetXFormatError(f"{where}: a list is expected")
             return tuple(self.node(item, field.types, f"{where}[{i}]") for i, item in enumerate(data))
         if field.kind == "text":
-            if not isinstance(data, str) or not 0 < len(data) <= 256:
-                raise NetXFormatError(f"{where}: a text of 1..256 characters is expected")
-            return data
+            return _text(data, where)
+        if field.kind == "texts":
+            return _texts(data, field, where)
         if field.kind == "bool":
             if not isinstance(data, bool):
                 raise NetXFormatError(f"{where}: true or false is expected")
             return data
         if field.kind == "ints":
-            if not isinstance(data, list) or not 1 <= len(data) <= 3:
-                raise NetXFormatError(f"{where}: one to three integers are expected")
+            least, most = field.count
+            if not isinstance(data, list) or not least <= len(data) <= most:
+                raise NetXFormatError(
+                    f"{where}: one to three integers are expected"
+                    if most == 3
+                    else f"{where}: a list of {least}..{most} integers is expected"
+                )
             return tuple(_integer(item, field, where) for item in data)
         if field.kind == "int" or (field.kind == "value" and not isinstance(data, dict)):
             return _integer(data, field, where)
@@ -204,6 +269,26 @@ class _Reader:
                 f"{field.low}..{field.high} are allowed"
             )
         return values.reshape(shape)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _text(data: Any, where: str) -> str:
+    if not isinstance(data, str) or not 0 < len(data) <= NAME_MAX:
+        raise NetXFormatError(f"{where}: a text of 1..{NAME_MAX} characters is expected")
+    return data
+
+
+def _texts(data: Any, field: schema.Field, where: str) -> tuple[str, ...]:
+    least, most = field.count
+    if not isinstance(data, list) or not least <= len(data) <= most:
+        raise NetXFormatError(f"{where}: a list of {least}..{most} texts is expected")
+    return tuple(_text(item, where) for item in data)
 
 
 def _integer(data: Any, field: schema.Field, where: str) -> int:

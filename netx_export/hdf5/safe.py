@@ -92,6 +92,19 @@ def attribute(item: Any, key: str, default: Any) -> Any:
     return decode(value) if properties.dtype.kind in "SO" else int(value)
 
 
+def long_text(item: Any, key: str, largest: int) -> bytes | None:
+    """A string of fixed length of an attribute; None if there is no such attribute."""
+    if key not in item.attrs:
+        return None
+    properties = item.attrs.get_id(key)
+    size, stored = properties.dtype.itemsize, item.file.id.get_filesize()
+    if properties.shape != () or properties.dtype.kind != "S" or size > largest:
+        raise NetXFormatError(f"attribute {key}: a text of at most {largest} bytes is expected")
+    if size > stored:
+        raise NetXFormatError(f"attribute {key}: {size} bytes cannot come from a file of {stored}")
+    return bytes(item.attrs[key])
+
+
 def _is_text(dtype: np.dtype) -> bool:
     return h5py.check_string_dtype(dtype) is not None and dtype.itemsize <= MAX_TEXT
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lava_bsnn.fixed_point import ALIGN_BITS
 
 from .. import limits
+from ..input_checks import CHANNELS_MAX, CLASSES_MAX, ENCODING_MAX
 
 VERSION = "lava_bsnn_schema"
 """Attribute of the file with the version of its layout."""
@@ -16,7 +17,9 @@ EXTENDED_VERSION = 2
 SIGNS, INTEGERS, STRUCTURE = "signs", "integers", "network"
 """Datasets of the extended layout."""
 MAX_STRUCTURE = 1 << 24
-"""Most bytes of the structure's text."""
+"""Most bytes of the structure's text, or of an attribute that is one."""
+SIGNED, ENCODING, CLASSES = "input_signed", "encoding", "classes"
+"""Attributes of a stock file, which lava-dl ignores; the latter two JSON as in the extended layout."""
 _TOP = limits.POTENTIAL_MAX
 _INT32 = (1 << 31) - 1
 
@@ -92,13 +95,15 @@ class Field:
 
     Attributes:
         name: of the field.
-        kind: ``"int"``, ``"bool"``, ``"text"``, ``"ints"`` (a few integers), ``"array"`` (in
-            the dataset of integers), ``"weight"`` (in the dataset of signs if all are -1 or 1),
-            ``"value"`` (integer or array), ``"node"``, or ``"nodes"`` (a list).
+        kind: ``"int"``, ``"bool"``, ``"text"``, ``"texts"`` (a list), ``"ints"`` (a list of
+            integers), ``"array"`` (in the dataset of integers), ``"weight"`` (in the dataset of
+            signs if all are -1 or 1), ``"value"`` (integer or array), ``"node"``, or ``"nodes"``
+            (a list).
         low: least value.
         high: largest value.
         types: classes of a node.
         default: value that is not written; None also stands for no value.
+        count: least and largest length of a list of integers or texts.
     """
 
     name: str
@@ -107,6 +112,7 @@ class Field:
     high: int = _INT32
     types: tuple[str, ...] = ()
     default: object = ...
+    count: tuple[int, int] = (1, 3)
 
 
 def _pair(name: str, low: int) -> Field:
@@ -118,12 +124,25 @@ EXTENDED: dict[str, tuple[Field, ...]] = {
         Field("input", "node", types=("Input",)),
         Field("layers", "nodes", types=("Layer",)),
         Field("profile", "text"),
+        Field("classes", "texts", default=(), count=(1, CLASSES_MAX)),
     ),
     "Input": (
         Field("shape", "ints", 1, 1 << 24),
         Field("bits", "int", 0, limits.BIAS_INPUT_BITS),
         Field("signed", "bool", default=False),
         Field("transform", "ints", default=None),
+        Field("encoding", "node", types=("Encoding",), default=None),
+    ),
+    "Encoding": (
+        Field("kind", "text"),
+        Field("bits", "int", 0, limits.MESSAGE_BITS_MAX),
+        Field("mean", "ints", -ENCODING_MAX, ENCODING_MAX, count=(0, CHANNELS_MAX)),
+        Field("std", "ints", 1, ENCODING_MAX, count=(0, CHANNELS_MAX)),
+        Field("gain", "int", 0, ENCODING_MAX),
+        Field("saturate", "bool"),
+        Field("rails", "bool"),
+        Field("repeat", "int", 1, ENCODING_MAX),
+        Field("steps", "int", 0, ENCODING_MAX),
     ),
     "Layer": (
         Field("name", "text"),
@@ -141,13 +160,13 @@ EXTENDED: dict[str, tuple[Field, ...]] = {
         Field("delay", "array", 0, limits.DELAY_MAX, default=None),
     ),
     "Conv": (
-        Field("weight", "weight", limits.EVEN_WEIGHT_MIN, limits.EVEN_WEIGHT_MAX),
+        Field("weight", "weight", -limits.WIDE_WEIGHT_MAX, limits.WIDE_WEIGHT_MAX),
         _pair("stride", 1),
         _pair("padding", 0),
         _pair("dilation", 1),
         Field("groups", "int", 1, 1 << 24),
     ),
-    "Dense": (Field("weight", "weight", limits.EVEN_WEIGHT_MIN, limits.EVEN_WEIGHT_MAX),),
+    "Dense": (Field("weight", "weight", -limits.WIDE_WEIGHT_MAX, limits.WIDE_WEIGHT_MAX),),
     "Identity": (),
     "BiasInput": (),
     "Gate": (
@@ -203,7 +222,10 @@ def _lines() -> Iterator[str]:
             bounds = ""
             if field.types:
                 bounds = ", ".join(field.types)
-            elif field.kind not in ("text", "bool"):
+            elif field.kind not in ("text", "texts", "bool"):
                 bounds = f"{field.low}..{field.high}"
+            if field.count != (1, 3):
+                bounds = ", ".join(filter(None, (bounds, "{}..{} of them".format(*field.count))))
             default = "" if field.default is ... else str(field.default).lower()
+            default = "empty" if field.default == () else default
             yield f"| {node} | `{field.name}` | {field.kind} | {bounds} | {default} |"

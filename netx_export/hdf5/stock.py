@@ -25,7 +25,7 @@ from ..network import (
 )
 from ..neurons import MultiThreshold
 from ..synapses import BiasInput, weight_of
-from . import schema
+from . import extended, schema
 
 _PAIRS = ("stride", "padding", "dilation")
 
@@ -43,16 +43,28 @@ def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
         values["weight"], values["bias"] = ([value] for value in entry.transform)
     handle = group()
     put(handle, "input", values)
-    if entry.signed:
+    if entry.enters_as_bias:
         handle.attrs["name"] = np.bytes_(first.name)
         _write_neuron(handle, first)
     shape = entry.shape
-    for layer in net.layers[entry.signed :]:
+    for layer in net.layers[entry.enters_as_bias :]:
         synapse = layer.connections[0].synapse
         if isinstance(synapse, Dense) and len(shape) == 3:
             put(group(), "flatten", {"type": "flatten", "shape": [math.prod(shape), 1, 1]})
         write_layer(group(), layer)
         shape = layer.shape
+
+
+def write_input(file: h5py.File, net: FixedPointNetwork) -> None:
+    """Write the attributes that tell what enters, and the names of the classes."""
+    entry = net.input
+    file.attrs["input_message_bits"] = 0 if entry.enters_as_bias else entry.bits
+    if entry.signed and not entry.enters_as_bias:
+        file.attrs[schema.SIGNED] = True
+    if entry.encoding is not None:
+        file.attrs[schema.ENCODING] = np.bytes_(extended.encoding_text(entry.encoding))
+    if net.classes:
+        file.attrs[schema.CLASSES] = np.bytes_(extended.as_text(list(net.classes)))
 
 
 def put(handle: h5py.Group, kind: str, values: dict[str, Any]) -> None:

@@ -30,8 +30,8 @@ from ..network import (
     Readout,
     Shape,
 )
-from . import schema
-from .safe import attribute, integer, integers, local, text
+from . import extended, schema
+from .safe import attribute, integer, integers, local, long_text, text
 
 _PAIRS = ("stride", "padding", "dilation")
 _DEFAULT_TRANSFORM = (64, 0)
@@ -54,15 +54,13 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
         kind, last = text(handle, "type"), index == len(groups) - 1
         if kind == "input" and not index:
             entry = _read_input(file, handle)
-            if entry.signed:
+            if entry.enters_as_bias:
                 connection = Connection(source=INPUT, synapse=BiasInput())
                 bias = np.zeros(entry.shape[0], dtype=np.int32)
                 layers.append(_layer(handle, kind, (connection,), entry.shape, bias, last=False))
             continue
         if entry is None and kind in ("dense", "dense_rec"):
-            entry = Input(
-                shape=(integer(handle, "inFeatures"),), bits=attribute(file, "input_message_bits", 0)
-            )
+            entry = _graded_input(file, (integer(handle, "inFeatures"),))
         if entry is None:
             raise NetXFormatError(
                 f"{handle.name}: neither an input layer with a shape nor a dense one comes first"
@@ -78,13 +76,34 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
             )
     if entry is None:
         raise NetXFormatError("no input layer with a shape; export it with lava-bsnn")
-    return FixedPointNetwork(input=entry, layers=tuple(layers))
+    return FixedPointNetwork(input=entry, layers=tuple(layers), classes=_read_classes(file))
+
+
+def _graded_input(file: h5py.File, shape: Shape) -> Input:
+    """Input of spikes or messages."""
+    bits = attribute(file, "input_message_bits", 0)
+    if schema.VERSION not in file.attrs:
+        return Input(shape=shape, bits=bits)
+    coded = long_text(file, schema.ENCODING, schema.MAX_STRUCTURE)
+    where = f"attribute {schema.ENCODING}"
+    encoding = None if coded is None else extended.read_encoding(coded, where)
+    signed = attribute(file, schema.SIGNED, 0)
+    if signed not in (0, 1):
+        raise NetXFormatError(f"attribute {schema.SIGNED}: {str(signed)[:40]!r} is not allowed; use 0 or 1")
+    return Input(shape=shape, bits=bits, signed=bool(signed), encoding=encoding)
+
+
+def _read_classes(file: h5py.File) -> tuple[str, ...]:
+    names = None
+    if schema.VERSION in file.attrs:
+        names = long_text(file, schema.CLASSES, schema.MAX_STRUCTURE)
+    return () if names is None else extended.read_classes(names, f"attribute {schema.CLASSES}")
 
 
 def _read_input(file: h5py.File, handle: h5py.Group) -> Input:
     shape = _shape(handle)
     if "neuron" not in handle:
-        return Input(shape=shape, bits=attribute(file, "input_message_bits", 0))
+        return _graded_input(file, shape)
     transform: tuple[int, int] | None = (
         integer(handle, "weight", _DEFAULT_TRANSFORM[0]),
         integer(handle, "bias", _DEFAULT_TRANSFORM[1]),

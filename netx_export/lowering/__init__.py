@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from lava_bsnn import block
+from lava_bsnn.block.base import set_sources
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, check_option
 from lava_bsnn.fixed_point import NO_MEMORY, STATE_BITS
 from lava_bsnn.models import SpikingNetwork
 from lava_bsnn.modulation import AGMM
-from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
+from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF, TemporalMix
 from lava_bsnn.training.hybrid import SubSteps, to_single_threshold
 
-from ..network import FixedPointNetwork
+from ..network import FixedPointNetwork, Input
 from .calibration import Calibration, mean_gates
-from .extended import LayerReport, lower_extended
+from .extended import lower_extended
+from .observe import observe, samples_for
+from .resolution import LayerReport
 from .stock import lower_stock
+from .wiring import check_wiring, unwrapped
 
-DEFAULT_STEPS = 16
 PROFILES = ("stock", "extended")
 
 
@@ -39,11 +45,15 @@ def convert(
     """Freeze a model of :mod:`lava_bsnn.block` modules to integers.
 
     Args:
-        model: a ``Sequential``, a list of blocks, or a module with ``blocks``; built.
+        model: a ``Sequential``, a list of blocks, or a module with ``blocks`` whose ``forward`` runs them one
+            after the other, which is tried with random values; built. ``DataParallel``,
+            ``DistributedDataParallel`` and ``AveragedModel`` are unwrapped.
         profile: ``"stock"``: what unmodified lava-dl 0.6.0 loads and runs; ``"extended"``: also
             skip connections, AGMM gates, k-bit membranes, multi-threshold neurons and T-GIM.
-        calibration: inputs as the model takes them, or (inputs, labels). Profile ``"stock"``
-            replaces AGMM's gates by their means over these, and warns of what that costs.
+        calibration: inputs as the model takes them, or (inputs, labels): rounding is chosen and
+            reported for these, by default for what the model's ``Input`` kept of its training, else for
+            random ones. Profile ``"stock"`` replaces AGMM's gates by their means over them, and warns of
+            what that costs.
         num_steps: steps per sample for which the readout must not overflow; by default
             ``model.num_steps``, or 16.
         single_threshold: turn LM-HT neurons into single-threshold ones over L times the steps;
@@ -52,16 +62,15 @@ def convert(
         report: called with the accuracy of each converted layer.
 
     Raises:
-        ExportError: something cannot be expressed; the message lists every such block.
+        ExportError: something cannot be expressed; the message lists every such block. Or the
+            model computes something else than its blocks in a row, batch norm never saw data, or rounding
+            would leave nothing of a layer.
     """
     check_option("convert", "profile", profile, PROFILES)
-    if single_threshold:
-        if not isinstance(model, SpikingNetwork):
-            raise ExportError("convert: single_threshold=True needs a SpikingNetwork; make one of the blocks")
-        model = to_single_threshold(model)
-    if num_steps is None:
-        num_steps = int(getattr(model, "out_steps", getattr(model, "num_steps", DEFAULT_STEPS)))
-    if num_steps < 1:
+    model = unwrapped(model)
+    if single_threshold and not isinstance(model, SpikingNetwork):
+        raise ExportError("convert: single_threshold=True needs a SpikingNetwork; make one of the blocks")
+    if num_steps is not None and num_steps < 1:
         raise ExportError(f"convert: num_steps={num_steps} is not allowed; use 1 or more")
     blocks = _blocks_of(model)
     problems = [
@@ -76,17 +85,55 @@ def convert(
             problems.append(f"{module.label}: a Readout in the middle cannot be exported; put it last")
     if problems:
         raise ExportError("; ".join(problems))
-    first = blocks[0]
+    first: Any = blocks[0]
     if not isinstance(first, block.Block) or first.input_shape is None:
         raise ExportError("convert: shapes are not known yet; call block.build(model, input_shape) first")
+    set_sources(blocks)
+    in_steps = int(getattr(model, "num_steps", 0) or _own_steps(blocks) or num_steps or block.DEFAULT_STEPS)
+    check_wiring(model, blocks, in_steps)
+    if single_threshold:
+        model = to_single_threshold(model)  # type: ignore[arg-type]
+        blocks = _blocks_of(model)
+    out_steps = getattr(model, "out_steps", None)
+    entry = _input_of(blocks, in_steps, out_steps)
+    if num_steps is None:
+        num_steps = int(out_steps or in_steps)
+    inputs = calibration[0] if isinstance(calibration, tuple) else calibration
+    seen = observe(blocks, samples_for(blocks, first.input_shape, in_steps, inputs))
     tell = report or (lambda layer: None)
     if profile == "extended":
-        return lower_extended(blocks, num_steps, tell)
-    gates: dict[torch.nn.Module, np.ndarray] = {}
-    if calibration is not None and any(isinstance(m, AGMM) for one in blocks for m in one.modules()):
-        gates, cost = mean_gates(model, blocks, calibration)
-        warnings.warn(f"convert: gates became constants: {cost}", stacklevel=2)
-    return lower_stock(blocks, num_steps, tell, gates)
+        layers = lower_extended(blocks, entry, num_steps, seen, tell)
+    else:
+        gates: dict[torch.nn.Module, np.ndarray] = {}
+        if calibration is not None and any(isinstance(m, AGMM) for one in blocks for m in one.modules()):
+            gates, cost = mean_gates(model, blocks, calibration)
+            warnings.warn(f"convert: gates became constants: {cost}", stacklevel=2)
+        layers = lower_stock(blocks, num_steps, seen, tell, gates)
+    return FixedPointNetwork(
+        input=entry, layers=layers, profile=profile, classes=tuple(getattr(model, "classes", ()))
+    )
+
+
+def _input_of(blocks: list[Any], in_steps: int, out_steps: int | None) -> Input:
+    """What enters the network: what the first block takes, over the model's own steps if it has such."""
+    first = blocks[0]
+    shape = first.shape if isinstance(first, block.Input) else first.input_shape
+    coding = (first.encoding if isinstance(first, block.Input) else None) or Encoding()
+    repeat = math.prod(one.count for one in blocks if isinstance(one, SubSteps))
+    steps = int(out_steps) if out_steps else 0
+    coding = replace(coding, repeat=repeat, steps=steps)
+    return Input(shape=shape, bits=coding.bits, signed=coding.signed, encoding=coding)
+
+
+def _own_steps(blocks: list[Any]) -> int | None:
+    """Steps that gates or mixings of some blocks are made for."""
+    for one in blocks:
+        for module in one.modules():
+            if isinstance(module, AGMM):
+                return len(module.alpha)
+            if isinstance(module, TemporalMix):
+                return module.num_steps
+    return None
 
 
 def _blocks_of(model: Any) -> list[torch.nn.Module]:
@@ -131,8 +178,13 @@ def _problems(
         yield f"{label}: delay_shift=True cannot be exported; use False, the device delays by itself"
     if isinstance(module, block.Input) and neuron is not None:
         yield f"{label}: an input neuron cannot be exported; use neuron_params=None"
+    elif isinstance(module, block.Input) and module.refused:
+        yield module.refused
+    elif isinstance(module, block.Input) and module.encoding is None:
+        yield f"{label}: real numbers cannot enter a device; use bits=1..8 or an encoding"
     if not isinstance(module, block.SpikingBlock):
         return
+    yield from _norm_problems(module)
     if module.modulation is not None:
         yield from _modulation_problems(module, stock and not calibrated)
     bits = getattr(module.synapse.pre_hook_fx, "bits", 8)
@@ -152,6 +204,25 @@ def _problems(
     elif stock or not isinstance(neuron, MultiThresholdLIF):
         hint = use if isinstance(neuron, MultiThresholdLIF) else "use LIF or MultiThresholdLIF"
         yield f"{label}: neuron {type(neuron).__name__} cannot be exported in profile {profile!r}; {hint}"
+
+
+def _norm_problems(module: Any) -> Iterator[str]:
+    """Batch norm without statistics, and weights of half precision."""
+    norm = module.norm
+    if norm is not None and norm.running_mean is not None and norm.running_var is not None:
+        unused = not norm.num_batches_tracked and not norm.running_mean.any()
+        if unused and bool((norm.running_var == 1).all()):
+            yield (
+                f"{module.label}: its batch norm never saw data; train the model, or run some batches "
+                "through it in training mode"
+            )
+    kinds = {p.dtype for p in module.parameters()} & {torch.float16, torch.bfloat16}
+    if kinds:
+        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        yield (
+            f"{module.label}: {names} parameters cannot be exported, training in them computes otherwise; "
+            "use model.float()"
+        )
 
 
 def _subclass_problems(label: str, part: torch.nn.Module) -> Iterator[str]:

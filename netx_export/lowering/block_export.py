@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from lava_bsnn import block
 from lava_bsnn.errors import ExportError
 
 from ..hdf5 import stock
 from ..network import INPUT, FixedPointNetwork, Input
-from . import DEFAULT_STEPS, stock_block_problems
+from . import stock_block_problems
+from .observe import observe
 from .stock import lower_block
 
 
@@ -37,6 +39,7 @@ def export_block(module: Any, handle: Any) -> None:
     if isinstance(module, block.Input):
         stock.put(handle, "input", {"type": "input", "shape": module.input_shape})
         handle.file.attrs["input_message_bits"] = module.bits
+        handle.file.attrs["input_signed"] = module.encoding is not None and module.encoding.signed
         return
     if isinstance(module, block.Flatten):
         size = int(np.prod(module.input_shape))
@@ -48,9 +51,18 @@ def export_block(module: Any, handle: Any) -> None:
             "cannot do; use netx_export.write(netx_export.convert(model), path)"
         )
     index = int(handle.name.rsplit("/", 1)[-1])
-    steps = getattr(module, "num_steps", None) or DEFAULT_STEPS
-    layer, _ = lower_block(module, index, INPUT, module.max_input, steps)
-    bits = module.max_input.bit_length() if module.max_input > 1 else 0
-    # validates the layer
-    FixedPointNetwork(input=Input(shape=module.input_shape, bits=bits), layers=(layer,))
+    steps, source = getattr(module, "num_steps", block.DEFAULT_STEPS), module.source
+    signed = source.low < 0
+    bits = source.high.bit_length() + signed if source.high > 1 else 0
+    entry = Input(shape=module.input_shape, bits=bits, signed=signed)
+    layer, _ = lower_block(module, index, INPUT, steps, observe([module], _random(entry)))
+    FixedPointNetwork(input=entry, layers=(layer,))  # validates the layer
     stock.write_layer(handle, layer)
+
+
+def _random(entry: Input) -> torch.Tensor:
+    """Random messages."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(
+        entry.min_value, entry.max_value + 1, (16, *entry.shape, 1), generator=generator
+    ).float()

@@ -12,6 +12,7 @@ from torch import Tensor
 from lava_bsnn.errors import ExportError
 from lava_bsnn.modes import evaluating
 from lava_bsnn.modulation import AGMM
+from lava_bsnn.training.batches import as_input
 
 Calibration = Tensor | np.ndarray | tuple[Any, Any]
 _BATCH = 128
@@ -26,7 +27,7 @@ def mean_gates(
         calibration: inputs as the model takes them, or (inputs, labels).
     """
     inputs, labels = calibration if isinstance(calibration, tuple) else (calibration, None)
-    inputs = torch.as_tensor(np.asarray(inputs)).float()
+    inputs = torch.as_tensor(np.asarray(inputs))
     if not len(inputs):
         raise ExportError("convert: calibration has no sample; give at least one")
     if labels is not None and np.shape(labels) != (len(inputs),):
@@ -67,6 +68,11 @@ def _classes(network: torch.nn.Module, inputs: Tensor, modules: list[AGMM], hook
     with contextlib.ExitStack() as stack, evaluating(network):
         for module in modules:
             stack.callback(module.register_forward_hook(hook).remove)
-        parts = [network(inputs[start : start + _BATCH]) for start in range(0, len(inputs), _BATCH)]
-    result: np.ndarray = torch.cat([part.sum(-1).argmax(1) for part in parts]).numpy()
+        results = [
+            network(as_input(network, inputs[start : start + _BATCH]))
+            for start in range(0, len(inputs), _BATCH)
+        ]
+    logits = [part[0] if isinstance(part, tuple) else part for part in results]
+    parts = [part.sum(-1) if part.dim() == 3 else part for part in logits]  # 2: of a sum over time
+    result: np.ndarray = torch.cat([part.argmax(1) for part in parts]).cpu().numpy()
     return result

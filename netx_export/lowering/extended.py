@@ -1,93 +1,65 @@
 """Lowering to the extended profile: skips, gates, mixing of steps, k-bit and multi-threshold neurons.
 
-Every layer has a unit of its own: membrane steps per unit of current. Weights stay the
-integers ``q`` of the model (+-1 for 1-bit layers); a channel's scale is
-``round(unit * gain * step)``. Of the units for which no sum overflows the one with the least
-error relative to the threshold is taken. A k-bit membrane leaves no choice, as its step must be
-a power of two; nor does matched mode, which was trained with a unit of its own.
+Every layer has a unit of its own: membrane steps per unit of current. With it each channel's weights, scale
+and bias become integers (:func:`lava_bsnn.device.on_grid`). Of the units for which no sum
+overflows the one is taken with which rounding costs least for the samples that were observed. A k-bit
+membrane leaves no choice, as its step must be a power of two; nor does matched mode, which was trained with
+a unit of its own.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lava_bsnn import block, device, fixed_point
+from lava_bsnn.device import Affine
 from lava_bsnn.errors import ExportError
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from lava_bsnn.training.hybrid import SubSteps
 
 from .. import limits, network
-from ..network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Mix, Synapse
-from .path import Path
-from .readout import lower_readout
+from ..network import INPUT, Connection, Conv, Dense, Gate, Identity, Layer, Mix, Synapse
+from .names import inner_name, layer_name
+from .observe import Observed
+from .path import Path, arithmetic
+from .readout import readout_grid
+from .resolution import Report, judge
 
-_HEADROOM = 2
-"""Factor between a layer's worst-case input in one step and the largest potential."""
 _CANDIDATES = 64
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerReport:
-    """How exactly a layer was converted.
-
-    Attributes:
-        unit: membrane steps per unit of current.
-        error: root mean square error of a step's current that rounding causes, relative to the
-            threshold (of a readout: relative error of the weights).
-    """
-
-    name: str
-    unit: float
-    error: float
-
-
-def _error(paths: list[Path], unit: float) -> float:
-    return float(np.sqrt(sum(path.error(unit).mean() for path in paths)))
-
-
 def lower_extended(
-    blocks: list[torch.nn.Module], num_steps: int, report: Callable[[LayerReport], None]
-) -> FixedPointNetwork:
+    blocks: list[torch.nn.Module], entry: network.Input, num_steps: int, seen: Observed, report: Report
+) -> tuple[Layer, ...]:
     """Lower checked blocks; ``report`` is called for each layer."""
-    first: Any = blocks[0]
-    bits = first.bits if isinstance(first, block.Input) else 0
-    entry = network.Input(shape=first.input_shape, bits=bits)
-    lowering = _Lowering(num_steps, report, entry)
+    lowering = _Lowering(num_steps, report, entry, seen)
     source = INPUT
     for index, module in enumerate(blocks):
         behind = next((b for b in blocks[index + 1 :] if not isinstance(b, block.Flatten)), None)
         lowering.may_merge = _is_dense(behind)
         source = lowering.add(module, source, index)
-    return FixedPointNetwork(input=entry, layers=tuple(lowering.layers), profile="extended")
+    return tuple(lowering.layers)
 
 
 class _Lowering:
-    def __init__(self, num_steps: int, report: Callable[[LayerReport], None], entry: network.Input) -> None:
-        self.num_steps, self.report, self.entry = num_steps, report, entry
+    def __init__(self, num_steps: int, report: Report, entry: network.Input, seen: Observed) -> None:
+        self.num_steps, self.report, self.seen = num_steps, report, seen
         self.layers: list[Layer] = []
+        self.shapes = {INPUT: entry.shape}
         self.may_merge = False  # whether a dense layer is behind the block
         self.merged: block.Pool | None = None  # pooling that becomes a part of the dense layer behind it
-        # per source: the real value of a message of 1, and the largest message
-        self.messages: dict[str, tuple[float, int]] = {INPUT: (1.0, entry.max_value)}
 
-    def add(self, module: Any, source: str, index: int | str) -> str:
+    def add(self, module: Any, source: str, place: int | str) -> str:
         """Append the layers of one block; return the name of the last."""
-        if isinstance(module, (block.Input, block.Flatten)):
+        if isinstance(module, (block.Input, block.Flatten, SubSteps)):
             return source
-        if isinstance(module, SubSteps):  # the input is repeated, each time as a part of its step
-            value, largest = self.messages[source]
-            self.messages[source] = (value / module.count, largest)
-            return source
-        name = f"{type(module).__name__.lower()}{index}"
+        name = layer_name(module, place)
         if isinstance(module, block.Residual):
             return self._residual(module, source, name)
         if isinstance(module, block.Pool) and module.neuron is None:
@@ -99,147 +71,151 @@ class _Lowering:
         self.may_merge, inner = False, source
         *before, last = module.blocks
         for position, one in enumerate(before):
-            inner = self.add(one, inner, f"_{name}_{position}")
+            inner = self.add(one, inner, inner_name(name, position))
         paths = [self._path(last, inner)]
         skipped = source
         *before, shortcut = (*module.shortcut,) or (None,)
         for position, one in enumerate(before):
-            skipped = self.add(one, skipped, f"_{name}_shortcut{position}")
-        paths.append(self._identity(last, skipped) if shortcut is None else self._path(shortcut, skipped))
+            skipped = self.add(one, skipped, inner_name(name, f"shortcut{position}"))
+        paths.append(self._identity(module, skipped) if shortcut is None else self._path(shortcut, skipped))
         return self._layer(last, paths, name, last.shape)  # type: ignore[arg-type]
+
+    def _append(self, layer: Layer) -> str:
+        self.layers.append(layer)
+        self.shapes[layer.name] = layer.shape
+        return layer.name
 
     def _relay(self, module: block.Pool, source: str, name: str) -> str:
         """Sums of spikes as messages: what a pooling without neuron hands on.
 
         Sums beyond the messages' 8 bits become a part of the dense layer behind.
         """
-        value, largest = self.messages[source]
-        taps = math.prod(module.synapse.kernel_size[:2])
-        levels = taps * largest
+        taps, came = math.prod(module.synapse.kernel_size[:2]), module.source
         tiles = module.synapse.stride == module.synapse.kernel_size and not any(module.synapse.padding)
-        if levels > limits.LEVELS_MAX and self.may_merge and tiles:
+        if (taps * came.high > limits.LEVELS_MAX or came.low) and self.may_merge and tiles:
             self.merged = module
             return source
-        if levels > limits.LEVELS_MAX:
+        if taps * came.high > limits.LEVELS_MAX or came.low:
             raise ExportError(
-                f"{module.label}: sums of {taps} messages up to {largest} are more than {limits.LEVELS_MAX}; "
-                "use a smaller window, fewer levels or input bits, or a Dense behind it"
+                f"{module.label}: sums of {taps} messages {came.low}..{came.high} are not in 0.."
+                f"{limits.LEVELS_MAX}; use a smaller window, fewer levels or input bits, or a Dense behind it"
             )
-        shape = module.shape
         step = 1 << fixed_point.ALIGN_BITS
-        self.layers.append(
+        return self._append(
             Layer(
                 name=name,
-                connections=(Connection(source=source, synapse=_pool_synapse(module, shape[0])),),
-                neuron=network.MultiThreshold(threshold=step, levels=levels, lam=0),
-                shape=shape,
+                connections=(Connection(source=source, synapse=_pool_synapse(module)),),
+                neuron=network.MultiThreshold(threshold=step, levels=taps * came.high, lam=0),
+                shape=module.shape,
             )
         )
-        self.messages[name] = (value * module.synapse.tap_weight, levels)
-        return name
 
     def _path(self, module: Any, source: str) -> Path:
-        folded = device.affine(module)
-        value, largest = self.messages[source]
-        if self.merged is not None:
-            folded = dataclasses.replace(folded, q=over_window(self.merged, folded.q))
-            value, self.merged = value * self.merged.synapse.tap_weight, None
-        dead = np.flatnonzero(folded.multiplier == 0)
-        if len(dead):
-            warnings.warn(
-                f"{module.label}: channels {dead.tolist()} have a batch norm gain of 0; they are exported "
-                "with scale 0",
-                stacklevel=2,
-            )
-        if not all(np.isfinite(part).all() for part in (folded.q, folded.multiplier, folded.offset)):
-            raise ExportError(
-                f"{module.label}: weights or norm are not finite; retrain or load a good checkpoint"
-            )
-        # a negative gain flips the signs of its channel
-        multiplier = folded.multiplier * value
-        negative = multiplier < 0
-        q = np.where(negative.reshape(-1, *[1] * (folded.q.ndim - 1)), -folded.q, folded.q)
-        q = np.rint(q).astype(np.int64)
-        synapse: Synapse
-        if _is_dense(module):
-            synapse = Dense(weight=q)
-        elif isinstance(module, block.Pool):
-            synapse = dataclasses.replace(_pool_synapse(module, len(q)), weight=q)
-        else:
+        folded, low, high = arithmetic(module)
+        pool, self.merged = self.merged, None
+
+        def synapse(weight: np.ndarray) -> Synapse:
+            if _is_dense(module):
+                return Dense(weight=weight if pool is None else over_window(pool, weight))
+            if isinstance(module, block.Pool):
+                return _pool_synapse(module, weight)
             layer = module.synapse
-            synapse = Conv(
-                weight=q,
+            return Conv(
+                weight=weight,
                 stride=layer.stride[:2],
                 padding=layer.padding[:2],
                 dilation=layer.dilation[:2],
                 groups=layer.groups,
             )
+
         return Path(
             source=source,
+            folded=folded,
+            low=low,
+            high=high,
+            image=module.source.image,
             synapse=synapse,
-            multiplier=np.abs(multiplier),
-            offset=folded.offset,
-            largest=largest,
-            agmm=module.modulation,
+            module=module,
+            seen=self.seen.inputs[module],
+            value=module.source.value,
         )
 
-    def _identity(self, last: Any, source: str) -> Path:
-        value, largest = self.messages[source]
-        channels = last.shape[0]
-        shapes = {INPUT: self.entry.shape} | {layer.name: layer.shape for layer in self.layers}
-        flattened = len(shapes[source]) > len(last.shape)  # a Flatten stands before the residual
+    def _identity(self, module: block.Residual, source: str) -> Path:
+        came, channels = module.source, module.shape[0]
+        flattened = len(self.shapes[source]) > len(module.shape)  # a Flatten stands before the residual
+        one = Dense(weight=np.eye(channels, dtype=np.int64)) if flattened else Identity()
         return Path(
             source=source,
-            synapse=Dense(weight=np.eye(channels, dtype=np.int64)) if flattened else Identity(),
-            multiplier=np.full(channels, value),
-            offset=np.zeros(channels),
-            largest=largest,
+            folded=Affine(
+                q=np.ones((channels, 1)), multiplier=np.full(channels, came.value), offset=np.zeros(channels)
+            ),
+            low=came.low,
+            high=came.high,
+            synapse=lambda weight: one,
+            seen=self.seen.inputs[module],
+            value=came.value,
         )
 
     def _layer(self, module: Any, paths: list[Path], name: str, shape: tuple[int, ...]) -> str:
         neuron = module.neuron
         mix = None
-        value = 1.0
         if neuron is None:
-            (path,) = paths
-            unit, rounded, error = lower_readout(module.label, path, self.num_steps)
-            made: Any = network.Readout(bias=0, exponent=0)
-            paths = [rounded]
-        elif isinstance(neuron, MultiThresholdLIF):
-            made, mix, unit = _multi_threshold(module.label, neuron, paths)
-            error = _error(paths, unit) / neuron.threshold
-            value = neuron.threshold if neuron.scaled else 1.0
+            unit, grid = readout_grid(paths[0], self.num_steps, matched=module.unit is not None)
+            grids, made, theta = [grid], network.Readout(bias=0, exponent=0), None
         else:
-            made, unit = _lif(module.label, neuron, paths, self.num_steps)
-            error = _error(paths, unit) / neuron.threshold
-        connections = []
-        for path in paths:
-            scale, bias = path.on_grid(unit)
-            connections.append(
-                Connection(
-                    source=path.source,
-                    synapse=path.synapse,
-                    scale=scale,
-                    bias=bias if bias.any() else None,
-                    gate=None if path.agmm is None else _gate(path.agmm, unit, shape),
-                )
+            theta = neuron.threshold
+            if isinstance(neuron, MultiThresholdLIF):
+                made, mix, unit = _multi_threshold(module.label, neuron, paths)  # type: ignore[assignment]
+            else:
+                made, unit = _lif(module.label, neuron, paths, self.num_steps)  # type: ignore[assignment]
+            grids = [path.on_grid(unit) for path in paths]
+        connections = [
+            Connection(
+                source=path.source,
+                synapse=path.synapse(grid.weight),
+                scale=grid.scale,
+                bias=grid.bias if grid.bias.any() else None,
+                gate=None if path.agmm is None else _gate(path.agmm, unit, shape),
             )
-        self.layers.append(
+            for path, grid in zip(paths, grids, strict=True)
+        ]
+        added = self._append(
             Layer(name=name, connections=tuple(connections), neuron=made, shape=shape, mix=mix)
         )
-        self.messages[name] = (value, made.max_message)
-        self.report(LayerReport(name=name, unit=float(unit), error=error))
-        return name
+        steps = sum(path.steps(grid, unit) for path, grid in zip(paths, grids, strict=True))
+        self._judge(module, name, unit, steps, theta, paths)  # type: ignore[arg-type]
+        return added
+
+    def _judge(
+        self, module: Any, name: str, unit: float, steps: Tensor, theta: float | None, paths: list[Path]
+    ) -> None:
+        """Compare the currents of the integers with the model's, behind the mixing."""
+        real, ours = self.seen.currents[module], steps.double() / unit
+        if theta is None:
+            ours = ours[:, :, 0, 0] if ours.dim() == 5 else ours
+        elif getattr(module.neuron, "mix", None) is not None:
+            exact = module.neuron.on_grid(unit) if module.unit is None else module.neuron.fixed_point()
+            with torch.no_grad():
+                real = module.neuron.mix(real, exact if module.unit is not None else None)
+            if exact.omega is not None:
+                ours = exact.mix(ours.movedim(-1, 0), exact.omega).movedim(0, -1)
+        inputs = sum(path.folded.q[0].size for path in paths)
+        largest = max(path.largest for path in paths)
+        over = f" and {self.num_steps} steps" if theta is None else ""
+        cause = f"24 bits leave too few weight steps over {inputs} inputs of up to {largest}{over}"
+        remedy = "use fewer inputs, input bits, levels or steps, or retrain with norm='batch'"
+        self.report(judge(name, module.label, unit, ours, real, theta, cause, remedy))
 
 
 def _is_dense(module: Any) -> bool:
     return isinstance(module, (block.Dense, block.Readout))
 
 
-def _pool_synapse(module: block.Pool, channels: int) -> Conv:
-    layer = module.synapse
+def _pool_synapse(module: block.Pool, weight: np.ndarray | None = None) -> Conv:
+    layer, channels = module.synapse, module.shape[0]
+    ones = np.ones((channels, 1, *layer.kernel_size[:2]), dtype=np.int64)
     return Conv(
-        weight=np.ones((channels, 1, *layer.kernel_size[:2]), dtype=np.int64),
+        weight=ones if weight is None else weight,
         stride=layer.stride[:2],
         padding=layer.padding[:2],
         groups=channels,
@@ -276,9 +252,23 @@ def _check_matched(label: str, paths: list[Path], unit: float, threshold: float)
 
 
 def _best_unit(paths: list[Path], largest: float) -> float:
-    top = largest / _HEADROOM
-    exact = 2.0 ** math.floor(math.log2(top))  # if all numbers are multiples of a power of two
-    return float(min([*np.linspace(top, top / 2, _CANDIDATES), exact], key=lambda unit: _error(paths, unit)))
+    """Of the units up to ``largest`` that leave headroom, the one that costs least for what was observed."""
+    top = largest / device.HEADROOM
+    whole = [path for path in paths if path.folded.whole]
+    powers = [path.power() for path in whole]
+
+    def cost(unit: float) -> float:
+        total = 0.0
+        for path, power in zip(whole, powers, strict=True):
+            multiplier, offset = np.abs(path.folded.multiplier), path.folded.offset
+            slip = np.rint(unit * multiplier) / unit - multiplier
+            total += float(
+                (np.square(slip) * power + np.square(np.rint(unit * offset) / unit - offset)).sum()
+            )
+        return total
+
+    exact = device.power_of_two_below(top)  # if all numbers are multiples of a power of two
+    return float(min([*np.linspace(top, top / 2, _CANDIDATES), exact], key=cost))
 
 
 def _lif(label: str, neuron: LIF, paths: list[Path], num_steps: int) -> tuple[network.LIF, float]:
@@ -288,7 +278,7 @@ def _lif(label: str, neuron: LIF, paths: list[Path], num_steps: int) -> tuple[ne
     if exact is not None:
         _check_matched(label, paths, exact.unit, neuron.threshold)
         made = network.LIF(
-            threshold=exact.threshold << fixed_point.ALIGN_BITS,
+            threshold=exact.threshold,
             membrane=network.Membrane(bits=exact.bits, shift=exact.shift),
             exponent=0,
             **decays,

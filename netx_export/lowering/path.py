@@ -2,45 +2,107 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from lava_bsnn import device
+from lava_bsnn import block, device
+from lava_bsnn.device import Affine, Grid
+from lava_bsnn.errors import ExportError
 from lava_bsnn.modulation import AGMM
+from lava_bsnn.synapse import OnGrid
 
-from .. import synapses
 from ..network import Synapse
 
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """One connection before its unit is known: real arithmetic on integer messages."""
+    """One connection before its unit is known: real arithmetic on integer messages.
+
+    Attributes:
+        source: layer that feeds it.
+        folded: its arithmetic; the multiplier is per message.
+        low, high: range of the messages.
+        image: shape of the network's graded input where it comes in as it is.
+        synapse: makes the synapse of integer weights.
+        module: the block; None for an identity shortcut.
+        seen: what comes in for some samples: messages times ``value``.
+        value: real value of a message of 1.
+    """
 
     source: str
-    synapse: Synapse
-    multiplier: np.ndarray
-    offset: np.ndarray
-    largest: int  # message
-    agmm: AGMM | None = None
+    folded: Affine
+    low: int
+    high: int
+    image: Any = None
+    synapse: Callable[[np.ndarray], Synapse]
+    module: Any = None
+    seen: Tensor
+    value: float
 
     @property
-    def fan_in(self) -> np.ndarray:
-        """Sum of all weights' magnitudes times the largest message."""
-        return synapses.fan_in(self.synapse) * self.largest
+    def agmm(self) -> AGMM | None:
+        """The gate behind it."""
+        return None if self.module is None else self.module.modulation
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude of a message."""
+        return max(self.high, -self.low)
 
     @property
     def bound(self) -> float:
         """Largest real current."""
-        sums = synapses.reach(self.synapse) * self.largest
-        return float((np.abs(self.multiplier) * sums + np.abs(self.offset)).max())
+        return self.folded.bound(self.low, self.high)
 
-    def on_grid(self, unit: float) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and bias in membrane steps."""
-        return device.on_grid(self.multiplier, self.offset, unit)
+    def on_grid(self, unit: float) -> Grid:
+        """Integers for ``unit`` membrane steps per unit of current."""
+        return device.on_grid(self.folded, unit, self.image)
 
-    def error(self, unit: float) -> np.ndarray:
-        """Mean square error of the current per channel, for inputs of random size."""
-        scale, bias = self.on_grid(unit)
-        slip = (scale / unit - self.multiplier) * np.sqrt(self.fan_in)
-        return np.square(slip) + np.square(bias / unit - self.offset)  # type: ignore[no-any-return]
+    def steps(self, grid: Grid, unit: float) -> Tensor:
+        """Membrane steps that the integers add for the samples, gates included, int64 ``[N, *shape, T]``."""
+        if self.module is not None:
+            return device.grid_steps(self.module, grid, self.seen, unit, self.largest)
+        whole = torch.round(self.seen / self.value).long()
+        scale = torch.from_numpy(grid.scale).to(whole.device)
+        return whole * scale.view(-1, *[1] * (whole.dim() - 2))
+
+    def power(self) -> np.ndarray:
+        """Mean square of the sum that the multiplier is multiplied with, per channel ``[out]``."""
+        if self.module is None:
+            sums = torch.round(self.seen / self.value).double()
+        else:
+            weight = None
+            if not isinstance(self.module, block.Pool):
+                weight = torch.from_numpy(self.folded.q).to(self.seen.device)
+            with torch.no_grad():
+                sums = self.module.synapse(self.seen, OnGrid(weight=weight, value=self.value)).double()
+        axes = [axis for axis in range(sums.dim()) if axis != 1]
+        result: np.ndarray = sums.square().mean(axes).cpu().numpy()
+        return np.broadcast_to(result, self.folded.multiplier.shape)
+
+
+def arithmetic(module: Any) -> tuple[Affine, int, int]:
+    """A block's arithmetic on messages and their range; warns of dead channels.
+
+    Raises:
+        ExportError: a number is not finite.
+    """
+    folded, low, high = device.messages_of(module)
+    if not folded.finite:
+        raise ExportError(
+            f"{module.label}: weights or norm are not finite; retrain or load a good checkpoint"
+        )
+    dead = np.flatnonzero(folded.multiplier == 0)
+    if len(dead):
+        warnings.warn(
+            f"{module.label}: channels {dead.tolist()} have a batch norm gain of 0; they are exported "
+            "with scale 0",
+            stacklevel=2,
+        )
+    return folded, low, high

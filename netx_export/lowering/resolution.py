@@ -1,29 +1,78 @@
-"""Whether rounding left a layer its weights."""
+"""Whether rounding left a layer what it computes."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from lava_bsnn.errors import ExportError
 
-_COARSE = 0.1
-"""Relative rounding error of a layer's weights from which on ``convert`` warns."""
+COARSE, TOO_COARSE = 0.15, 0.5
+"""Root mean square error of a channel's current, in thresholds, at which ``convert`` warns, and refuses."""
 
 
-def check_resolution(label: str, rounded: np.ndarray, real: np.ndarray, cause: str, remedy: str) -> float:
-    """Relative root mean square error of rounded weights; refuses those that rounded to nothing.
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """How exactly a layer was converted.
 
-    Warns of weights that rounded to little.
+    Attributes:
+        name: of the layer.
+        unit: membrane steps per unit of current.
+        error: root mean square error of a step's current that rounding causes, relative to the threshold
+            (of a readout: of a step's logits, relative to their root mean square), for the same input on
+            both sides: the calibration samples, else what the model kept of its training, else random.
+        worst: the largest such error of a channel.
+    """
+
+    name: str
+    unit: float
+    error: float
+    worst: float = 0.0
+
+
+Report = Callable[[LayerReport], None]
+
+
+def judge(
+    name: str,
+    label: str,
+    unit: float,
+    ours: Tensor,
+    real: Tensor,
+    theta: float | None,
+    cause: str,
+    remedy: str,
+) -> LayerReport:
+    """Compare a layer's currents for the same inputs; warn where rounding is coarse.
+
+    Args:
+        ours: currents of the integers ``[N, C, ..., T]``.
+        real: those of the model.
+        theta: the threshold; None for a readout.
+        cause: what leaves too few steps, for the message.
+        remedy: what to do about it.
 
     Raises:
-        ExportError: all weights are zero now.
+        ExportError: a channel's error is half a threshold or more, or half of the logits.
     """
-    norm = float(np.linalg.norm(real))
-    error = float(np.linalg.norm(rounded - real)) / norm if norm else 0.0
-    if error == 1 and not rounded.any():
-        raise ExportError(f"{label}: all weights round to zero: {cause}; {remedy}")
-    if error > _COARSE:
-        warnings.warn(f"{label}: weights are rounded by {error:.0%}: {cause}; {remedy}", stacklevel=2)
-    return error
+    wrong = (ours.double() - real.double()).square()
+    axes = [axis for axis in range(wrong.dim()) if axis != 1]
+    size = float(real.double().square().mean().sqrt()) if theta is None else theta
+    if not size:
+        size = 1.0
+    channels: np.ndarray = wrong.mean(axes).sqrt().cpu().numpy() / size
+    worst_at = int(channels.argmax())
+    error, worst = float(wrong.mean().sqrt()) / size, float(channels[worst_at])
+    judged = error if theta is None else worst
+    amount = (
+        f"{judged:.2g} of the logits" if theta is None else f"{judged:.2g} thresholds in channel {worst_at}"
+    )
+    if judged >= TOO_COARSE:
+        raise ExportError(f"{label}: rounding changes the current by {amount}: {cause}; {remedy}")
+    if judged >= COARSE:
+        warnings.warn(f"{label}: rounding changes the current by {amount}: {cause}; {remedy}", stacklevel=2)
+    return LayerReport(name=name, unit=float(unit), error=error, worst=worst)

@@ -1,49 +1,53 @@
 """Lowering to the stock profile: one integer scale and threshold per layer.
 
-A block computes ``z = gain * step * sum(q * x) + offset`` with integers ``q`` (its weights)
-and ``x`` (spikes or intensities) and fires at ``z >= theta``. With a scale ``S`` in weight
-steps per threshold the integer layer has weights ``round(S * gain * step / theta) * q`` for
-+-1 weights (``round(S * gain * step * q / theta)`` for others), biases
+A block computes ``z = multiplier * sum(q * x) + offset`` with weights ``q`` and integer messages ``x``
+(spikes or intensities) and fires at ``z >= theta``. With a scale ``S`` in weight
+steps per threshold the integer layer has weights ``round(S * multiplier * q / theta)``, biases
 ``round(S * offset / theta)``, and threshold ``S - 1``: Lava fires strictly above, so a
 membrane of exactly ``S`` steps fires on both sides. ``S`` is the one, of those that keep all
-values within :mod:`netx_export.limits`, with the least error of the membrane relative to
-the threshold. Stock Lava has one threshold per layer, hence one ``S`` per layer.
+values within :mod:`netx_export.limits`, with which rounding costs least for the samples that were observed.
+Stock Lava has one threshold per layer, hence one ``S`` per layer.
+
+Behind many graded inputs S is so small that most weights would round to 0. Where the inputs are the
+pixels of an image, roundings of neighbours then make up for each other
+(:func:`lava_bsnn.device.round_along`).
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lava_bsnn import block, device
-from lava_bsnn.device import Affine
+from lava_bsnn.device import Affine, Grid
 from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from lava_bsnn.neuron import LIF
 
 from .. import limits, network
-from ..network import INPUT, Connection, FixedPointNetwork, Layer, Shape, Synapse
-from .extended import LayerReport, over_window
-from .resolution import check_resolution
+from ..network import INPUT, Connection, Layer, Shape, Synapse
+from .extended import over_window
+from .names import layer_name
+from .observe import Observed
+from .path import arithmetic
+from .resolution import LayerReport, Report, judge
 
 _CANDIDATES = 64
+_COLUMNS = 64
+"""Most observed input vectors by which dense weights are chosen."""
+Gates = Mapping[torch.nn.Module, np.ndarray]
 
 
 def lower_stock(
-    blocks: list[torch.nn.Module],
-    num_steps: int,
-    report: Callable[[LayerReport], None],
-    gates: Mapping[torch.nn.Module, np.ndarray],
-) -> FixedPointNetwork:
+    blocks: list[torch.nn.Module], num_steps: int, seen: Observed, report: Report, gates: Gates
+) -> tuple[Layer, ...]:
     """Lower checked blocks; ``report`` is called for each layer, ``gates`` are constants per channel."""
-    first = blocks[0]
-    assert isinstance(first, block.Block) and first.input_shape is not None
-    entry = network.Input(shape=first.input_shape, bits=first.bits if isinstance(first, block.Input) else 0)
-    source, max_value = INPUT, entry.max_value
+    source = INPUT
     pool: block.Pool | None = None
     layers: list[Layer] = []
     for index, module in enumerate(blocks):
@@ -55,46 +59,57 @@ def lower_stock(
             pool = module
             continue
         assert isinstance(module, block.SpikingBlock)
-        layer, made = lower_block(module, index, source, max_value, num_steps, pool, gates)
+        layer, made = lower_block(module, index, source, num_steps, seen, pool, gates)
         report(made)
         layers.append(layer)
-        source, max_value, pool = layer.name, 1, None
+        source, pool = layer.name, None
     if pool is not None:
         raise ExportError(f"{pool.label}: a pooling without neuron cannot be the last block; add a Readout")
-    return FixedPointNetwork(input=entry, layers=tuple(layers))
+    return tuple(layers)
 
 
 def lower_block(
     module: block.SpikingBlock,
     index: int,
     source: str,
-    max_value: int,
     num_steps: int,
+    seen: Observed,
     pool: block.Pool | None = None,
-    gates: Mapping[torch.nn.Module, np.ndarray] | None = None,
+    gates: Gates | None = None,
 ) -> tuple[Layer, LayerReport]:
-    """Lower one block at place ``index`` that ``source`` feeds with messages up to ``max_value``.
+    """Lower one block at place ``index`` that ``source`` feeds.
 
     Args:
         num_steps: steps for which a readout must not overflow.
+        seen: what the block saw of some samples.
         pool: pooling without neuron in front of it.
     """
-    affine = _affine(module, gates or {})
-    if pool is not None:
-        affine = _merge_pool(pool, module, affine)
-    reads_out = isinstance(module, block.Readout)
+    folded, low, high = arithmetic(module)
+    largest = max(high, -low)
+    if module.modulation is not None:
+        gate = (gates or {})[module.modulation]
+        folded = Affine(
+            q=folded.q, multiplier=folded.multiplier * gate, offset=folded.offset * gate, whole=folded.whole
+        )
     theta, kept = 1.0, 1.0
     if isinstance(module.neuron, LIF):
         theta = module.neuron.threshold
         kept = max(module.neuron.cx_current_decay / ONE, 1 / num_steps)  # a current adds up
-    weight, bias, scale, error = _choose_scale(
-        module.label,
-        affine,
+    x = seen.inputs[module]  # type: ignore[index]
+    search = _Search(
+        module,
+        folded,
         theta,
-        max_value,
+        largest,
         math.floor(limits.ACTIVATION_MAX * kept),
-        num_steps if reads_out else None,
+        num_steps if isinstance(module, block.Readout) else None,
+        torch.round(x / module.source.value).double().cpu().numpy(),
     )
+    weight, bias, scale = search.best()
+    name = layer_name(module, index)
+    synapse = _synapse(module, weight, pool)
+    unit = scale / theta * (1 << ALIGN_BITS)
+    report = _judged(module, name, unit, weight, bias, largest, seen, search.readout_steps)
     neuron: network.LIF | network.Readout = network.Readout(bias=bias)
     if isinstance(module.neuron, LIF):
         neuron = network.LIF(
@@ -104,29 +119,39 @@ def lower_block(
             voltage_decay=module.neuron.cx_voltage_decay,
         )
     shape: Shape = module.shape if isinstance(module, (block.Conv, block.Pool)) else (len(bias),)
-    name = f"{type(module).__name__.lower()}{index}"
-    connection = Connection(source=source, synapse=_synapse(module, weight, pool))
-    report = LayerReport(name=name, unit=(scale / theta) * (1 << ALIGN_BITS), error=error)
+    connection = Connection(source=source, synapse=synapse)
     return Layer(name=name, connections=(connection,), neuron=neuron, shape=shape), report
 
 
-def _affine(module: block.SpikingBlock, gates: Mapping[torch.nn.Module, np.ndarray]) -> Affine:
-    affine = device.affine(module, exact=True)
-    dead = np.flatnonzero(affine.multiplier == 0)
-    if len(dead):
-        warnings.warn(
-            f"{module.label}: channels {dead.tolist()} have a batch norm gain of 0; "
-            "they are exported with zero weights",
-            stacklevel=2,
-        )
-    if module.modulation is None:
-        return affine
-    gate = gates[module.modulation]
-    return Affine(q=affine.q, multiplier=affine.multiplier * gate, offset=affine.offset * gate)
+def _judged(
+    module: Any,
+    name: str,
+    unit: float,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    largest: int,
+    seen: Observed,
+    readout_steps: int | None,
+) -> LayerReport:
+    """Compare the currents of the integers with the model's, its gate included."""
+    step = 1 << ALIGN_BITS
+    grid = Grid(weight=weight, scale=np.full(len(weight), step), bias=bias * step)
+    with torch.no_grad():
+        ours: Tensor = device.grid_steps(module, grid, seen.inputs[module], unit, largest, gated=False) / unit
+    real = seen.currents[module]
+    ours = ours[:, :, 0, 0] if ours.dim() == 5 and real.dim() == 3 else ours
+    steps = "" if readout_steps is None else f" and {readout_steps} steps"
+    cause = (
+        f"biases of 13 bits and sums of 24 bits over {weight[0].size} inputs of up to {largest}{steps} "
+        "leave too few weight levels"
+    )
+    remedy = "use fewer input bits, inputs, or steps, smaller biases, or profile='extended'"
+    theta = None if readout_steps is not None else module.neuron.threshold
+    return judge(name, module.label, unit, ours, real, theta, cause, remedy)
 
 
-def _merge_pool(pool: block.Pool, module: block.SpikingBlock, affine: Affine) -> Affine:
-    """Repeat the weights over the pooling window: pool and synapse become one synapse."""
+def _check_pool(pool: block.Pool, module: block.SpikingBlock) -> None:
+    """Refuse a pooling that cannot become a part of the block behind it."""
     kernel = pool.synapse.kernel_size[:2]
     if pool.synapse.stride[:2] != kernel or pool.synapse.padding[:2] != (0, 0):
         raise ExportError(
@@ -137,25 +162,28 @@ def _merge_pool(pool: block.Pool, module: block.SpikingBlock, affine: Affine) ->
     _, height, width = pool.input_shape
     _, pooled_height, pooled_width = pool.shape
     if isinstance(module, (block.Dense, block.Readout)):
-        q = over_window(pool, affine.q)
-        return Affine(q=q, multiplier=affine.multiplier * pool.synapse.tap_weight, offset=affine.offset)
+        return
     if isinstance(module, block.Pool) or module.synapse.dilation[:2] != (1, 1):
         raise ExportError(
             f"{module.label}: cannot follow a pooling without neuron; use dilation=1 or a neuron"
         )
-    elif (height, width) != (pooled_height * kernel[0], pooled_width * kernel[1]):
+    if (height, width) != (pooled_height * kernel[0], pooled_width * kernel[1]):
         raise ExportError(
             f"{pool.label}: input {height}x{width} is not a multiple of the window {kernel}; "
             "pad or crop it for export"
         )
-    q = np.kron(affine.q, np.ones(kernel))
-    return Affine(q=q, multiplier=affine.multiplier * pool.synapse.tap_weight, offset=affine.offset)
 
 
 def _synapse(module: block.SpikingBlock, weight: np.ndarray, pool: block.Pool | None) -> Synapse:
+    """Synapse of integer weights, repeated over the window of a pooling in front."""
+    if pool is not None:
+        _check_pool(pool, module)
     if isinstance(module, (block.Dense, block.Readout)):
-        return network.Dense(weight=weight)
-    factor = (1, 1) if pool is None else pool.synapse.kernel_size[:2]
+        return network.Dense(weight=weight if pool is None else over_window(pool, weight))
+    factor = (1, 1)
+    if pool is not None:
+        factor = pool.synapse.kernel_size[:2]
+        weight = np.kron(weight, np.ones(factor, dtype=np.int64))
     layer = module.synapse
     return network.Conv(
         weight=weight,
@@ -166,75 +194,115 @@ def _synapse(module: block.SpikingBlock, weight: np.ndarray, pool: block.Pool | 
     )
 
 
-def _choose_scale(
-    label: str, affine: Affine, theta: float, max_value: int, max_sum: int, readout_steps: int | None
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Integer weights and biases with the least error, the weight steps per ``theta``, and the error.
+class _Search:
+    """The scale of a layer, and its integers."""
 
-    Args:
-        max_sum: largest weighted input of a step with which the current cannot overflow.
-        readout_steps: for a readout, the steps whose sum must not overflow; its scale need
-            not be an integer.
-    """
-    relative = affine.multiplier / theta
-    real = affine.q * relative.reshape(-1, *[1] * (affine.q.ndim - 1))
-    offset = affine.offset / theta
-    fan_in = np.abs(real).reshape(len(real), -1).sum(1) * max_value
-    if not (np.isfinite(real).all() and np.isfinite(offset).all()):
-        raise ExportError(f"{label}: weights or norm are not finite; retrain or load a good checkpoint")
-    bounds = [
-        limits.WEIGHT_MAX / max(np.abs(real).max(), 1e-30),
-        limits.BIAS_MAX / max(np.abs(offset).max(), 1e-30),
-        max_sum / max(fan_in.max(), 1e-30),
-    ]
-    if readout_steps is None:
-        bounds.append(float(limits.THRESHOLD_MAX))
-    else:
-        bounds.append(limits.THRESHOLD_MAX / max((fan_in + np.abs(offset)).max() * readout_steps, 1e-30))
-    largest = min(bounds)
-    if readout_steps is None and largest < 2:
-        raise ExportError(
-            f"{label}: weights or biases are {1 / largest:.3g} thresholds per step, too large for 8-bit "
-            "weights and 13-bit biases; raise the threshold or retrain with norm='batch'"
+    def __init__(
+        self,
+        module: Any,
+        folded: Affine,
+        theta: float,
+        largest: int,
+        max_sum: int,
+        readout_steps: int | None,
+        messages: np.ndarray,
+    ) -> None:
+        """Prepare; see :func:`lower_block`.
+
+        Args:
+            max_sum: largest weighted input of a step with which the current cannot overflow.
+            readout_steps: for a readout, the steps whose sum must not overflow; its scale need
+                not be an integer.
+            messages: that were observed, ``[N, *shape, T]``.
+        """
+        self.label, self.largest = module.label, largest
+        self.max_sum, self.readout_steps = max_sum, readout_steps
+        self.shape = folded.q.shape
+        self.real = folded.q.reshape(len(folded.q), -1) * (folded.multiplier / theta)[:, None]
+        self.offset = folded.offset / theta
+        image = module.source.image
+        self.image = image if image is not None and math.prod(image) == self.real.shape[1] else None
+        self._cost = _cost_of(module, messages)
+
+    def best(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Integer weights and biases with the least cost, and the weight steps per threshold."""
+        scales = self._scales()
+        found: tuple[float, np.ndarray, np.ndarray, float] | None = None
+        rounds: list[Callable[[np.ndarray], np.ndarray]] = [np.rint]
+        if self.image is not None:
+            rounds.append(lambda rows: device.round_along(rows, self.image))  # type: ignore[arg-type]
+        for scale in scales:
+            bias = np.rint(self.offset * scale).astype(np.int64)
+            for rounded in rounds:
+                weight = rounded(self.real * scale).astype(np.int64)
+                if not self._fits(weight, bias):
+                    continue
+                cost = self._cost(weight / scale - self.real, bias / scale - self.offset)
+                if found is None or cost < found[0]:
+                    found = (cost, weight, bias, scale)
+        if found is None:
+            raise ExportError(
+                f"{self.label}: no scale keeps the integers in range; use fewer inputs or steps"
+            )
+        return found[1].reshape(self.shape), found[2], found[3]
+
+    def _scales(self) -> np.ndarray:
+        fan_in = np.abs(self.real).sum(1) * self.largest
+        most, bias = np.abs(self.real).max(), np.abs(self.offset).max()
+        bounds = [
+            limits.WEIGHT_MAX / max(most, 1e-30),
+            limits.BIAS_MAX / max(bias, 1e-30),
+            self.max_sum / max(fan_in.max(), 1e-30),
+        ]
+        if self.readout_steps is None:
+            bounds.append(float(limits.THRESHOLD_MAX))
+        else:
+            total = (fan_in + np.abs(self.offset)).max() * self.readout_steps
+            bounds.append(limits.THRESHOLD_MAX / max(total, 1e-30))
+        largest = min(bounds)
+        if self.readout_steps is None and largest < 2:
+            raise ExportError(
+                f"{self.label}: weights or biases are {1 / largest:.3g} thresholds per step, too large for "
+                "8-bit weights and 13-bit biases; raise the threshold or retrain with norm='batch'"
+            )
+        if not most and not bias:
+            raise ExportError(f"{self.label}: all weights and offsets are zero; train the model first")
+        scales = np.linspace(largest / 2, largest, _CANDIDATES)[::-1]
+        return np.unique(np.floor(scales))[::-1] if self.readout_steps is None else scales
+
+    def _fits(self, weight: np.ndarray, bias: np.ndarray) -> bool:
+        """Whether rounding kept all values in range."""
+        worst = np.abs(weight).sum(1) * self.largest
+        if worst.max() > self.max_sum or np.abs(weight).max() > limits.WEIGHT_MAX:
+            return False
+        return self.readout_steps is None or bool(
+            ((worst + np.abs(bias)) * self.readout_steps).max() <= limits.THRESHOLD_MAX
         )
-    if not np.abs(real).max() and not np.abs(offset).max():
-        raise ExportError(f"{label}: all weights and offsets are zero; train the model first")
-    scales = np.linspace(largest / 2, largest, _CANDIDATES)[::-1]
-    if readout_steps is None:
-        scales = np.unique(np.floor(scales))[::-1]
-    best: tuple[float, np.ndarray, np.ndarray, float] | None = None
-    for scale in scales:
-        weight, bias = _round(affine.q, relative * scale), np.rint(offset * scale).astype(np.int64)
-        if not _fits(weight, bias, max_value, max_sum, readout_steps):
-            continue
-        spread = np.square(weight / scale - real).reshape(len(real), -1).sum(1)
-        error = np.square(max_value * np.sqrt(spread) + np.abs(bias / scale - offset)).mean()
-        if best is None or error < best[0]:
-            best = (float(error), weight, bias, scale)
-    if best is None:
-        raise ExportError(f"{label}: no scale keeps the integers in range; use fewer inputs or steps")
-    steps = "" if readout_steps is None else f" and {readout_steps} steps"
-    cause = (
-        f"biases of 13 bits and sums of 24 bits over {real[0].size} inputs of up to {max_value}{steps} "
-        "leave too few weight levels"
+
+
+def _cost_of(module: Any, messages: np.ndarray) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Mean square error of the current that errors of weights ``[out, in]`` and biases cause."""
+    steps = np.moveaxis(messages, -1, 1).reshape(-1, *messages.shape[1:-1])
+    if isinstance(module, (block.Dense, block.Readout)):
+        every = max(1, len(steps) // _COLUMNS)
+        vectors = steps.reshape(len(steps), -1)[::every].T
+
+        def dense(weight: np.ndarray, bias: np.ndarray) -> float:
+            return float(np.square(weight @ vectors + bias[:, None]).mean())
+
+        return dense
+    # of a convolution: as if pixels were independent
+    mean, spread = steps.mean((0, 2, 3)), steps.var((0, 2, 3))
+    groups = len(mean) if isinstance(module, block.Pool) else module.synapse.groups
+    outputs = len(mean) if isinstance(module, block.Pool) else module.synapse.out_channels
+    taps = math.prod(module.synapse.kernel_size[:2])
+    mean, spread = (
+        np.repeat(np.repeat(part.reshape(groups, -1), outputs // groups, 0), taps, 1)
+        for part in (mean, spread)
     )
-    remedy = "use fewer input bits, inputs, or steps, or smaller biases"
-    lost = check_resolution(label, best[1] / best[3], real, cause, remedy)
-    return best[1], best[2], best[3], best[0] ** 0.5 if readout_steps is None else lost
 
+    def conv(weight: np.ndarray, bias: np.ndarray) -> float:
+        coherent = (weight * mean).sum(1) + bias
+        return float((np.square(coherent) + (np.square(weight) * spread).sum(1)).mean())
 
-def _round(q: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.rint(q * multiplier.reshape(-1, *[1] * (q.ndim - 1))).astype(np.int64)
-    return result
-
-
-def _fits(
-    weight: np.ndarray, bias: np.ndarray, max_value: int, max_sum: int, readout_steps: int | None
-) -> bool:
-    """Whether rounding kept all sums in range."""
-    worst = np.abs(weight).reshape(len(weight), -1).sum(1) * max_value
-    if worst.max() > max_sum:
-        return False
-    return readout_steps is None or bool(
-        ((worst + np.abs(bias)) * readout_steps).max() <= limits.THRESHOLD_MAX
-    )
+    return conv

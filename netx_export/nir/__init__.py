@@ -11,7 +11,8 @@ rounding. With decays du, dv in 1/4096 and values in weight steps:
     I         r = 1 / dt: a readout
 
 NIR has no pipeline delays: step t of all nodes belongs to input step t. Several edges into a
-neuron add up. A round trip of a network in profile ``"stock"`` gives the same network.
+neuron add up. A round trip of a network in profile ``"stock"`` gives the same network. What NIR has no
+place for (width and sign of the messages, the encoding, names of the classes) stands in the metadata.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ..network import (
     Shape,
 )
 from ..neurons import MultiThreshold
+from .entry import described
 from .reader import DEFAULT_DT, Reader
 
 _UNIT = 1 << ALIGN_BITS
@@ -72,7 +74,7 @@ def to_nir(net: FixedPointNetwork, *, dt: float = DEFAULT_DT) -> nir.NIRGraph:
     nodes["output"] = nir.Output(output_type={"output": np.array(net.output.shape)})
     edges.append((net.output.name, "output"))
     # nir 1.0.8 infers wrong shapes for grouped convolutions and kernels that are not square
-    metadata = {"dt": dt, "input_bits": net.input.bits, "profile": net.profile}
+    metadata = {"dt": dt, "input_bits": net.input.bits, "profile": net.profile, **described(net)}
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, type_check=False)
 
 
@@ -181,7 +183,7 @@ def from_nir(graph: nir.NIRGraph, *, input_bits: int | None = None) -> FixedPoin
 
     Args:
         graph: with one Input and one Output.
-        input_bits: width of graded input; by default the graph's metadata, or 0 for spikes.
+        input_bits: width of graded input without sign; by default the graph's metadata, or 0 for spikes.
 
     Raises:
         ExportError: a node is not supported or does not fit; it is named.

@@ -13,7 +13,8 @@ from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import NO_MEMORY
 
 from .. import limits
-from ..network import INPUT, FixedPointNetwork, Input, Shape
+from ..network import INPUT, FixedPointNetwork, Shape
+from .entry import input_of, names_of
 from .integers import NEAR, Neuron, Path, extended_layer, is_stock, stock_layer
 
 DEFAULT_DT = 1e-3
@@ -30,9 +31,9 @@ class Reader:
         self._before: dict[str, list[str]] = {name: [] for name in graph.nodes}
         for source, target in graph.edges:
             self._before[target].append(source)
-        metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
-        self._dt = float(metadata.get("dt", DEFAULT_DT))
-        self._bits = int(metadata.get("input_bits", 0)) if input_bits is None else input_bits
+        self._metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
+        self._dt = float(self._metadata.get("dt", DEFAULT_DT))
+        self._bits = input_bits
         problems = [
             f"{name}: node {type(node).__name__} is not supported"
             for name, node in graph.nodes.items()
@@ -49,7 +50,7 @@ class Reader:
         """The network, in profile ``"stock"`` if that holds it exactly."""
         (entry,) = (node for node in self._nodes.values() if isinstance(node, nir.Input))
         shape = tuple(int(size) for size in entry.input_type["input"])
-        self._input = Input(shape=shape, bits=self._bits)
+        self._input, classes = input_of(self._metadata, shape, self._bits), names_of(self._metadata)
         order = self._order()
         neurons = {name: self._neuron(name) for name in order}
         self._shapes = {**{name: neuron.shape for name, neuron in neurons.items()}}
@@ -57,13 +58,13 @@ class Reader:
         if all(is_stock(neurons[name], paths[name]) for name in order):
             layers = tuple(stock_layer(name, neurons[name], paths[name][0]) for name in order)
             try:
-                return FixedPointNetwork(input=self._input, layers=layers)
+                return FixedPointNetwork(input=self._input, layers=layers, classes=classes)
             except ExportError:
                 pass  # beyond Loihi's ranges
         layers = tuple(
-            extended_layer(name, neurons[name], paths[name], self._input.max_value) for name in order
+            extended_layer(name, neurons[name], paths[name], self._input.largest) for name in order
         )
-        return FixedPointNetwork(input=self._input, layers=layers, profile="extended")
+        return FixedPointNetwork(input=self._input, layers=layers, profile="extended", classes=classes)
 
     def _order(self) -> list[str]:
         """Neuron nodes that lead to the output, sources first."""

@@ -37,7 +37,8 @@ class Network(AbstractProcess):
         net_config: path of a NetX file, or the network.
         num_layers: blocks of the file to take; None for all.
         skip_layers: blocks to leave out in front.
-        input_message_bits: width of the input's messages, 0 for spikes; None for what the file says.
+        input_message_bits: width of the input's messages, their sign included, 0 for spikes; None for what
+            the file says, which also says whether they have a sign.
         input_shape: W, H, C of the input, for files that do not have it.
         reset_interval: steps between resets; None for no reset. Gates and mixings need their T.
         reset_offset: as in lava-dl; with 1, samples that are sent from time 1 on start from reset neurons.
@@ -125,9 +126,10 @@ class Network(AbstractProcess):
                 order = order[text(file["layer"]["0"], "type") != "input" :]
         net = part(whole, order, self.skip_layers, self.num_layers)
         if self.input_message_bits is None:
-            self.input_message_bits = 0 if net.input.signed else net.input.bits
-        elif not net.input.signed:
-            net = replace(net, input=replace(net.input, bits=self.input_message_bits))
+            self.input_message_bits = 0 if net.input.enters_as_bias else net.input.bits
+        elif not net.input.enters_as_bias and self.input_message_bits != net.input.bits:
+            entry = replace(net.input, bits=self.input_message_bits, encoding=None)
+            net = replace(net, input=entry)
         if net.num_steps is not None and self.reset_interval != net.num_steps:
             raise ShapeError(
                 f"Network: reset_interval={self.reset_interval} does not fit gates and mixings; "

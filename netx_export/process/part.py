@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from lava_bsnn.errors import ExportError
-from netx_export.network import INPUT, BiasInput, Dense, FixedPointNetwork, Input, Layer
+from netx_export.network import INPUT, Dense, FixedPointNetwork, Input, Layer
 
 
 def blocks(net: FixedPointNetwork) -> list[Layer | None]:
@@ -17,8 +17,7 @@ def blocks(net: FixedPointNetwork) -> list[Layer | None]:
     """
     if net.profile == "extended":
         return list(net.layers)
-    signed = isinstance(net.layers[0].connections[0].synapse, BiasInput)
-    found: list[Layer | None] = [] if signed else [None]
+    found: list[Layer | None] = [] if net.input.enters_as_bias else [None]
     shape = net.input.shape
     for layer in net.layers:
         if isinstance(layer.connections[0].synapse, Dense) and len(shape) == 3:
@@ -33,6 +32,9 @@ def part(
 ) -> FixedPointNetwork:
     """The network of the blocks ``order[first:last]``.
 
+    A part that does not begin at the input has a plain one, of the messages of the layer before; one that
+    does not end at the output has no names of classes.
+
     Raises:
         ExportError: no layer is left, or a connection leads from before the part past its first layer.
     """
@@ -41,9 +43,10 @@ def part(
         raise ExportError(f"num_layers={last}, skip_layers={first} leave no layer; keep at least one")
     if len(kept) == len(net.layers):
         return net
+    classes = net.classes if kept[-1] is net.output else ()
     before = [layer.name for layer in order[:first] if layer is not None]
     if not before:
-        return replace(net, layers=tuple(kept))
+        return replace(net, layers=tuple(kept), classes=classes)
     source, renamed = before[-1], []
     for layer in kept:
         connections = []
@@ -56,7 +59,7 @@ def part(
         renamed.append(replace(layer, connections=tuple(connections)))
     bits = 0 if net.max_value(source) <= 1 else net.max_value(source).bit_length()
     shape = net[source].shape
-    return replace(net, input=Input(shape=shape, bits=bits), layers=tuple(renamed))
+    return replace(net, input=Input(shape=shape, bits=bits), layers=tuple(renamed), classes=classes)
 
 
 def port_shapes(net: FixedPointNetwork, *, flat: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:

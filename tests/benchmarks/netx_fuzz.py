@@ -90,10 +90,45 @@ def extended_network(rng):
             shape=(5,),
         ),
     )
-    return FixedPointNetwork(input=network.Input(shape=(2, 4, 5), bits=4), layers=layers, profile="extended")
+    coded = network.Encoding.images((0.5, 0.4), (0.2, 0.3), steps=3)
+    entry = network.Input(shape=(2, 4, 5), bits=8, signed=True, encoding=coded)
+    names = ("a", "b", "c", "d", "e")
+    return FixedPointNetwork(input=entry, layers=layers, profile="extended", classes=names)
+
+
+def described_network(rng):
+    """Signed messages with their encoding, and names of classes, in attributes."""
+    conv = network.Conv(weight=rng.integers(-9, 10, (3, 2, 3, 3)))
+    entry = network.Connection(source="input", synapse=conv)
+    layer = network.Layer(
+        name="conv",
+        connections=(entry,),
+        neuron=network.LIF(threshold=50, bias=rng.integers(-9, 9, 3)),
+        shape=(3, 2, 3),
+    )
+    coded = network.Encoding.images((0.5, 0.4), (0.2, 0.3))
+    return FixedPointNetwork(
+        input=network.Input(shape=(2, 4, 5), bits=8, signed=True, encoding=coded),
+        layers=(layer,),
+        classes=("cat", "dog", "Kuh"),
+    )
 
 
 NUMBERS = [-1, 0, 1, 2, 3, 255, 1 << 15, 1 << 24, (1 << 31) - 1, -(1 << 31), 1 << 40, 1 << 62]
+
+
+ATTRIBUTES = (
+    "digest",
+    "profile",
+    "lava_bsnn_schema",
+    "name",
+    "readout",
+    "input_message_bits",
+    "input_signed",
+    "encoding",
+    "classes",
+    "x",
+)
 
 
 def mutate_bytes(path, content, rng):
@@ -127,10 +162,9 @@ def mutate_items(path, content, rng):
         kind = int(rng.integers(0, 9))
         if kind == 8:
             holder = file if rng.random() < 0.5 else file[name]
-            attribute = str(rng.choice(["digest", "profile", "lava_bsnn_schema", "name", "readout", "x"]))
-            holder.attrs[attribute] = [2, "extended", np.arange(9), np.bytes_(b"x" * 5000), 1.5][
-                int(rng.integers(5))
-            ]
+            attribute = str(rng.choice(ATTRIBUTES))
+            values = [2, "extended", np.arange(9), np.bytes_(b"x" * 5000), 1.5, np.bytes_(b"[[1]]")]
+            holder.attrs[attribute] = values[int(rng.integers(len(values)))]
             return
         del parent[key]
         if kind == 1:
@@ -192,6 +226,26 @@ def mutate_structure(path, content, rng):
         file["network"] = np.frombuffer(text, dtype=np.uint8)
 
 
+def mutate_attributes(path, content, rng):
+    """Change characters of an attribute that is text."""
+    path.write_bytes(content)
+    with h5py.File(path, "r+") as file:
+        key = str(rng.choice(["encoding", "classes"]))
+        text = bytearray(bytes(file.attrs[key]))
+        for _ in range(int(rng.integers(1, 4))):
+            text[int(rng.integers(0, len(text)))] = int(rng.choice(list(b'0123456789{}[]",:-eaZ\\\0\xff')))
+        file.attrs[key] = np.bytes_(bytes(text))
+
+
+KINDS = (
+    (stock_network, True),
+    (extended_network, True),
+    (stock_network, False),
+    (described_network, True),
+)
+"""What is written, and whether it keeps its digest."""
+
+
 def fuzz(mutations, seed=0, folder=None):
     """Return how often each outcome came, the slowest read in seconds, and examples of messages.
 
@@ -202,7 +256,7 @@ def fuzz(mutations, seed=0, folder=None):
     rng = np.random.default_rng(seed)
     folder = Path(folder or tempfile.mkdtemp())
     originals = []
-    for make, digest in ((stock_network, True), (extended_network, True), (stock_network, False)):
+    for make, digest in KINDS:
         path = folder / "valid.net"
         write(make(rng), path)
         if not digest:  # as lava-dl writes it
@@ -213,9 +267,10 @@ def fuzz(mutations, seed=0, folder=None):
     outcomes, messages, slowest = Counter(), Counter(), 0.0
     path = folder / "mutated.net"
     for index in range(mutations):
-        net, content, digest = originals[index % 3]
+        net, content, digest = originals[index % len(originals)]
         extended = net.profile == "extended"
-        mutate = [mutate_bytes, mutate_items, mutate_structure if extended else mutate_bytes][index // 3 % 3]
+        own = mutate_structure if extended else mutate_attributes if net.classes else mutate_bytes
+        mutate = [mutate_bytes, mutate_items, own][index // len(originals) % 3]
         path.unlink(missing_ok=True)
         try:
             mutate(path, content, rng)

@@ -19,7 +19,14 @@ def train(method: str, fabric: Fabric) -> tuple[dict[str, torch.Tensor], list[tr
     data = rng.random((24, 1, 8, 8)), rng.integers(0, 5, 24)
     training.seed_everything(0)
     model = models.create(
-        "cnn", num_classes=5, in_shape=(1, 8, 8), num_steps=3, method=method, channels=(4, 6), hidden=8
+        "cnn",
+        num_classes=5,
+        in_shape=(1, 8, 8),
+        num_steps=3,
+        method=method,
+        input_bits=None,
+        channels=(4, 6),
+        hidden=8,
     )
     loss = training.TotalLoss(
         {"tet": (1.0, training.tet_cross_entropy), "spikes": (0.1, training.SpikeRegulation(model))}

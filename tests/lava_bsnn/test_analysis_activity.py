@@ -11,6 +11,7 @@ import torch
 from lava_bsnn import analysis, block, models
 from lava_bsnn._slayer import synapse_layer
 from lava_bsnn.analysis.operations import taps
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import OptionError, ShapeError
 
 PARAMS = {"threshold": 0.4, "voltage_decay": 0.5}
@@ -28,7 +29,7 @@ def network(*blocks, in_shape=(2, 7, 6), num_steps=3):
 def mixed():
     """First conv, pooling without neuron, residual with shortcut, grouped conv, pooling with neuron."""
     return network(
-        block.Input(),
+        block.Input(bits=None),
         block.Conv(PARAMS, 2, 4, 3, padding=1, name="first"),
         block.Pool(None, 2, padding=(1, 0)),
         block.Residual([block.Conv(PARAMS, 4, 6, 3, 2, padding=1)], [block.Conv(None, 4, 6, 1, 2)]),
@@ -224,6 +225,105 @@ def test_a_static_frame_counts_at_each_step_or_once():
     assert analysis.count_operations(model, changing, repeats=False) == each
 
 
+def on_events(*entry):
+    return network(
+        *entry,
+        block.Conv(PARAMS, 2, 4, 3, 2, padding=1),
+        block.Flatten(),
+        block.Readout(None, 48, 3),
+        in_shape=(2, 7, 6),
+    )
+
+
+COUNTS = {"encoding": Encoding(kind="counts", bits=4)}
+
+
+@pytest.mark.parametrize(
+    ("entry", "largest"),
+    [([], 1), ([block.Input()], 1), ([block.Input(**COUNTS)], 1), ([block.Input(**COUNTS)], 9)],
+)
+def test_the_first_synapse_counts_each_event_times_its_fan_out(entry, largest):
+    model = on_events(*entry)
+    x = (torch.rand(4, 2, 7, 6, 3) < 0.1) * torch.randint(1, largest + 1, (4, 2, 7, 6, 3)).float()
+    count = analysis.count_operations(model, x)
+    first, *_, last = count.layers
+    events = (x != 0).sum((0, -1)).numpy()
+    one = count.layers[first]
+    expected = slow_conv_operations(model.blocks[len(entry)].synapse, events, (4, 4, 3))
+    assert (one.kind, one.operations) == ("SOP", expected)
+    everything = np.full((2, 7, 6), 4 * 3)
+    assert one.dense_operations == slow_conv_operations(
+        model.blocks[len(entry)].synapse, everything, (4, 4, 3)
+    )
+    assert 0 < expected < 0.2 * one.dense_operations
+    assert count.layers[last].kind == "MAC"
+    assert (count.sops, count.macs) == (expected / 4, 48 * 3 * 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*no spikes")
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        ([], 3),
+        ([block.Input()], 3),
+        ([block.Input(bits=None)], 2),
+        ([block.Input(bits=8)], 2),
+        ([block.Input(encoding=Encoding.images((0.5, 0.4), (0.2, 0.3)))], 2),
+    ],
+)
+def test_the_first_synapse_counts_every_value_of_images(entry, values):
+    model = on_events(*entry)
+    x = torch.randint(0, values, (4, 2, 7, 6)).float() / max(1, values - 1)
+    assert set(x.unique().tolist()) == {i / (values - 1) for i in range(values)}
+    one, *_ = analysis.count_operations(model, x).layers.values()
+    everything = np.full((2, 7, 6), 4 * 3)
+    expected = slow_conv_operations(model.blocks[len(entry)].synapse, everything, (4, 4, 3))
+    assert (one.kind, one.operations, one.dense_operations) == ("MAC", expected, expected)
+
+
+def test_two_rails_of_an_image_count_twice():
+    model = network(
+        block.Input(encoding=Encoding.images((0.5,), (0.2,), bits=7, rails=True)),
+        block.Conv(PARAMS, 2, 4, 1),
+        block.Flatten(),
+        block.Readout(None, 4 * 42, 3),
+        in_shape=(1, 7, 6),
+    )
+    one, *_ = analysis.count_operations(model, torch.rand(5, 1, 7, 6)).layers.values()
+    assert (one.kind, one.operations) == ("MAC", 5 * 3 * 2 * 42 * 4)
+
+
+def test_an_input_with_a_neuron_sends_spikes():
+    model = on_events(block.Input({"threshold": 0.6, "voltage_decay": 0.5}))
+    x = torch.rand(4, 2, 7, 6)
+    spikes = record(model, x, {"entry": model.blocks[0].neuron})["entry"][1]
+    one, *_ = analysis.count_operations(model, x).layers.values()
+    events = (spikes != 0).sum((0, -1)).numpy()
+    expected = slow_conv_operations(model.blocks[1].synapse, events, (4, 4, 3))
+    assert (one.kind, one.operations) == ("SOP", expected)
+    assert expected > 0
+
+
+@pytest.mark.parametrize("entry", [[], [block.Input()]])
+def test_events_pooled_in_front_of_the_first_synapse_cost_the_fan_out_of_their_cell(entry):
+    model = network(
+        *entry,
+        block.Pool(None, (7, 3)),
+        block.Conv(PARAMS, 2, 4, 1),
+        block.Flatten(),
+        block.Readout(None, 8, 3),
+    )
+    x = (torch.rand(4, 2, 7, 6, 3) < 0.3).float()
+    one, *_ = analysis.count_operations(model, x).layers.values()
+    assert (one.kind, one.operations) == ("SOP", int(x.sum()) * 4)
+
+
+def test_a_static_frame_of_spikes_counts_at_each_step_or_once():
+    model, x = on_events(block.Input()), (torch.rand(4, 2, 7, 6) < 0.3).float()
+    each, once = (analysis.count_operations(model, x, repeats=repeats).sops for repeats in (True, False))
+    assert each == 3 * once > 0
+
+
 def test_operations_per_sample_do_not_depend_on_the_batches():
     model, x = mixed(), torch.rand(4, 2, 7, 6)
     assert analysis.count_operations(model, x.split(3)) == analysis.count_operations(model, x)
@@ -279,7 +379,7 @@ def test_spikes_are_what_the_neurons_send_and_the_model_stays_in_training():
 
 
 def test_spikes_of_scaled_multi_threshold_neurons_are_counts():
-    options = {"num_classes": 3, "in_shape": (6,), "num_steps": 2, "hidden": (20,)}
+    options = {"num_classes": 3, "in_shape": (6,), "num_steps": 2, "hidden": (20,), "input_bits": None}
     params = {"levels": 3, "threshold": 0.3, "scaled": True}
     model = models.create("mlp", method="lmht", method_options={"neuron_params": params}, **options)
     (spikes,) = analysis.spikes(model, 5 * torch.rand(8, 6)).values()

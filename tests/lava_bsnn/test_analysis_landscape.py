@@ -12,7 +12,7 @@ LABELS = torch.tensor([0, 1, 2, 0])
 
 
 def small(method="binary"):
-    options = {"num_classes": 3, "in_shape": (1, 6, 6), "num_steps": 2, "width": 0.125}
+    options = {"num_classes": 3, "in_shape": (1, 6, 6), "num_steps": 2, "width": 0.125, "input_bits": None}
     model = models.create("cnn", method=method, **options)
     for module in model.modules():
         if getattr(module, "norm", None) is not None:  # so that neurons fire

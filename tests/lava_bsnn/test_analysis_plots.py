@@ -19,7 +19,7 @@ EPOCH = {"loss": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.4}
 @pytest.fixture(scope="module")
 def facts():
     torch.manual_seed(0)
-    options = {"num_classes": 3, "in_shape": (1, 6, 6), "num_steps": 2, "width": 0.125}
+    options = {"num_classes": 3, "in_shape": (1, 6, 6), "num_steps": 2, "width": 0.125, "input_bits": None}
     model = models.create("cnn", method="binary", **options)
     for module in model.modules():
         if getattr(module, "norm", None) is not None:

@@ -14,7 +14,8 @@ from lava_bsnn.errors import OptionError, ShapeError
 
 
 def small(method="binary", **options):
-    return models.create("cnn", num_classes=3, in_shape=(1, 6, 6), num_steps=2, method=method, width=0.125)
+    shape = {"num_classes": 3, "in_shape": (1, 6, 6), "num_steps": 2, "width": 0.125}
+    return models.create("cnn", method=method, input_bits=None, **shape, **options)
 
 
 def slow_flip_ratio(before, after):

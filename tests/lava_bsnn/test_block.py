@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from lava.lib.dl import slayer
 
 from lava_bsnn import block, functional
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, OptionError, ShapeError
+from lava_bsnn.neuron import MultiThresholdLIF
 from lava_bsnn.norm import BatchNorm
 
 PARAMS = {"threshold": 1.0, "voltage_decay": 0.5}
@@ -213,6 +215,39 @@ def test_ours_and_stock_blocks_train_together():
     assert (slayer.classifier.Rate.predict(output) == left_or_right).float().mean() > 0.9
 
 
+def test_blocks_know_the_messages_that_come_in():
+    """Range and value of a message; and where the inputs are the pixels of one image."""
+    params, levels = {"levels": 3, "threshold": 0.5, "scaled": True}, {"neuron": MultiThresholdLIF}
+    net = [
+        block.Input(bits=4),
+        block.Flatten(),
+        block.Dense(params, 2 * 16, 2 * 16, **levels),
+        block.Dense(PARAMS, 32, 8),
+        block.Readout(None, 8, 2),
+    ]
+    block.build(net, (2, 4, 4))
+    found = [(m.source.low, m.source.high, m.source.value, m.source.image) for m in net[2:]]
+    assert found == [(0, 15, 1.0, (2, 4, 4)), (0, 3, 0.5, None), (0, 1, 1.0, None)]
+    images = Encoding.images((0.5, 0.5), (0.5, 0.5))
+    pooled = [block.Input(encoding=images), block.Pool(None, 2), block.Conv(PARAMS, 2, 4, 1)]
+    residual = block.Residual(
+        [block.Conv(PARAMS, 4, 4, 1)], [block.Pool(None, 1, mode="sum"), block.Conv(None, 4, 4, 1)]
+    )
+    block.build([*pooled, residual], (2, 8, 8))
+    found = [(m.source.low, m.source.high, m.source.value, m.source.image) for m in (*pooled[1:], residual)]
+    assert found == [(-127, 127, 1.0, None), (-508, 508, 0.25, None), (0, 1, 1.0, None)]
+    assert [m.source.high for m in (*residual.blocks, *residual.shortcut)] == [1, 1, 1]
+    for entry, shape in (
+        (block.Input(), (2, 4, 4)),
+        (block.Input(bits=1), (2, 4, 4)),
+        (block.Input(bits=8), (32,)),
+    ):
+        net[0] = entry
+        block.build(net, shape) if len(shape) == 3 else block.build([entry, *net[2:]], shape)
+        assert net[2].source.image is None
+        assert net[2].source.high == (255 if entry.bits == 8 else 1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -236,7 +271,7 @@ def test_ours_and_stock_blocks_train_together():
         (lambda: block.Readout(PARAMS, 4, 2), "neuron_params"),
         (lambda: block.Pool(None, 2, mode="max"), "mode='max' is unknown; use one of 'average', 'sum'"),
         (lambda: block.Pool(None, 2, dilation=2), "dilation=2 is not supported"),
-        (lambda: block.Input(bits=9), r"bits=9 is not allowed; use 0 \(spikes\) or 1..8"),
+        (lambda: block.Input(bits=9), r"bits=9 is not allowed; use 0 \(spikes\), 1..8, or None"),
         (lambda: block.Input(weight=2.0), "weight and bias need neuron_params"),
     ],
 )

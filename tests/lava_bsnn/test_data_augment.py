@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from lava_bsnn import data
 from lava_bsnn.data import augment, transforms
+from lava_bsnn.errors import OptionError
 
 
 class Numbered(torch.utils.data.Dataset):
@@ -84,6 +85,52 @@ def test_cutout_is_a_square_of_zeros_that_may_leave_the_frame():
         expected[:, slice(*rows), slice(*columns)] = 0
         assert torch.equal(cut, expected)
     assert ones.min() == 1  # the input is not changed
+
+
+def test_cutout_of_images_fills_each_channel_with_its_own_value():
+    info, fill = data.DATASETS["cifar10"], (0.5, 0.25, 2.0)
+    _, (cut,) = transforms.build(info, ("cutout",), (3, 6, 6), cutout_fill=fill)
+    image = torch.rand(3, 6, 6)
+    with drawn([1, 4]):
+        found = cut(image)
+    expected = image.clone()
+    for channel in range(3):
+        expected[channel, :3, 3:] = fill[channel]
+    assert torch.equal(found, expected)
+
+
+def test_the_squares_of_cutout_are_0_where_the_network_normalises():
+    info = data.DATASETS["digits"]
+    encoding = info.encoding(normalize=True)
+    plain, cut = (
+        data.load("digits", augment=names, cutout_fill=info.mean).train for names in ((), ("cutout",))
+    )
+    changed = torch.stack([cut[i][0] for i in range(50)]) != torch.stack([plain[i][0] for i in range(50)])
+    assert changed.any()
+    levels, _ = encoding.messages(torch.stack([cut[i][0] for i in range(50)]))
+    assert (levels[changed] == 0).all()
+    black, _ = encoding.messages(torch.stack([data.load("digits").train[0][0]]))
+    assert black.min() < 0  # what a square of 0 would have been
+
+
+@pytest.mark.parametrize(
+    ("name", "fill", "match"),
+    [
+        ("digits", (0.1, 0.2), r"cutout_fill=\(0\.1, 0\.2\) is not allowed; use .* each of 1 channels"),
+        ("digits", (float("nan"),), r"cutout_fill=\(nan,\) is not allowed; use one finite number"),
+        ("nmnist", (0.0, 0.0), r"cutout_fill is not for nmnist \(events\); leave it out"),
+    ],
+)
+def test_a_wrong_fill_of_cutout_is_refused(name, fill, match):
+    with pytest.raises(OptionError, match=match):
+        data.load(name, augment="cutout", cutout_fill=fill)
+
+
+def test_augmented_digits_stay_in_0_to_1():
+    train = data.load("digits", augment="autoaugment").train
+    for epoch in range(3):
+        train.set_epoch(epoch)
+        assert all(image.min() >= 0 and image.max() <= 1 for image, _ in train)
 
 
 def test_crop_shifts_by_up_to_its_padding():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import time
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from lava_bsnn import data
 from lava_bsnn.data import transforms
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import DataError, OptionError
 
 SHARED = os.environ.get("LAVA_BSNN_SHARED_DATA", "")
@@ -92,6 +94,76 @@ def test_every_entry_says_how_to_get_it():
         assert len(info.shape) == 3 and info.num_classes >= 10
         assert info.licence and info.source and "\n" not in info.source
         assert len(info.mean) == len(info.std) == (info.shape[0] if info.kind == "static" else 0)
+
+
+def test_classes_have_a_name_each_in_the_order_of_labels():
+    import tonic
+    import torchvision
+
+    for info in data.DATASETS.values():
+        assert len(set(info.classes)) == len(info.classes)
+        assert len(info.classes) == (0 if "imagenet" in info.name else info.num_classes), info.name
+    names = {name: list(info.classes) for name, info in data.DATASETS.items()}
+    assert names["fashion-mnist"] == torchvision.datasets.FashionMNIST.classes
+    assert dict(zip(names["cifar10-dvs"], range(10), strict=True)) == tonic.datasets.CIFAR10DVS.classes
+    assert names["cifar10"] == names["cifar10-dvs"]
+    short = {"counter-clockwise": "ccw", "clockwise": "cw"}
+    gestures = [" ".join(short.get(word, word) for word in name.split()) for name in names["dvs-gesture"]]
+    assert gestures == tonic.datasets.DVSGesture.classes
+    assert names["nmnist"] == [name[0] for name in tonic.datasets.NMNIST.classes]
+    assert names["digits"] == names["digits-events"] == names["mnist5k"] == names["nmnist"]
+    assert names["cifar100"] == sorted(names["cifar100"])
+    assert data.load("digits").classes == data.DATASETS["digits"].classes
+
+
+def test_what_samples_are_for_a_network():
+    events, images = data.DATASETS["nmnist"], data.DATASETS["cifar10"]
+    assert events.encoding() == events.encoding(bits=0) == Encoding()
+    assert events.encoding(bits=3) == Encoding(kind="intensities", bits=3)
+    assert events.encoding(counts=True) == Encoding(kind="counts", bits=8)
+    assert events.encoding(counts=True, bits=4, saturate=True) == Encoding(
+        kind="counts", bits=4, saturate=True
+    )
+    assert images.encoding() == Encoding(kind="intensities", bits=8)
+    assert images.encoding(bits=1) == Encoding(kind="intensities", bits=1)
+    for bits in (None, 8, 3):
+        expected = Encoding.images(images.mean, images.std, bits=bits or 8)
+        assert images.encoding(bits=bits, normalize=True) == expected
+
+
+def test_the_encoding_of_images_is_normalize_rounded_to_its_gain():
+    encoding = data.DATASETS["digits"].encoding(normalize=True)
+    plain, normalised = (data.load("digits", normalize=normalize).test for normalize in (False, True))
+    for i in range(20):
+        levels, _ = encoding.messages(plain[i][0][None])
+        assert (levels / encoding.gain - normalised[i][0]).abs().max() < 0.5 / encoding.gain + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("digits", {"bits": 0}, r"digits: bits=0 gives real-valued images, .* no device takes; use 1\.\.8"),
+        ("digits", {"bits": 0, "normalize": True}, r"bits=0 gives real-valued images, .* use 3\.\.8"),
+        ("digits", {"bits": 2, "normalize": True}, r"digits: bits=2 cannot hold .* images; use 3\.\.8"),
+        ("nmnist", {"bits": 0, "counts": True}, r"nmnist: bits=0 gives counts without limit, .* use 1\.\.8"),
+        ("digits", {"bits": 9}, r"bits=9 is not allowed for intensities; use 1\.\.8"),
+        ("nmnist", {"bits": 9}, r"bits=9 is not allowed for intensities; use 1\.\.8"),
+        ("digits", {"counts": True}, "digits: counts=True is for event sets, not for images; leave it out"),
+        ("nmnist", {"saturate": True}, "nmnist: saturate=True is for counts=True only; leave it out"),
+        ("digits", {"saturate": True}, "digits: saturate=True is for counts=True only; leave it out"),
+        ("nmnist", {"normalize": True}, "nmnist: normalize=True needs a mean per channel, which this set"),
+    ],
+)
+def test_options_that_no_encoding_has_are_named(name, options, match):
+    with pytest.raises(OptionError, match=match):
+        data.DATASETS[name].encoding(**options)
+
+
+def test_a_set_without_a_mean_is_not_normalised():
+    info = dataclasses.replace(data.DATASETS["digits"], mean=(), std=())
+    assert info.encoding() == Encoding(kind="intensities", bits=8)
+    with pytest.raises(OptionError, match="digits: normalize=True needs a mean per channel"):
+        info.encoding(normalize=True)
 
 
 def test_the_documentation_lists_every_set_and_transform():

@@ -392,6 +392,7 @@ def test_tiny_imagenet_labels_come_from_the_annotations(tiny, tmp_path):
     splits = data.load("tiny-imagenet", root=tmp_path)
     assert [label for _, label in splits.train] == [0, 0, 1, 1, 2, 2]
     assert [label for _, label in splits.test] == [2, 0, 1]
+    assert splits.classes == ("n01", "n02", "n03")
     for image, label in [*splits.train, *splits.test]:
         assert image.shape == (3, 64, 64)
         assert image.mean((1, 2)).argmax() == label

@@ -41,7 +41,14 @@ train(load_recipe("digits-agmm").replace(sys.argv[2].split()), Path(sys.argv[1])
 
 def small_model(method="binary"):
     return models.create(
-        "cnn", num_classes=5, in_shape=(1, 8, 8), num_steps=3, method=method, channels=(4, 6), hidden=8
+        "cnn",
+        num_classes=5,
+        in_shape=(1, 8, 8),
+        num_steps=3,
+        method=method,
+        input_bits=8,
+        channels=(4, 6),
+        hidden=8,
     )
 
 

@@ -121,15 +121,6 @@ def test_pooling_with_a_neuron_or_in_a_shortcut_is_exact_too():
         assert 0.01 < spikes.mean() < 0.99
 
 
-def test_a_refused_model_is_left_as_it_was():
-    params = [{"threshold": 1.0}, {"threshold": 0.3}]
-    blocks = [block.Conv(p, 1, 1, 3, padding=1) for p in params]
-    model = models.SpikingNetwork(blocks, in_shape=(1, 8, 8), num_steps=2)
-    with pytest.raises(LavaBsnnError, match="threshold=0.3 is not a multiple of 1/64"):
-        training.match_device(model)
-    assert blocks[0].neuron.membrane_bits is None and not blocks[0].norm.frozen
-
-
 def test_neurons_without_matched_mode_are_refused(digits):
     with pytest.raises(LavaBsnnError, match="QCFS has no matched mode; use LIF or MultiThresholdLIF"):
         training.finetune(network("qcfs"), *digits)

@@ -10,8 +10,8 @@ from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
 from lava_bsnn.training.hybrid import to_lmht, to_single_threshold
 
-CNN = dict(num_classes=5, in_shape=(2, 8, 8), channels=(6, 8), hidden=12)
-RESNET = dict(num_classes=5, in_shape=(3, 8, 8), width=0.25)
+CNN = dict(num_classes=5, in_shape=(2, 8, 8), channels=(6, 8), hidden=12, input_bits=None)
+RESNET = dict(num_classes=5, in_shape=(3, 8, 8), width=0.25, input_bits=None)
 
 
 def trained_ann(name, levels, **options):
@@ -137,7 +137,14 @@ def test_hybrid_training_on_real_digits():
     test = digits.test_images, digits.test_labels
     training.seed_everything(0)
     ann = models.create(
-        "cnn", num_classes=10, in_shape=(1, 8, 8), num_steps=1, method="qcfs", channels=(8, 16), hidden=32
+        "cnn",
+        num_classes=10,
+        in_shape=(1, 8, 8),
+        num_steps=1,
+        method="qcfs",
+        input_bits=4,
+        channels=(8, 16),
+        hidden=32,
     )
     training.fit(ann, train, test, epochs=6, loss=training.rate_cross_entropy)
     accuracy = training.accuracy(ann, *test)

@@ -132,10 +132,11 @@ def test_matched_mode_is_the_devices_integers(bits, voltage_decay, shift, seed):
     u = v = np.zeros((3, 5), np.int64)
     expected = []
     for t in range(12):
-        u, v, s = fixed_point.lif_step(
-            u, v, activation[..., t], current_decay=4096, voltage_decay=voltage_decay, threshold=63
+        u, v = fixed_point.integrate(
+            u, v, activation[..., t], current_decay=4096, voltage_decay=voltage_decay
         )
-        v = fixed_point.quantize_potential(v, bits, how.shift)
+        s = v >= 4096  # the threshold itself fires
+        v = fixed_point.quantize_potential(np.where(s, 0, v), bits, how.shift)
         expected.append(s)
     for training in (True, False):
         neuron.train(training)
@@ -148,10 +149,10 @@ def test_matched_24_bit_equals_the_simulated_network():
     layer = network.Layer(
         name="dense",
         connections=(network.Connection(source="input", synapse=network.Dense(weight=weight)),),
-        neuron=network.LIF(threshold=63, bias=np.zeros(6, int), voltage_decay=1000),
+        neuron=network.LIF(threshold=64 * 64 - 1, exponent=0, voltage_decay=1000),
         shape=(6,),
     )
-    net = FixedPointNetwork(input=network.Input(shape=(8,)), layers=(layer,))
+    net = FixedPointNetwork(input=network.Input(shape=(8,)), layers=(layer,), profile="extended")
     x = np.random.default_rng(1).integers(0, 2, (4, 8, 30))
     neuron = LIF(
         threshold=1.0, voltage_decay=1000 / 4096, membrane_bits=24, membrane_mode="matched", membrane_shift=0
@@ -193,7 +194,8 @@ def test_persistent_state_carries_the_stored_bits(mode):
         (dict(membrane_when="after"), "membrane_when='after' is unknown"),
         (dict(membrane_mode="matched", current_decay=0.5), "needs current_decay=1"),
         (dict(membrane_mode="matched", membrane_when="before_spike"), "membrane_when='stored'"),
-        (dict(membrane_mode="matched", threshold=0.3), "threshold=0.3 is not a multiple of 1/64"),
+        (dict(membrane_mode="matched", threshold=1e-4), "threshold=0.0001 is 0.4096 membrane steps with"),
+        (dict(membrane_mode="matched", threshold=2049.0), r"needs 1..8388607; change threshold or scale"),
         (dict(membrane_mode="matched", scale=100), "scale=100 is not allowed with membrane_mode='matched'"),
         (dict(membrane_mode="matched", membrane_shift=23), "membrane_shift=23 is not allowed"),
     ],

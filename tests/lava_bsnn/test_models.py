@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lava_bsnn import block, models
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import OptionError, ShapeError
 from lava_bsnn.modulation import AGMM
 
@@ -24,7 +25,7 @@ CASES = {
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_maps_input_to_logits_per_step_and_trains(name, method):
     options = {**SMALL, **CASES[name]}
-    model = models.create(name, method=method, **options)
+    model = models.create(name, method=method, input_bits=None, **options)
     static = torch.randn(8, *options["in_shape"])
     logits = model(static)
     assert logits.shape == (8, 7, 2)
@@ -36,6 +37,17 @@ def test_every_model_maps_input_to_logits_per_step_and_trains(name, method):
     assert all(weight.grad.abs().sum() > 0 for weight in weights)
     in_time = (torch.rand(2, *options["in_shape"], 2) < 0.5).float()
     assert model(in_time).shape == (2, 7, 2)
+
+
+def test_a_model_tells_what_it_takes():
+    options = dict(num_classes=7, num_steps=2, in_shape=(2, 8, 8))
+    assert models.create("cnn", **options).encoding == Encoding()
+    assert models.create("cnn", input_bits=None, **options).encoding is None
+    assert models.create("cnn", input_bits=3, **options).encoding == Encoding(kind="intensities", bits=3)
+    counts = Encoding(kind="counts", bits=5)
+    assert models.create("cnn", input_bits=3, encoding=counts, **options).encoding == counts
+    chain = [block.Flatten(), block.Readout(None, 128, 7)]
+    assert models.SpikingNetwork(chain, in_shape=(2, 8, 8), num_steps=2).encoding == Encoding()
 
 
 def parameters(model):

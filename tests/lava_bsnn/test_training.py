@@ -49,6 +49,7 @@ def model_of(method="qsnn", **options):
         in_shape=(1, 8, 8),
         num_steps=3,
         method=method,
+        input_bits=8,
         channels=(4, 6),
         hidden=8,
         **options,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -317,6 +319,31 @@ def slow_simulation(net, sample):
             np.stack(potentials, -1).astype(int),
         )
     return record
+
+
+def _module(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def float_models():
+    """Random samples, and batch norm with statistics; see ``float_models.py``."""
+    return _module("float_models")
+
+
+@pytest.fixture(scope="session")
+def rounding_errors():
+    """Errors of a network's currents, measured on its integers; see ``rounding.py``."""
+    return _module("rounding").rounding_errors
+
+
+@pytest.fixture(scope="session")
+def settle(float_models):
+    """Run random batches through a model in training mode."""
+    return float_models.settle
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeEr
 from netx_export import compare, network, run, simulate
 from netx_export.backends.loihi2 import check_loihi2, foreign_leaves
 from netx_export.process import Network
+from netx_export.verify import random_data
 
 pytestmark = pytest.mark.lava
 STAND_IN = "lava_loihi_stand_in"
@@ -97,6 +99,33 @@ def test_an_ethernet_host_is_passed_on(lava_loihi, make_network, make_data):
     assert lava_loihi.calls == [("ethernet", {"host_address": "10.0.0.7"})]
     with pytest.raises(OptionError, match="host='usb' is unknown"):
         run(net, make_data(net, num_steps=2), "loihi2", host="usb")
+
+
+@pytest.mark.parametrize("in_shape", [(2, 6, 5), (9,)])
+def test_signed_messages_enter_on_two_rails(lava_loihi, make_network, in_shape):
+    net = make_network(
+        in_shape=in_shape, bits=8, convs=((3, 3, 1, 1),) if len(in_shape) == 3 else (), classes=0
+    )
+    net = replace(net, input=replace(net.input, signed=True))
+    x = random_data(net, 3, 8)
+    assert (x < 0).any()
+    result = run(net, x, "loihi2")
+    (process,), (to_chip, _) = lava_loihi.networks, lava_loihi.made
+    assert process.net.input.shape == (2 * in_shape[0], *in_shape[1:])
+    assert (to_chip.num_message_bits, process.net.input.signed) == (7, False)
+    assert compare(simulate(net, x), result).mismatches == 0
+    assert result.spikes.any() and not result.spikes.all()
+    with pytest.raises(ShapeError, match=r"messages of -128 do not fit two rails of 7 bits; use -127\.\.127"):
+        run(net, np.full_like(x, -128), "loihi2")
+
+
+def test_an_input_as_bias_does_not_go_to_the_chip():
+    entry = network.Connection(source="input", synapse=network.BiasInput())
+    lif = network.LIF(threshold=5, bias=np.zeros(2, int))
+    layer = network.Layer(name="entry", connections=(entry,), neuron=lif, shape=(2,))
+    net = network.FixedPointNetwork(input=network.Input(shape=(2,), bits=13, signed=True), layers=(layer,))
+    with pytest.raises(ExportError, match="loihi2: inputs that enter as biases cannot be streamed"):
+        check_loihi2(net, 8)
 
 
 def test_what_the_chip_cannot_do_is_refused(make_network):

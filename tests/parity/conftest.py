@@ -101,9 +101,20 @@ _simulator_tests = _module(_here.parent / "netx_export" / "conftest.py")
 
 @pytest.fixture(scope="session")
 def generate():
-    """Generators of random networks by profile, and of torch models."""
+    """Generators of random networks by profile, of torch models, and of samples for them."""
     torch_models = _module(_here / "torch_models.py")
-    return SimpleNamespace(stock=random_stock, extended=random_extended, torch=torch_models.random_model)
+    return SimpleNamespace(
+        stock=random_stock,
+        extended=random_extended,
+        torch=torch_models.random_model,
+        samples=torch_models.random_samples,
+    )
+
+
+@pytest.fixture(scope="session")
+def rounding_errors():
+    """Errors of a network's currents, measured on its integers."""
+    return _module(_here.parent / "netx_export" / "rounding.py").rounding_errors
 
 
 @pytest.fixture(scope="module")

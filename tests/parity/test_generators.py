@@ -38,6 +38,9 @@ def corners(generate, kind):
         hidden = [layer for layer in net.layers if not isinstance(layer.neuron, network.Readout)]
         seen |= {("steps", steps), ("depth", len(hidden)), ("bits", net.input.bits)}
         seen.add(("flat input", len(net.input.shape) == 1))
+        if net.input.encoding is not None:
+            coding = net.input.encoding
+            seen |= {(coding.kind, coding.bits), ("rails", coding.rails), ("saturate", coding.saturate)}
         if len(net.input.shape) == 3:
             seen.add(("square", net.input.shape[1] == net.input.shape[2]))
         for layer in net.layers:
@@ -135,6 +138,11 @@ ALSO = {
         *(("gate", (per, ndim)) for per in ("channel", "layer") for ndim in (1, 2)),
         *(("mix", causal) for causal in (True, False)),
         *(("connections", number) for number in (1, 2)),
+        *(("intensities", bits) for bits in (1, 4, 8)),
+        *(("counts", bits) for bits in (1, 3, 8)),
+        *(("images", bits) for bits in (1, 2, 4, 5, 7, 8)),
+        *((option, value) for option in ("rails", "saturate") for value in (True, False)),
+        ("spikes", 0),
         ("synapse", "Identity"),
         ("rate", "all levels"),
     },

@@ -1,22 +1,28 @@
 """Random networks give the same on every backend: every spike of every layer at every step.
 
-Networks of both profiles are made of random integers; random torch models are converted, and their
-own spikes in evaluation are compared, too. The fast tests are a sample; ``pytest -m nightly -rP``
-runs at least 300 different networks of each kind and prints how many.
+Networks of both profiles are made of random integers; random torch models are converted, and what enters
+them, their own spikes, and their logits in evaluation are compared, too. The fast tests are a sample;
+``pytest -m nightly -rP`` runs at least 300 different networks of each kind and prints how many.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from lava_bsnn import block
 from lava_bsnn.errors import ExportError
-from netx_export import compare, convert, network, run, simulate
+from lava_bsnn.training.batches import as_input
+from netx_export import FixedPointNetwork, compare, convert, network, run, simulate
 from netx_export.hdf5 import stock_problems
+from netx_export.lowering import LayerReport
 from netx_export.stepper import stream
 from netx_export.verify import random_data
 
@@ -41,32 +47,59 @@ def cases():
     )
 
 
+@dataclass(frozen=True)
+class Case:
+    """A network and its integers; for a torch model also the model, its samples, and how it was converted."""
+
+    net: FixedPointNetwork
+    x: np.ndarray
+    model: torch.nn.Module | None = None
+    samples: np.ndarray | None = None
+    reports: tuple[LayerReport, ...] = ()
+
+
 def network_and_data(generate, kind, seed, depth, num_steps, num_samples):
-    """A network, its data, and for a torch model the model and the layers that its neurons became."""
-    model, layers = None, []
+    """A random :class:`Case`."""
     seed = ((seed * 6 + depth) * 21 + num_steps) * 5 + num_samples  # another case is another network
+    reports = []
     try:
         if kind == "torch":
             model = generate.torch(seed, depth, num_steps)
-            net = convert(model, "extended", report=lambda layer: layers.append(layer.name))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # gains of 0
+                net = convert(model, "extended", report=reports.append)
         else:
             net, num_steps = getattr(generate, kind)(seed, depth, num_steps)
             assume(kind != "stock" or not stock_problems(net))
     except ExportError:
         assume(False)
     assume(net.max_steps is None or net.max_steps >= num_steps)
-    return net, random_data(net, num_samples, num_steps, seed), model, layers
+    if kind != "torch":
+        return Case(net, random_data(net, num_samples, num_steps, seed))
+    samples = generate.samples(model, num_samples, num_steps, np.random.default_rng(seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # saturated counts
+        return Case(net, net.encode(samples), model, samples, tuple(reports))
 
 
-def assert_model_agrees(net, x, model, layers, float_spikes):
-    """The torch model in evaluation, without Lava's pipeline."""
-    ours = simulate(net, x, trace=True)
-    spikes, _ = float_spikes(model, x / net.input.max_value)
+def assert_model_agrees(case, float_spikes):
+    """The torch model in evaluation, without Lava's pipeline: what enters, spikes, and logits."""
+    model, net, x = case.model, case.net, case.x
+    entered = []
+    first = model.blocks[0]
+    hook = first.register_forward_hook(lambda module, arguments, out: entered.append(out.numpy()))
+    spikes, logits = float_spikes(model, as_input(model, torch.from_numpy(case.samples)))
+    hook.remove()
+    if isinstance(first, block.Input):
+        np.testing.assert_array_equal(x, entered[0], err_msg="input")
+    ours, reports = simulate(net, x, trace=True), case.reports
     if isinstance(net.output.neuron, network.Readout):
-        layers = layers[:-1]
-    for name, theirs in zip(layers, spikes, strict=True):
-        counts = ours.layers[name].spikes
-        np.testing.assert_array_equal(counts, theirs.reshape(counts.shape), err_msg=name)
+        *reports, readout = reports
+        steps = logits.astype(np.float64) * readout.unit
+        np.testing.assert_array_equal(ours.readout, steps.cumsum(-1), err_msg="readout")
+    for report, theirs in zip(reports, spikes, strict=True):
+        counts = ours.layers[report.name].spikes
+        np.testing.assert_array_equal(counts, theirs.reshape(counts.shape), err_msg=report.name)
 
 
 def assert_stream_agrees(net, x):
@@ -106,10 +139,10 @@ def test_the_simulator_agrees_with_the_stepper_and_with_torch(generate, float_sp
     @some(examples)
     @cases()
     def check(**case):
-        net, x, model, layers = network_and_data(generate, kind, **case)
-        if model is not None:
-            assert_model_agrees(net, x, model, layers, float_spikes)
-        assert_stream_agrees(net, x)
+        made = network_and_data(generate, kind, **case)
+        if made.model is not None:
+            assert_model_agrees(made, float_spikes)
+        assert_stream_agrees(made.net, made.x)
 
     check()
 
@@ -127,10 +160,10 @@ def test_lava_agrees(generate, float_spikes, run_lightly, kind, names, examples)
     @some(examples)
     @cases()
     def check(**case):
-        net, x, model, layers = network_and_data(generate, kind, **case)
-        if model is not None:
-            assert_model_agrees(net, x, model, layers, float_spikes)
-        assert_backends_agree(net, x, names, run_lightly)
+        made = network_and_data(generate, kind, **case)
+        if made.model is not None:
+            assert_model_agrees(made, float_spikes)
+        assert_backends_agree(made.net, made.x, names, run_lightly)
 
     check()
 
@@ -144,12 +177,12 @@ def test_three_hundred_networks_agree_everywhere(generate, float_spikes, run_lig
     @cases()
     def check(**case):
         nonlocal compared
-        net, x, model, layers = network_and_data(generate, kind, **case)
-        if model is not None:
-            assert_model_agrees(net, x, model, layers, float_spikes)
-        assert_stream_agrees(net, x)
-        compared += assert_backends_agree(net, x, BACKENDS[kind], run_lightly)
-        digests.add(net.digest())
+        made = network_and_data(generate, kind, **case)
+        if made.model is not None:
+            assert_model_agrees(made, float_spikes)
+        assert_stream_agrees(made.net, made.x)
+        compared += assert_backends_agree(made.net, made.x, BACKENDS[kind], run_lightly)
+        digests.add(made.net.digest())
         if len(digests) % 50 == 0:
             print(f"{kind}: {len(digests)} networks, {time.perf_counter() - start:.0f} s", flush=True)
 

@@ -342,7 +342,7 @@ def test_our_files_hold_no_pooling(tmp_path):
     blocks = [
         block.Pool(params, 2),
         block.Pool(None, 2),
-        block.Conv(params, 1, 2, 1),
+        block.Conv(params, 1, 2, 1, norm=None),
         block.Flatten(),
         block.Readout(None, 8, 2),
     ]

@@ -1,28 +1,33 @@
-"""Random torch models whose evaluation the device can repeat exactly.
+"""Random torch models, and samples for them.
 
-Their neurons are in matched mode: every number may be real, torch computes on the device's grid.
+The device can repeat the evaluation of those with neurons in matched mode exactly: every number may be
+real, torch computes on the device's grid.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from lava_bsnn import block, models
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF, TemporalMix
 from lava_bsnn.norm import BatchNorm
+from lava_bsnn.training.batches import as_input
 
+ENTRIES = ("spikes", "input of spikes", "intensities", "intensities", "counts", "images", "images", "rails")
 KINDS = ("conv", "conv", "pool", "sums", "identity", "shortcut", "pooled shortcut", "classic")
 
 
 class ModelMaker:
-    """Makes models for ``num_steps`` time steps."""
+    """Makes models for ``num_steps`` time steps; their neurons are ``matched`` to the device, or float."""
 
-    def __init__(self, rng, num_steps):
-        self.rng, self.num_steps = rng, num_steps
+    def __init__(self, rng, num_steps, matched=True):
+        self.rng, self.num_steps, self.matched = rng, num_steps, matched
         self.counts = rng.random() < 0.5  # some neurons count up to L
 
     def pick(self, *values):
@@ -33,7 +38,9 @@ class ModelMaker:
         rng = self.rng
         shape = (int(rng.integers(1, 4)), *rng.integers(2, 8, 2).tolist())
         in_shape = shape = shape if rng.random() < 0.85 else (int(rng.integers(1, 12)),)
-        blocks = [block.Input(bits=self.pick(1, 4, 8))] if rng.random() < 0.4 else []
+        blocks = self.entry(shape[0])
+        for made in blocks:
+            shape = made.build(shape)
         for _ in range(depth):
             for made in self.layer(shape):
                 shape = made.build(shape)
@@ -43,6 +50,26 @@ class ModelMaker:
         model = models.SpikingNetwork(blocks, in_shape=in_shape, num_steps=self.num_steps)
         self.settle(model)
         return model.eval()
+
+    def entry(self, channels):
+        """What samples become integers with; most often a block."""
+        rng, kind = self.rng, self.pick(*ENTRIES)
+        if kind == "spikes":
+            return []
+        if kind == "input of spikes":
+            return [block.Input()]
+        if kind == "intensities":
+            return [block.Input(bits=self.pick(1, 4, 8))]
+        if kind == "counts":
+            saturate = bool(rng.integers(2))
+            return [block.Input(encoding=Encoding(kind="counts", bits=self.pick(1, 3, 8), saturate=saturate))]
+        bits = self.pick(1, 4, 7) if kind == "rails" else self.pick(2, 5, 8)
+        mean = rng.uniform(-0.2, 0.8, channels).tolist()
+        std = rng.uniform(*((0.1, 1.0) if bits > 3 else (1.3, 2.0)), channels).tolist()
+        coding = Encoding.images(mean, std, bits=bits + (kind == "rails"))
+        if kind == "rails":
+            coding = replace(coding, bits=bits, rails=True)
+        return [block.Input(encoding=coding)]
 
     def layer(self, shape):
         """One block with a neuron, behind blocks that it needs."""
@@ -121,7 +148,7 @@ class ModelMaker:
                 "initial": self.pick(0.0, 0.5, float(rng.uniform(-1, 1))),
                 "learn_lam": bool(rng.integers(2)),
                 "scaled": bool(rng.random() < 0.3),
-                "scale": self.pick(16, 64, 1024),
+                "scale": self.pick(16, 64, 1024) if self.matched else None,
             }
             if rng.random() < 0.6:
                 params |= {"num_steps": self.num_steps, "mix": self.pick("full", "causal", "identity")}
@@ -137,6 +164,9 @@ class ModelMaker:
         }
         if rng.random() < 0.4:  # potentials meet the threshold exactly
             params |= {"threshold": self.pick(0.5, 1.0, 2.0), "voltage_decay": self.pick(0.0, 1.0)}
+        if not self.matched:
+            params = {name: params[name] for name in ("threshold", "voltage_decay")}
+            params["membrane_bits"] = self.pick(None, None, 8)
         gate = None
         if gates and rng.random() < 0.4:
             per, alpha = self.pick("channel", "layer"), self.pick("step", "channel")
@@ -162,17 +192,33 @@ class ModelMaker:
                     module.bias[torch.rand(len(module.bias)) < 0.5] = self.pick(-8.0, 8.0)
             if hasattr(module, "synapse") and not hasattr(module.synapse, "tap_weight"):
                 weight = module.synapse.weight
-                weight.normal_(0, 1 / math.sqrt(weight[0].numel()))
+                largest = max(module.source.high, -module.source.low)
+                weight.normal_(0, 1 / math.sqrt(weight[0].numel()) / self.pick(1, largest))
                 if rng.random() < 0.2:  # every weight at a limit
                     weight.copy_(torch.where(weight < 0, -weight.abs().max(), weight.abs().max()))
         model.train()
-        model(torch.from_numpy(rng.integers(0, 2, (8, *model.in_shape, self.num_steps))).float())
+        model(as_input(model, torch.from_numpy(random_samples(model, 8, self.num_steps, rng))))
         for module in model.modules():
             if isinstance(module, block.Residual) and is_round(module.neuron):
                 for one in (*module.shortcut, module.blocks[-1]):
                     round_numbers(one)
             elif is_round(getattr(module, "neuron", None)):
                 round_numbers(module)
+
+
+def random_samples(model, number, num_steps, rng):
+    """Samples ``[N, *shape, T]`` that a model takes: still or moving, of several types."""
+    coding, shape = model.encoding, (number, *model.in_shape, num_steps)
+    if coding.kind == "spikes":
+        return rng.integers(0, 2, shape).astype(np.float32)
+    if coding.kind == "counts":
+        most = coding.high + 1 + (5 if coding.saturate else 0)
+        return rng.integers(0, most, shape).astype(np.float32 if rng.random() < 0.5 else np.int64)
+    pixels = rng.integers(0, 256, shape)
+    x = pixels.astype(np.uint8) if rng.random() < 0.3 else rng.random(shape)
+    if rng.random() < 0.5:
+        x[:] = x[..., :1].copy()
+    return x if rng.random() < 0.5 or x.dtype == np.uint8 else x.astype(np.float32)
 
 
 def is_round(neuron):
@@ -204,7 +250,7 @@ def round_numbers(module):
         norm.bias.copy_((norm.bias * 8).round() / 8)
 
 
-def random_model(seed, depth, num_steps):
+def random_model(seed, depth, num_steps, matched=True):
     """A built model in evaluation mode with ``depth`` blocks of neurons."""
     torch.manual_seed(seed % (1 << 31))
-    return ModelMaker(np.random.default_rng(seed), num_steps).model(depth)
+    return ModelMaker(np.random.default_rng(seed), num_steps, matched).model(depth)
