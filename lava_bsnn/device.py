@@ -159,17 +159,17 @@ def _cost(errors: np.ndarray) -> np.ndarray:
     return cost
 
 
-def round_along(rows: np.ndarray, image: tuple[int, int, int]) -> np.ndarray:
+def round_along(rows: np.ndarray, image: tuple[int, int, int] | None) -> np.ndarray:
     """Round rows ``[out, C * H * W]`` so that errors of neighbouring pixels cancel.
 
     Along a Hilbert curve through each channel's image every sum from its start is rounded as a
     whole: a weight is the difference of two rounded sums, less than 1 from its real value, and
     the weights of a compact region are together off by 1 at most, where independent rounding is off by
     0.29 times the root of their number. What is alike there, as in images, then meets the
-    right sum of weights.
+    right sum of weights. Without ``image``, inputs are neighbours as they stand in the row.
     """
-    order = _hilbert(image)
-    sums = np.rint(np.cumsum(rows[:, order].reshape(len(rows), image[0], -1), 2))
+    order, lines = (np.arange(rows.shape[1]), 1) if image is None else (_hilbert(image), image[0])
+    sums = np.rint(np.cumsum(rows[:, order].reshape(len(rows), lines, -1), 2))
     rounded = np.empty_like(rows)
     rounded[:, order] = np.diff(sums, axis=2, prepend=0).reshape(len(rows), -1)
     return rounded

@@ -284,9 +284,14 @@ def trained(tmp_path_factory):
 
 
 def test_export_writes_a_file_and_compares_accuracies(trained):
-    done = command("export", "r", "--out", "a.net", "--json", "-", cwd=trained)
+    done = command("export", "r", "--out", "a.net", "--figure", "a.png", "--json", "-", cwd=trained)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
+    agreed = figures["agreement"]
+    assert [layer["name"] for layer in agreed["layers"]] == ["conv1", "conv2", "dense4"]
+    assert all(layer["equal"] > 0.97 and layer["integer_rate"] > 0 for layer in agreed["layers"])
+    assert agreed["integer_accuracy"] == figures["fixed_accuracy"] and agreed["warnings"] == []
+    assert np.asarray(Image.open(trained / "a.png").convert("L")).std() > 5  # not blank
     assert figures["bytes"] == (trained / "a.net").stat().st_size
     assert figures["profile"] == "extended" and figures["test_samples"] == 450
     assert figures["same_class"] > 0.97
@@ -316,6 +321,7 @@ def test_export_to_stock_needs_calibration_and_goes_on_to_nir(trained):
         (("export", "nowhere", "--out", "a.net"), "holds no run"),
         (("export", "r", "--out", "no/where.net"), "folder no does not exist"),
         (("export", "r", "--out", "c.net", "--test", "-1"), "test=-1 is not allowed"),
+        (("export", "r", "--out", "c.net", "--test", "0", "--figure", "c.png"), "figure needs test samples"),
         (("nir", "r/config.yaml", "--out", "c.nir"), "not a readable NetX"),
     ],
 )

@@ -99,6 +99,8 @@ def convert(
     if num_steps is None:
         num_steps = int(out_steps or in_steps)
     inputs = calibration[0] if isinstance(calibration, tuple) else calibration
+    if inputs is not None and not len(inputs):
+        raise ExportError("convert: calibration has no sample; give at least one")
     seen = observe(blocks, samples_for(blocks, first.input_shape, in_steps, inputs))
     tell = report or (lambda layer: None)
     if profile == "extended":

@@ -222,6 +222,7 @@ class _Search:
         self.offset = folded.offset / theta
         image = module.source.image
         self.image = image if image is not None and math.prod(image) == self.real.shape[1] else None
+        self.graded = largest > 1 and isinstance(module, (block.Dense, block.Readout))
         self._cost = _cost_of(module, messages)
 
     def best(self) -> tuple[np.ndarray, np.ndarray, float]:
@@ -229,8 +230,8 @@ class _Search:
         scales = self._scales()
         found: tuple[float, np.ndarray, np.ndarray, float] | None = None
         rounds: list[Callable[[np.ndarray], np.ndarray]] = [np.rint]
-        if self.image is not None:
-            rounds.append(lambda rows: device.round_along(rows, self.image))  # type: ignore[arg-type]
+        if self.graded:
+            rounds.append(lambda rows: device.round_along(rows, self.image))
         for scale in scales:
             bias = np.rint(self.offset * scale).astype(np.int64)
             for rounded in rounds:

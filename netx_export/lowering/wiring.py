@@ -21,15 +21,19 @@ _REMEDY = "export sees the blocks only; convert(model.blocks) takes them as a ch
 
 
 def unwrapped(model: Any) -> Any:
-    """The model inside of ``DataParallel``, ``DistributedDataParallel`` or ``AveragedModel``."""
+    """The model inside of wrappers for several devices, averages of weights, or ``torch.compile``."""
     wrappers = (
         torch.nn.DataParallel,
         torch.nn.parallel.DistributedDataParallel,
         torch.optim.swa_utils.AveragedModel,
     )
-    while isinstance(model, wrappers):
-        model = model.module
-    return model
+    while True:
+        if isinstance(model, wrappers):
+            model = model.module
+        elif isinstance(model, torch.nn.Module) and "_orig_mod" in model._modules:
+            model = model._orig_mod
+        else:
+            return model
 
 
 def check_wiring(model: Any, blocks: list[Any], num_steps: int) -> None:

@@ -168,7 +168,8 @@ def table(rows: list[dict]) -> str:
         figures = [real.mean(), extended.mean(), (real - extended).max(), same.mean(), same.min()]
         figures += [_column(some, name).mean() for name in ("matched", "tuned_integers")]
         if plain.any():
-            figures += [stock[plain].mean(), (real - stock)[plain].max(), stock[gated].mean()]
+            figures += [stock[plain].mean(), (real - stock)[plain].max()]
+            figures += [stock[gated].mean()] if gated.any() else []
         cells = [*key, *(f"{figure:.2f}" for figure in figures)]
         lines.append("| " + " | ".join(cells + [""] * (13 - len(cells))) + " |")
     return "\n".join(lines)

@@ -229,14 +229,14 @@ def test_blocks_know_the_messages_that_come_in():
     found = [(m.source.low, m.source.high, m.source.value, m.source.image) for m in net[2:]]
     assert found == [(0, 15, 1.0, (2, 4, 4)), (0, 3, 0.5, None), (0, 1, 1.0, None)]
     images = Encoding.images((0.5, 0.5), (0.5, 0.5))
-    pooled = [block.Input(encoding=images), block.Pool(None, 2), block.Conv(PARAMS, 2, 4, 1)]
+    pooled = [block.Input(encoding=images), block.Pool(None, 2), block.Conv(params, 2, 4, 1, **levels)]
     residual = block.Residual(
         [block.Conv(PARAMS, 4, 4, 1)], [block.Pool(None, 1, mode="sum"), block.Conv(None, 4, 4, 1)]
     )
     block.build([*pooled, residual], (2, 8, 8))
     found = [(m.source.low, m.source.high, m.source.value, m.source.image) for m in (*pooled[1:], residual)]
-    assert found == [(-127, 127, 1.0, None), (-508, 508, 0.25, None), (0, 1, 1.0, None)]
-    assert [m.source.high for m in (*residual.blocks, *residual.shortcut)] == [1, 1, 1]
+    assert found == [(-127, 127, 1.0, None), (-508, 508, 0.25, None), (0, 3, 0.5, None)]
+    assert {(m.source.high, m.source.value) for m in (*residual.blocks, *residual.shortcut)} == {(3, 0.5)}
     for entry, shape in (
         (block.Input(), (2, 4, 4)),
         (block.Input(bits=1), (2, 4, 4)),

@@ -240,6 +240,22 @@ def test_other_values_are_refused(kind, x, message):
         net.encode(np.array([x]))
 
 
+@pytest.mark.parametrize("profile", ["stock", "extended"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_a_readout_of_signed_images_lasts_for_the_models_steps(bits, profile):
+    """The largest messages, all of the worst sign, at every step."""
+    coding = Encoding(kind="images", bits=bits, mean=(500_000,), std=(500_000,), gain=(1 << (bits - 1)) - 1)
+    blocks = [block.Input(encoding=coding), block.Flatten(), block.Readout(None, 16, 3)]
+    net = convert(models.SpikingNetwork(blocks, in_shape=(1, 4, 4), num_steps=STEPS).eval(), profile)
+    assert net.max_steps >= STEPS
+    weight = net.layers[0].connections[0].synapse.weight[0].reshape(1, 1, 4, 4)
+    for sign in (-1, 1):
+        x = net.encode((sign * weight > 0).astype(np.float32))
+        assert (abs(x) == coding.high).all()
+        steps = simulate(net, x).readout[0, 0]
+        assert (np.sign(steps) == sign).all() and len(set(np.diff(steps))) == 1
+
+
 def test_samples_of_another_shape_are_refused():
     net = convert(network(ENCODINGS["rails"], (3, 5, 6)), "extended")
     for shape in ((2, 6, 5, 6), (2, 3, 6, 5), (3, 5, 6), (2, 3, 5, 6, 4, 1)):

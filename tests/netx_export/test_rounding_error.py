@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lava_bsnn import data, models, training
+from lava_bsnn.errors import ExportError
 from netx_export import convert
 from netx_export.lowering.observe import observe, samples_for
 
@@ -100,6 +101,59 @@ def test_given_samples_come_before_kept_ones_and_those_before_random_ones(digits
     model.blocks[0].samples = None
     random = samples_for(blocks, shape, STEPS)
     assert random.shape == (16, 1, 8, 8, STEPS) and 0.4 < random.mean() < 0.6
+
+
+@pytest.mark.parametrize("profile", ["stock", "extended"])
+def test_a_calibration_needs_a_sample(digits, profile):
+    model = trained(digits, "binary", 4, "mlp", epochs=1)
+    with pytest.raises(ExportError, match="calibration has no sample; give at least one"):
+        convert(model, profile, digits.test_images[:0])
+    with pytest.raises(ExportError, match="calibration has no sample; give at least one"):
+        convert(model, profile, (digits.test_images[:0], digits.test_labels[:0]))
+
+
+@pytest.mark.parametrize("kind", ["pixels", "float64", "tensor", "time axis", "with labels"])
+def test_calibration_may_be_all_that_the_model_takes(digits, kind):
+    """Pixels, labels, and a time axis change nothing; gates become constants by them, too."""
+    model = trained(digits, "agmm", 4, "mlp", epochs=1)
+    pixels = np.rint(digits.test_images[:40] * 255).astype(np.uint8)
+    x = np.float32(pixels) / np.float32(255)
+    given = {
+        "pixels": pixels,
+        "float64": x.astype(np.float64),
+        "tensor": torch.from_numpy(x),
+        "time axis": x[..., None].repeat(STEPS, -1),
+        "with labels": (x, digits.test_labels[:40]),
+    }[kind]
+    for profile in ("extended", "stock"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reports: list = []
+            expected = convert(model, profile, x, report=reports.append)
+            assert convert(model, profile, given, report=reports.append) == expected
+        half = len(reports) // 2
+        assert reports[:half] == reports[half:]
+
+
+class Summed(torch.nn.Module):
+    """A model that returns a mean over time, and something else."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.blocks, self.inner = inner.blocks, inner
+
+    def forward(self, x):
+        return self.inner(x).mean(-1), None
+
+
+def test_gates_become_constants_in_models_that_average_over_time(digits):
+    model = trained(digits, "agmm", 4, "mlp", epochs=1)
+    x, labels = digits.test_images[:40], digits.test_labels[:40]
+    with pytest.warns(UserWarning, match="gates became constants: accuracy on 40") as expected:
+        net = convert(model, "stock", (x, labels))
+    with pytest.warns(UserWarning, match="gates became constants: accuracy on 40") as found:
+        assert convert(Summed(model), "stock", (x, labels), num_steps=STEPS).layers == net.layers
+    assert str(found[0].message) == str(expected[0].message)
 
 
 def test_what_is_observed_is_what_the_layers_got_and_computed(digits):

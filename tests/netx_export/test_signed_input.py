@@ -66,15 +66,24 @@ def signed_data(net, num_samples, num_steps, seed=0):
     return rng.integers(low, high + 1, (num_samples, *net.input.shape, num_steps))
 
 
+def images_of(bits):
+    """An encoding whose messages go to both ends of so many bits."""
+    high = (1 << (bits - 1)) - 1
+    return network.Encoding(kind="images", bits=bits, mean=(500_000,) * 2, std=(500_000,) * 2, gain=high)
+
+
+@pytest.mark.parametrize("encoded", [True, False])
 @pytest.mark.parametrize("bits", [2, 3, 8])
-def test_negative_messages_take_part_in_sums_with_their_sign(slow, bits):
-    net = signed_net(bits)
+def test_negative_messages_take_part_in_sums_with_their_sign(slow, bits, encoded):
+    """An encoding has no message of which the negative does not exist: with 2 bits they are -1, 0, 1."""
+    net = signed_net(bits, images_of(bits) if encoded else None)
     if bits < 8:  # small messages, low thresholds
         quiet = replace(net.layers[0].neuron, threshold=5)
         net = replace(net, layers=(replace(net.layers[0], neuron=quiet), *net.layers[1:]))
     x = signed_data(net, 2, 6)
     result = assert_equals_reference(slow, net, x)
-    assert (x < 0).any() and x.min() == -(1 << (bits - 1))
+    assert (x < 0).any() and x.min() == encoded - (1 << (bits - 1))
+    assert net.input.largest == (1 << (bits - 1)) - encoded
     assert all(result.layers[name].spikes.any() for name in ("conv", "dense"))
     positive = simulate(net, x.clip(0, None), trace=True)
     assert (positive.layers["conv"].spikes != result.layers["conv"].spikes).any()
@@ -191,6 +200,8 @@ def test_bounds_count_both_signs_of_a_message():
 
     assert bound(bits=8) == 131_071 * 64 // (60 * 255 * 64)
     assert bound(bits=8, signed=True) == 131_071 * 64 // (120 * 128 * 64)
+    assert bound(bits=2, signed=True) == 131_071 * 64 // (120 * 2 * 64)
+    assert bound(bits=2, signed=True, encoding=images_of(2)) == 131_071 * 64 // (120 * 64)
     large = connect("input", network.Dense(weight=np.full((1, 9), 127)))
     with pytest.raises(ExportError, match=r"sum\|w\| \* largest input = 146304 overflows"):
         FixedPointNetwork(
@@ -202,6 +213,8 @@ def test_data_beyond_the_sign_are_refused():
     net = signed_net()
     with pytest.raises(ShapeError, match=r"values -129\.\.0 do not fit; use -128\.\.127"):
         simulate(net, np.full((1, 2, 5, 4, 3), -129) * np.array([1, 0, 0]))
+    with pytest.raises(ShapeError, match=r"values -128\.\.0 do not fit; use -127\.\.127"):
+        simulate(signed_net(8, IMAGES), np.full((1, 2, 5, 4, 3), -128) * np.array([1, 0, 0]))
 
 
 def test_random_data_are_dense_and_sparse_still_and_moving():
