@@ -110,8 +110,9 @@ def test_inspect_shows_the_layers(demo):
     done = command("inspect", demo[0] / "runs/demo/demo.net")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert "its digest is right" in lines[-1]
-    assert [line.split()[0] for line in lines[:-2]] == [
+    assert "its digest is right" in lines[-2]
+    assert lines[-1] == "takes 4-bit intensities over 8 steps"
+    assert [line.split()[0] for line in lines[:-3]] == [
         "layer",
         "input",
         "conv1",

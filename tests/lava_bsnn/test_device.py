@@ -160,6 +160,13 @@ def test_weights_rounded_along_the_curve_have_right_sums(shape):
     assert np.abs(wrong.sum((2, 3))).max() <= 0.5 + 1e-9
 
 
+def test_weights_rounded_along_a_row_have_right_sums():
+    rows = np.random.default_rng(0).normal(scale=3, size=(4, 50))
+    rounded = device.round_along(rows, None)
+    assert (rounded == np.rint(rounded)).all() and np.abs(rounded - rows).max() < 1
+    assert np.abs(np.cumsum(rounded - rows, 1)).max() <= 0.5 + 1e-9
+
+
 def test_weights_of_pixels_are_rounded_along_the_curve():
     folded, shape = folded_of("real", 1, inputs=3 * 16 * 16), (3, 16, 16)
     real = folded.q * np.abs(folded.multiplier)[:, None] * np.sign(folded.multiplier)[:, None] * 200.0

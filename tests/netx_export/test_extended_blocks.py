@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from lava_bsnn import block, models
+from lava_bsnn.device import messages_of
 from lava_bsnn.errors import ExportError
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from netx_export import convert, simulate
 from netx_export.synapses import weight_bits
 
 STEPS = 3
+MATCHED = {"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 8, "membrane_mode": "matched"}
 
 
 def chain(*neurons, norm="batch", **options):
@@ -44,16 +46,46 @@ def test_a_negative_gain_flips_the_signs_of_its_channel(settle):
     np.testing.assert_array_equal(before.synapse.weight[0], after.synapse.weight[0])
 
 
-def test_the_threshold_itself_fires():
-    """Weight 1 and threshold 1: the potential is exactly at the threshold."""
-    conv = block.Conv({"threshold": 1.0, "voltage_decay": 1.0}, 1, 1, 1, norm=None)
+@pytest.mark.parametrize("profile", ["stock", "extended", "matched"])
+def test_the_threshold_itself_fires(float_spikes, profile):
+    """Weight 1 and threshold 1: the potential is exactly at the threshold, in torch and in integers."""
+    params = MATCHED if profile == "matched" else {"threshold": 1.0}
+    conv = block.Conv(params | {"voltage_decay": 1.0}, 1, 1, 1, norm=None)
     conv.synapse.weight.data.fill_(1.0)
-    model = models.SpikingNetwork(
-        [conv, block.Flatten(), block.Readout(None, 1, 2)], in_shape=(1, 1, 1), num_steps=2
-    )
-    net = convert(model.eval(), "extended")
+    blocks = [conv, block.Flatten(), block.Readout(None, 1, 2)]
+    model = models.SpikingNetwork(blocks, in_shape=(1, 1, 1), num_steps=2).eval()
+    net = convert(model, "stock" if profile == "stock" else "extended")
     x = np.array([0, 1]).reshape(1, 1, 1, 1, 2)
     assert simulate(net, x, trace=True).layers["conv0"].spikes.reshape(-1).tolist() == [False, True]
+    assert float_spikes(model, x)[0][0].reshape(-1).tolist() == [0, 1]
+
+
+def test_weights_and_offsets_are_the_nearest_integers(settle):
+    """A weight may be off by half of its channel's scale, an offset by half a membrane step."""
+    blocks = [
+        block.Conv({"threshold": 0.7}, 2, 4, 3, binarize=None, weight_bits=None),
+        block.Conv({"threshold": 1.0}, 4, 4, 3, groups=2, binarize=None, weight_bits=4),
+        block.Flatten(),
+        block.Dense({"threshold": 1.3}, 64, 12),
+        block.Readout(None, 12, 3, weight_bits=None),
+    ]
+    torch.nn.init.normal_(blocks[-1].bias)
+    model = settle(models.SpikingNetwork(blocks, in_shape=(2, 8, 8), num_steps=STEPS))
+    torch.nn.init.uniform_(model.blocks[0].norm.weight, -1.0, 1.0)
+    reports = []
+    net = convert(model, "extended", report=reports.append)
+    synapses = [module for module in blocks if hasattr(module, "synapse")]
+    for module, layer, report in zip(synapses, net.layers, reports, strict=True):
+        folded, _, _ = messages_of(module)
+        (connection,) = layer.connections
+        np.testing.assert_array_equal(connection.bias, np.rint(folded.offset * report.unit))
+        scale = connection.scale.reshape(-1, *[1] * (folded.q.ndim - 1))
+        real = folded.q * (folded.multiplier * report.unit).reshape(scale.shape)
+        wrong = connection.synapse.weight.reshape(real.shape) * scale - real
+        if module.synapse.pre_hook_fx is None:
+            assert (abs(wrong) <= scale * (0.5 + 1e-9)).all() and abs(wrong).max() > 0.1
+        else:  # integers already, of which the scale is rounded
+            assert (abs(wrong) <= abs(folded.q) * 0.5).all()
 
 
 def test_every_offending_block_is_listed_before_anything_is_done(settle):
@@ -114,9 +146,6 @@ def test_multi_threshold_neurons_keep_their_constants(settle):
     assert made.neuron.lam == round(float(model.blocks[0].neuron.lam.detach()) * 4096)
     assert made.neuron.initial == round(made.neuron.threshold / 2)
     np.testing.assert_array_equal(made.mix.omega, np.full((STEPS, STEPS), round(4096 / STEPS)))
-
-
-MATCHED = {"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 8, "membrane_mode": "matched"}
 
 
 @pytest.fixture
