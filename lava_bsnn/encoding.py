@@ -101,7 +101,7 @@ class Encoding:
     ) -> Encoding:
         """Encoding of images in 0..1 with these means and deviations per channel.
 
-        The gain is the largest with which no pixel leaves ``bits`` bits.
+        The gain is the largest whole number with which no pixel, before rounding, leaves ``bits`` bits.
 
         Raises:
             OptionError: not one mean and one deviation above 0 per channel.
@@ -114,7 +114,7 @@ class Encoding:
             bits=bits,
             mean=tuple(round(m * MILLION) for m in mean),
             std=tuple(round(s * MILLION) for s in std),
-            gain=max(1, math.floor(((1 << (bits - 1)) - 1) / farthest)),
+            gain=max(1, math.floor(((1 << (bits - (not options.get("rails")))) - 1) / farthest)),
             **options,
         )
 
@@ -163,7 +163,7 @@ class Encoding:
                 f"{where}: {shown} are no spikes (0 or 1), which the device takes here; give bits=1..8 for "
                 "intensities, or an encoding of counts or images"
             )
-        if not (whole and low >= 0 and high <= (math.inf if self.saturate else self.high)):
+        if not (whole and low >= 0 and high < math.inf and (self.saturate or high <= self.high)):
             raise ShapeError(
                 f"{where}: {shown} are no counts of {self.bits} bits; use whole numbers 0..{self.high}, more "
                 "bits, or saturate=True, which lets larger ones become the largest"

@@ -118,8 +118,9 @@ def create(
     check_option("models.create", "name", name, MODELS)
     layers = method_of(method, **(method_options or {})).layers(num_steps)
     try:
-        blocks: list[torch.nn.Module] = [block.Input(bits=input_bits, encoding=encoding)]
-        blocks += MODELS[name](layers, in_shape, width, **options)
+        first = block.Input(bits=input_bits, encoding=encoding)
+        blocks: list[torch.nn.Module] = [first]
+        blocks += MODELS[name](layers, first.build(in_shape), width, **options)
     except TypeError as error:
         raise OptionError(
             f"models.create({name!r}): {error}; options are skip and imagenet_stem (ResNets), channels and "

@@ -20,6 +20,7 @@ from ..network import (
     Conv,
     Dense,
     FixedPointNetwork,
+    Input,
     Layer,
     Readout,
 )
@@ -57,14 +58,18 @@ def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
 
 def write_input(file: h5py.File, net: FixedPointNetwork) -> None:
     """Write the attributes that tell what enters, and the names of the classes."""
-    entry = net.input
+    write_entry(file, net.input)
+    if net.classes:
+        file.attrs[schema.CLASSES] = np.bytes_(extended.as_text(list(net.classes)))
+
+
+def write_entry(file: h5py.File, entry: Input) -> None:
+    """Write the attributes that tell what enters."""
     file.attrs["input_message_bits"] = 0 if entry.enters_as_bias else entry.bits
     if entry.signed and not entry.enters_as_bias:
         file.attrs[schema.SIGNED] = True
     if entry.encoding is not None:
         file.attrs[schema.ENCODING] = np.bytes_(extended.encoding_text(entry.encoding))
-    if net.classes:
-        file.attrs[schema.CLASSES] = np.bytes_(extended.as_text(list(net.classes)))
 
 
 def put(handle: h5py.Group, kind: str, values: dict[str, Any]) -> None:

@@ -51,8 +51,9 @@ def convert(
         profile: ``"stock"``: what unmodified lava-dl 0.6.0 loads and runs; ``"extended"``: also
             skip connections, AGMM gates, k-bit membranes, multi-threshold neurons and T-GIM.
         calibration: inputs as the model takes them, or (inputs, labels): rounding is chosen and
-            reported for these, by default for what the model's ``Input`` kept of its training, else for
-            random ones. Profile ``"stock"`` replaces AGMM's gates by their means over them, and warns of
+            reported for these. Without, it is chosen for messages of usual size, so that equal weights give
+            equal networks, and reported for what the model's ``Input`` kept of its training, else for random
+            samples. Profile ``"stock"`` replaces AGMM's gates by their means over them, and warns of
             what that costs.
         num_steps: steps per sample for which the readout must not overflow; by default
             ``model.num_steps``, or 16.
@@ -101,7 +102,8 @@ def convert(
     inputs = calibration[0] if isinstance(calibration, tuple) else calibration
     if inputs is not None and not len(inputs):
         raise ExportError("convert: calibration has no sample; give at least one")
-    seen = observe(blocks, samples_for(blocks, first.input_shape, in_steps, inputs))
+    samples = samples_for(blocks, first.input_shape, in_steps, inputs)
+    seen = observe(blocks, samples, given=inputs is not None)
     tell = report or (lambda layer: None)
     if profile == "extended":
         layers = lower_extended(blocks, entry, num_steps, seen, tell)

@@ -2,9 +2,9 @@
 
 Every layer has a unit of its own: membrane steps per unit of current. With it each channel's weights, scale
 and bias become integers (:func:`lava_bsnn.device.on_grid`). Of the units for which no sum
-overflows the one is taken with which rounding costs least for the samples that were observed. A k-bit
-membrane leaves no choice, as its step must be a power of two; nor does matched mode, which was trained with
-a unit of its own.
+overflows the one is taken with which rounding costs least: for the caller's samples, else for messages of
+usual size. A k-bit membrane leaves no choice, as its step must be a power of two; nor does matched mode,
+which was trained with a unit of its own.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ class _Lowering:
             module=module,
             seen=self.seen.inputs[module],
             value=module.source.value,
+            given=self.seen.given,
         )
 
     def _identity(self, module: block.Residual, source: str) -> Path:
@@ -154,6 +155,7 @@ class _Lowering:
             synapse=lambda weight: one,
             seen=self.seen.inputs[module],
             value=came.value,
+            given=self.seen.given,
         )
 
     def _layer(self, module: Any, paths: list[Path], name: str, shape: tuple[int, ...]) -> str:

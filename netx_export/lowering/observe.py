@@ -29,15 +29,17 @@ class Observed:
     Attributes:
         inputs: of each block's synapse, and of residuals, ``[N, *shape, T]``.
         currents: what reaches each block's neurons, in front of their mixing; of a readout, its logits.
+        given: the samples are the caller's: rounding is chosen by them, not only judged.
     """
 
     inputs: dict[torch.nn.Module, Tensor] = field(default_factory=dict)
     currents: dict[torch.nn.Module, Tensor] = field(default_factory=dict)
+    given: bool = False
 
 
-def observe(blocks: list[Any], samples: Tensor) -> Observed:
+def observe(blocks: list[Any], samples: Tensor, *, given: bool = False) -> Observed:
     """Run some of the samples through a chain of blocks in evaluation mode."""
-    seen = Observed()
+    seen = Observed(given=given)
     chain = torch.nn.ModuleList(blocks)
     sizes = [int(np.prod(m.shape)) for m in chain.modules() if isinstance(m, block.SpikingBlock)]
     steps = samples.shape[-1] if samples.dim() > len(blocks[0].input_shape) + 1 else 1
@@ -90,6 +92,13 @@ def samples_for(blocks: list[Any], shape: tuple[int, ...], num_steps: int, given
     kept = kept[:_SAMPLES].to(like.device)
     kept = kept if kept.dtype == torch.uint8 else kept.to(like.dtype)
     return kept if kept.dim() == len(shape) + 2 else kept[..., None].expand(*kept.shape, num_steps)
+
+
+def usual_messages(low: int, high: int) -> tuple[float, float]:
+    """Mean and variance of messages ``low..high`` of which nothing is known."""
+    if high == 1 and not low:
+        return _DENSITY, _DENSITY * (1 - _DENSITY)
+    return (high / 4 if low else high / 2), high * high / 12
 
 
 def random_samples(coding: Encoding, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

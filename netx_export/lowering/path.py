@@ -18,6 +18,7 @@ from lava_bsnn.modulation import AGMM
 from lava_bsnn.synapse import OnGrid
 
 from ..network import Synapse
+from .observe import usual_messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Path:
         module: the block; None for an identity shortcut.
         seen: what comes in for some samples: messages times ``value``.
         value: real value of a message of 1.
+        given: what comes in is the caller's: rounding is chosen by it.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Path:
     module: Any = None
     seen: Tensor
     value: float
+    given: bool = False
 
     @property
     def agmm(self) -> AGMM | None:
@@ -74,6 +77,11 @@ class Path:
 
     def power(self) -> np.ndarray:
         """Mean square of the sum that the multiplier is multiplied with, per channel ``[out]``."""
+        if not self.given:
+            mean, spread = usual_messages(self.low, self.high)
+            rows = self.folded.q.reshape(len(self.folded.q), -1)
+            expected: np.ndarray = np.square(rows.sum(1) * mean) + np.square(rows).sum(1) * spread
+            return expected
         if self.module is None:
             sums = torch.round(self.seen / self.value).double()
         else:

@@ -5,8 +5,8 @@ A block computes ``z = multiplier * sum(q * x) + offset`` with weights ``q`` and
 steps per threshold the integer layer has weights ``round(S * multiplier * q / theta)``, biases
 ``round(S * offset / theta)``, and threshold ``S - 1``: Lava fires strictly above, so a
 membrane of exactly ``S`` steps fires on both sides. ``S`` is the one, of those that keep all
-values within :mod:`netx_export.limits`, with which rounding costs least for the samples that were observed.
-Stock Lava has one threshold per layer, hence one ``S`` per layer.
+values within :mod:`netx_export.limits`, with which rounding costs least: for the caller's samples, else for
+messages of usual size. Stock Lava has one threshold per layer, hence one ``S`` per layer.
 
 Behind many graded inputs S is so small that most weights would round to 0. Where the inputs are the
 pixels of an image, roundings of neighbours then make up for each other
@@ -33,7 +33,7 @@ from .. import limits, network
 from ..network import INPUT, Connection, Layer, Shape, Synapse
 from .extended import over_window
 from .names import layer_name
-from .observe import Observed
+from .observe import Observed, usual_messages
 from .path import arithmetic
 from .resolution import LayerReport, Report, judge
 
@@ -103,7 +103,7 @@ def lower_block(
         largest,
         math.floor(limits.ACTIVATION_MAX * kept),
         num_steps if isinstance(module, block.Readout) else None,
-        torch.round(x / module.source.value).double().cpu().numpy(),
+        torch.round(x / module.source.value).double().cpu().numpy() if seen.given else None,
     )
     weight, bias, scale = search.best()
     name = layer_name(module, index)
@@ -205,7 +205,7 @@ class _Search:
         largest: int,
         max_sum: int,
         readout_steps: int | None,
-        messages: np.ndarray,
+        messages: np.ndarray | None,
     ) -> None:
         """Prepare; see :func:`lower_block`.
 
@@ -213,7 +213,7 @@ class _Search:
             max_sum: largest weighted input of a step with which the current cannot overflow.
             readout_steps: for a readout, the steps whose sum must not overflow; its scale need
                 not be an integer.
-            messages: that were observed, ``[N, *shape, T]``.
+            messages: of the caller's samples, ``[N, *shape, T]``; None for messages of usual size.
         """
         self.label, self.largest = module.label, largest
         self.max_sum, self.readout_steps = max_sum, readout_steps
@@ -223,6 +223,7 @@ class _Search:
         image = module.source.image
         self.image = image if image is not None and math.prod(image) == self.real.shape[1] else None
         self.graded = largest > 1 and isinstance(module, (block.Dense, block.Readout))
+        self.given = messages is not None
         self._cost = _cost_of(module, messages)
 
     def best(self) -> tuple[np.ndarray, np.ndarray, float]:
@@ -230,6 +231,8 @@ class _Search:
         scales = self._scales()
         found: tuple[float, np.ndarray, np.ndarray, float] | None = None
         rounds: list[Callable[[np.ndarray], np.ndarray]] = [np.rint]
+        if self.image is not None and not self.given:  # neighbouring pixels are alike in any image
+            rounds.clear()
         if self.graded:
             rounds.append(lambda rows: device.round_along(rows, self.image))
         for scale in scales:
@@ -281,8 +284,10 @@ class _Search:
         )
 
 
-def _cost_of(module: Any, messages: np.ndarray) -> Callable[[np.ndarray, np.ndarray], float]:
+def _cost_of(module: Any, messages: np.ndarray | None) -> Callable[[np.ndarray, np.ndarray], float]:
     """Mean square error of the current that errors of weights ``[out, in]`` and biases cause."""
+    if messages is None:
+        return _independent(*usual_messages(module.source.low, module.source.high))
     steps = np.moveaxis(messages, -1, 1).reshape(-1, *messages.shape[1:-1])
     if isinstance(module, (block.Dense, block.Readout)):
         every = max(1, len(steps) // _COLUMNS)
@@ -302,8 +307,14 @@ def _cost_of(module: Any, messages: np.ndarray) -> Callable[[np.ndarray, np.ndar
         for part in (mean, spread)
     )
 
-    def conv(weight: np.ndarray, bias: np.ndarray) -> float:
+    return _independent(mean, spread)
+
+
+def _independent(mean: Any, spread: Any) -> Callable[[np.ndarray, np.ndarray], float]:
+    """That error for independent inputs of these means and variances, numbers or ``[out, in]``."""
+
+    def cost(weight: np.ndarray, bias: np.ndarray) -> float:
         coherent = (weight * mean).sum(1) + bias
         return float((np.square(coherent) + (np.square(weight) * spread).sum(1)).mean())
 
-    return conv
+    return cost

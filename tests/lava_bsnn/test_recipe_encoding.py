@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -191,11 +193,10 @@ def test_counts_beyond_their_bits_are_refused_or_reported(tmp_path):
     assert any("above the largest message" in text for text in agreed.warnings)
 
 
-def test_a_command_reports_saturated_counts(tmp_path, capsys):
-    from lava_bsnn.cli import main
-
-    arguments = ["--set", *FEW, "input_bits=2", "saturate=true", "--out", str(tmp_path), "--json", "-"]
-    main(["train", "digits-events-agmm", *arguments])
-    captured = capsys.readouterr()
-    assert 0.1 < json.loads(captured.out)["saturated"] < 0.3
-    assert "above the largest" in captured.err
+def test_a_command_reports_saturated_counts(tmp_path):
+    arguments = ["--set", *FEW, "input_bits=2", "saturate=true", "--out", tmp_path, "--json", "-"]
+    command = [sys.executable, "-m", "lava_bsnn", "train", "digits-events-agmm", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 0.1 < json.loads(done.stdout)["saturated"] < 0.3
+    assert "above the largest" in done.stderr

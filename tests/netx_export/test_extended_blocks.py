@@ -275,6 +275,24 @@ def test_a_pooling_may_have_a_negative_scale(assert_equal_to_torch, params):
         assert (net["pool1"].connections[0].synapse.weight == -1).all()
 
 
+@pytest.mark.parametrize("profile", ["matched", "stock"])
+def test_a_pooling_of_all_pixels_keeps_one_weight(float_spikes, profile):
+    """Its window is the image, along which weights of a dense layer would be rounded."""
+    params = MATCHED | {"scale": 16} if profile == "matched" else {"threshold": 1.0}
+    pool = block.Pool(params, 3, weight_scale=2 / 255)
+    blocks = [block.Input(bits=8), pool, block.Flatten(), block.Readout(None, 1, 2)]
+    model = models.SpikingNetwork(blocks, in_shape=(1, 3, 3), num_steps=STEPS).eval()
+    net = convert(model, "stock" if profile == "stock" else "extended")
+    (connection,) = net["pool1"].connections
+    assert len(np.unique(connection.synapse.weight)) == 1
+    x = np.random.default_rng(0).random((200, 1, 3, 3), dtype=np.float32)
+    theirs = float_spikes(model, x)[0][0]
+    ours = simulate(net, net.encode(x), trace=True).layers["pool1"].spikes
+    if profile == "matched":
+        np.testing.assert_array_equal(ours, theirs)
+    assert np.mean(ours != theirs) < 0.05 and 0.1 < ours.mean() < 0.9
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_readout_without_weights_gives_its_bias(bias):
     readout = block.Readout(None, 6, 2, bias=bias)

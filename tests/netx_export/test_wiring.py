@@ -293,6 +293,29 @@ def test_nothing_of_the_model_changes(settle, training, profile):
     np.testing.assert_array_equal(np.random.get_state()[1], seeds[1])
 
 
+class Counting(Wired):
+    """A model with a state of its own."""
+
+    def __init__(self, blocks, wiring):
+        super().__init__(blocks, wiring)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return super().forward(x)
+
+
+def test_a_state_of_the_models_own_is_put_back(settle):
+    model = Counting(blocks_of(), in_a_row)
+    settle(model.blocks)
+    convert(model)
+    assert model.calls == 0
+    model.wiring = added
+    with pytest.raises(ExportError, match="is not its blocks in a row"):
+        convert(model)
+    assert model.calls == 0
+
+
 def test_a_failure_leaves_the_model_as_it_was(settle):
     model = Wired(blocks_of(), added)
     settle(model.blocks)

@@ -1,0 +1,51 @@
+"""The largest AGMM network for CIFAR, from 8-bit pixels to its file and the simulator, spike for spike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lava_bsnn import data, models, training
+from lava_bsnn.norm import BatchNorm
+from netx_export import agreement, convert, read, simulate, write
+
+
+def images(number, seed):
+    """Random 8-bit pixels ``[N, 3, 32, 32]``: colours in fields of 1 to 32 pixels, any contrast."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(number):
+        side = int(rng.choice([1, 2, 4, 8, 16, 32]))
+        fields = np.kron(rng.normal(0, 1, (3, 32 // side, 32 // side)), np.ones((side, side)))
+        made.append(rng.uniform(0, 255, (3, 1, 1)) + rng.uniform(10, 120) * fields)
+    return np.stack(made).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.nightly
+def test_resnet19_with_agmm_for_cifar_is_exact_alive_and_tells_classes_apart(tmp_path):
+    training.seed_everything(0)
+    info = data.DATASETS["cifar10"]
+    encoding = info.encoding(normalize=True)
+    model = models.create(
+        "resnet19", num_classes=10, in_shape=info.shape, num_steps=2, method="agmm", encoding=encoding
+    )
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        for seed in range(4):
+            model(torch.from_numpy(images(32, seed)))
+    training.match_device(model.eval())
+    model.classes = info.classes
+    net = convert(model, "extended")
+    write(net, tmp_path / "resnet19.net")
+    again = read(tmp_path / "resnet19.net")
+    assert again == net and again.input.coded.signed and again.classes == info.classes
+    test = images(100, 100)
+    found = agreement(model, again, test)
+    assert len(found.layers) == 17 and found.same_class == 1 and not found.warnings
+    for layer in found.layers:
+        assert layer.equal == 1 and 0.02 < layer.integer_rate < 0.6
+    prediction = simulate(again, again.encode(test)).prediction
+    assert len(np.unique(prediction)) >= 5
