@@ -18,6 +18,8 @@ SIGNS, INTEGERS, STRUCTURE = "signs", "integers", "network"
 """Datasets of the extended layout."""
 MAX_STRUCTURE = 1 << 24
 """Most bytes of the structure's text, or of an attribute that is one."""
+BY_BLOCKS = "lava_bsnn_blocks"
+"""Attribute of a file that our blocks wrote one by one, without version and digest."""
 SIGNED, ENCODING, CLASSES = "input_signed", "encoding", "classes"
 """Attributes of a stock file, which lava-dl ignores; the latter two JSON as in the extended layout."""
 _TOP = limits.POTENTIAL_MAX

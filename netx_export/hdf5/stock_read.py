@@ -82,7 +82,7 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
 def _graded_input(file: h5py.File, shape: Shape) -> Input:
     """Input of spikes or messages."""
     bits = attribute(file, "input_message_bits", 0)
-    if schema.VERSION not in file.attrs:
+    if schema.VERSION not in file.attrs and schema.BY_BLOCKS not in file.attrs:
         return Input(shape=shape, bits=bits)
     coded = long_text(file, schema.ENCODING, schema.MAX_STRUCTURE)
     where = f"attribute {schema.ENCODING}"

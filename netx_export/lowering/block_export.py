@@ -10,8 +10,8 @@ import torch
 from lava_bsnn import block
 from lava_bsnn.errors import ExportError
 
-from ..hdf5 import stock
-from ..network import INPUT, FixedPointNetwork, Input
+from ..hdf5 import schema, stock
+from ..network import INPUT, Encoding, FixedPointNetwork, Input
 from . import stock_block_problems
 from .observe import observe
 from .stock import lower_block
@@ -37,9 +37,11 @@ def export_block(module: Any, handle: Any) -> None:
     if problems:
         raise ExportError("; ".join(problems))
     if isinstance(module, block.Input):
-        stock.put(handle, "input", {"type": "input", "shape": module.input_shape})
-        handle.file.attrs["input_message_bits"] = module.bits
-        handle.file.attrs["input_signed"] = module.encoding is not None and module.encoding.signed
+        coding = module.encoding or Encoding()
+        entry = Input(shape=module.shape, bits=coding.bits, signed=coding.signed, encoding=coding)
+        stock.put(handle, "input", {"type": "input", "shape": entry.shape})
+        stock.write_entry(handle.file, entry)
+        handle.file.attrs[schema.BY_BLOCKS] = 1
         return
     if isinstance(module, block.Flatten):
         size = int(np.prod(module.input_shape))
@@ -53,7 +55,7 @@ def export_block(module: Any, handle: Any) -> None:
     index = int(handle.name.rsplit("/", 1)[-1])
     steps, source = getattr(module, "num_steps", block.DEFAULT_STEPS), module.source
     signed = source.low < 0
-    bits = source.high.bit_length() + signed if source.high > 1 else 0
+    bits = source.high.bit_length() + signed if source.high > 1 or signed else 0
     entry = Input(shape=module.input_shape, bits=bits, signed=signed)
     layer, _ = lower_block(module, index, INPUT, steps, observe([module], _random(entry)))
     FixedPointNetwork(input=entry, layers=(layer,))  # validates the layer

@@ -46,6 +46,8 @@ def judge(
     theta: float | None,
     cause: str,
     remedy: str,
+    *,
+    refuse: bool = True,
 ) -> LayerReport:
     """Compare a layer's currents for the same inputs; warn where rounding is coarse.
 
@@ -55,6 +57,7 @@ def judge(
         theta: the threshold; None for a readout.
         cause: what leaves too few steps, for the message.
         remedy: what to do about it.
+        refuse: an error where there is too little left; otherwise a warning.
 
     Raises:
         ExportError: a channel's error is half a threshold or more, or half of the logits.
@@ -71,7 +74,7 @@ def judge(
     amount = (
         f"{judged:.2g} of the logits" if theta is None else f"{judged:.2g} thresholds in channel {worst_at}"
     )
-    if judged >= TOO_COARSE:
+    if judged >= TOO_COARSE and refuse:
         raise ExportError(f"{label}: rounding changes the current by {amount}: {cause}; {remedy}")
     if judged >= COARSE:
         warnings.warn(f"{label}: rounding changes the current by {amount}: {cause}; {remedy}", stacklevel=2)

@@ -147,7 +147,10 @@ def _judged(
     )
     remedy = "use fewer input bits, inputs, or steps, smaller biases, or profile='extended'"
     theta = None if readout_steps is not None else module.neuron.threshold
-    return judge(name, module.label, unit, ours, real, theta, cause, remedy)
+    gated = module.modulation is not None
+    if gated:  # what that costs is told with the calibration
+        cause = f"gates became constants, and {cause}"
+    return judge(name, module.label, unit, ours, real, theta, cause, remedy, refuse=not gated)
 
 
 def _check_pool(pool: block.Pool, module: block.SpikingBlock) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 
 from lava_bsnn import block, models
 from lava_bsnn.device import affine
+from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError
 from netx_export import convert, read, simulate, write
 
@@ -79,6 +82,35 @@ def test_the_loop_writes_what_convert_and_write_write(settle, bits, tmp_path):
         assert_rounded(module, layer)
     x = np.random.default_rng(0).integers(0, 1 << max(1, bits), (4, 2, 8, 6, 5))
     np.testing.assert_array_equal(simulate(back, x).readout, simulate(net, x).readout)
+
+
+IMAGES = Encoding.images((0.4, 0.6), (0.5, 0.4))
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        Encoding(),
+        Encoding(kind="counts", bits=3, saturate=True),
+        Encoding(kind="intensities", bits=8),
+        IMAGES,
+        Encoding.images((0.4, 0.6), (1.5, 1.4), bits=2),
+        replace(IMAGES, bits=7, rails=True),
+    ],
+    ids=str,
+)
+def test_the_loop_keeps_what_enters(settle, float_models, coding, tmp_path):
+    """All but the number of steps, which a block does not know."""
+    features = 4 if coding.rails else 2
+    blocks = [block.Input(encoding=coding), block.Conv(PARAMS, features, 3, 3), block.Flatten()]
+    blocks.append(block.Readout(None, 48, 2))
+    model = settle(models.SpikingNetwork(blocks, in_shape=(2, 6, 6), num_steps=5))
+    export_loop(model.blocks, tmp_path / "loop.net")
+    net, back = convert(model), read(tmp_path / "loop.net")
+    assert back.layers == net.layers
+    assert back.input == replace(net.input, encoding=replace(net.input.encoding, steps=0))
+    x = float_models.samples_of(model, 4, 5)
+    np.testing.assert_array_equal(back.encode(x), net.encode(x))
 
 
 @pytest.mark.parametrize(
