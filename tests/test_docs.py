@@ -78,7 +78,6 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn train digits-qcfs --out runs/ann": "--set epochs=1 width=0.25",
     "lava-bsnn train digits-hybrid --set start=runs/ann --out runs/hybrid": "--set epochs=1 width=0.25",
     "lava-bsnn train cifar10-resnet19-agmm --dry-run": "--set width=0.125",
-    "lava-bsnn train": "--help",
     "tensorboard --logdir runs": "--inspect",  # else it serves pages until it is stopped
     "lava-bsnn export runs/events --profile extended --out events.net": "",
     "lava-bsnn export runs/events --out events.net --figure runs/events/agreement.png": "",
@@ -96,6 +95,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "python tests/benchmarks/block_speed.py": "--rounds 1 --threads 1 --shapes 1",
     "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1",
     "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
+    "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",
     "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0": "--dry-run",
     "make demo PYTHON=python3.12": "--dry-run",
     "make test": "--dry-run",

@@ -234,8 +234,8 @@ class _Search:
         scales = self._scales()
         found: tuple[float, np.ndarray, np.ndarray, float] | None = None
         rounds: list[Callable[[np.ndarray], np.ndarray]] = [np.rint]
-        if self.image is not None and not self.given:  # neighbouring pixels are alike in any image
-            rounds.clear()
+        if self.graded and self.image is not None and not self.given:
+            rounds.clear()  # neighbouring pixels are alike in any image
         if self.graded:
             rounds.append(lambda rows: device.round_along(rows, self.image))
         for scale in scales:

@@ -4,8 +4,8 @@ Each network is trained, exported in profiles "stock" and "extended", brought to
 exported again. Results go to a CSV file as they come; a run that was stopped continues. The table of
 docs/export.md is printed at the end.
 
-    python tests/benchmarks/export_accuracy.py --out runs/export_accuracy.csv
-    python tests/benchmarks/export_accuracy.py --out runs/export_accuracy.csv --only mlp,digits64 --table
+    python tests/benchmarks/export_accuracy.py
+    python tests/benchmarks/export_accuracy.py --only mlp,digits64
 """
 
 from __future__ import annotations
