@@ -18,7 +18,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|np|collections|pathlib|os|types|lava|nir|matplotlib|h5py|tonic)\..*"),
     (
         "py:class",
-        r"Axes|Data|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+",
+        r"Axes|Data|Table|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+",
     ),  # names of type checkers
 ]
 nb_execution_mode = "off"

@@ -135,7 +135,7 @@ class Encoding:
 
     @property
     def event_driven(self) -> bool:
-        """Whether what enters is sparse: spikes or counts of events."""
+        """Whether what enters is sparse, spikes or counts of events."""
         return self.kind in ("spikes", "counts")
 
     def __str__(self) -> str:

@@ -43,7 +43,7 @@ DECAY_BITS = 12
 """Width of a decay; ``NO_MEMORY = 1 << DECAY_BITS`` forgets everything in one step."""
 NO_MEMORY = 1 << DECAY_BITS
 READOUT_MAX = ((1 << 17) - 1) << ALIGN_BITS
-"""Largest potential of a readout: beyond, a neuron of the highest threshold, 17 bits, would fire."""
+"""Largest potential of a readout, beyond which a neuron of the highest threshold, 17 bits, would fire."""
 ONE = 1 << DECAY_BITS
 """The factor 1 of gates, mixing matrices, and kept potentials."""
 GATE_INPUT_BITS = 8

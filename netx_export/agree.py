@@ -78,7 +78,7 @@ class Agreement:
 
     @property
     def warnings(self) -> list[str]:
-        """What should not be overlooked, a line each: layers that died, and accuracy that is lost."""
+        """What should not be overlooked, a line each, such as layers that died and accuracy that is lost."""
         found = []
         if self.float_accuracy is not None and self.integer_accuracy is not None:
             drop = self.float_accuracy - self.integer_accuracy

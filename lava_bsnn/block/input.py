@@ -45,8 +45,9 @@ class Flatten(Block, block_base.AbstractFlatten):
 
 
 class Input(Block, block_base.AbstractInput):
-    """First block: turns samples into the integers that the device receives (:class:`Encoding`).
+    """First block: turns samples into the integers that the device receives.
 
+    :class:`lava_bsnn.encoding.Encoding` says how.
     In training it keeps up to 16 samples now and then, by which ``netx_export.convert`` measures what
     rounding costs; they are no part of a checkpoint.
 

@@ -72,7 +72,7 @@ class FixedPointMembrane:
 
     @property
     def fires_above(self) -> float:
-        """Potential above which they fire, in units of current: a membrane step below the threshold."""
+        """Potential in units of current above which they fire, a membrane step below the threshold."""
         return self.threshold / self.unit
 
     def run(self, current: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:

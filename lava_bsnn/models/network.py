@@ -51,7 +51,7 @@ class SpikingNetwork(torch.nn.Module):
 
     @property
     def encoding(self) -> Encoding | None:
-        """What the model takes: spikes without a :class:`lava_bsnn.block.Input`; None for real numbers."""
+        """What the model takes, which is spikes without a first block ``Input``; None for real numbers."""
         first = self.blocks[0]
         return first.encoding if isinstance(first, block.Input) else Encoding()
 
