@@ -266,7 +266,8 @@ def set_sources(blocks: Iterable[torch.nn.Module], source: Source | None = None)
         if encoding is not None:
             shape: Any = getattr(module, "_built_shape", None) or ()
             image = shape if encoding.bits > 1 and len(shape) == 3 else None
-            source = Source(low=encoding.low, high=encoding.high, image=image)
+            low = encoding.low - encoding.signed  # the bits hold one more below
+            source = Source(low=low, high=encoding.high, image=image)
         count = getattr(module, "count", 1)  # of SubSteps
         source = replace(source, scale=source.scale / count)
         if isinstance(module, SpikingBlock):

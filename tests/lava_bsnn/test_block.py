@@ -235,7 +235,7 @@ def test_blocks_know_the_messages_that_come_in():
     )
     block.build([*pooled, residual], (2, 8, 8))
     found = [(m.source.low, m.source.high, m.source.value, m.source.image) for m in (*pooled[1:], residual)]
-    assert found == [(-127, 127, 1.0, None), (-508, 508, 0.25, None), (0, 3, 0.5, None)]
+    assert found == [(-128, 127, 1.0, None), (-512, 508, 0.25, None), (0, 3, 0.5, None)]
     assert {(m.source.high, m.source.value) for m in (*residual.blocks, *residual.shortcut)} == {(3, 0.5)}
     for entry, shape in (
         (block.Input(), (2, 4, 4)),
