@@ -12,8 +12,78 @@ import numpy as np
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError
 
-OPTIONAL = {"optional": True}
-"""Metadata of a field that is no part of the content while it has its default."""
+INT32_MAX = (1 << 31) - 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Domain:
+    """What a field holds; checks, files and documentation follow it.
+
+    Attributes:
+        kind: ``"int"``, ``"bool"``, ``"text"``, ``"texts"`` (a list), ``"ints"`` (a list of
+            integers), ``"array"`` (in the file's dataset of integers), ``"weight"`` (in its dataset of
+            signs if all are -1 or 1), ``"value"`` (an integer, or an array with one per channel),
+            ``"steps"`` (an integer, or an array with one per time step), ``"node"``, or ``"nodes"`` (a list).
+        low: least value.
+        high: largest value.
+        mantissa: least and largest value, and a note, where the exponent is not 0.
+        types: classes of a node.
+        count: least and largest length of a list of integers or texts.
+    """
+
+    kind: str
+    low: int = -INT32_MAX
+    high: int = INT32_MAX
+    mantissa: tuple[int, int, str] | None = None
+    types: tuple[str, ...] = ()
+    count: tuple[int, int] = (1, 3)
+
+
+def holds(
+    kind: str,
+    low: int = -INT32_MAX,
+    high: int = INT32_MAX,
+    *,
+    default: Any = dataclasses.MISSING,
+    optional: bool = False,
+    mantissa: tuple[int, int, str] | None = None,
+    types: tuple[str, ...] = (),
+    count: tuple[int, int] = (1, 3),
+) -> Any:
+    """A dataclass field with its :class:`Domain`; ``optional`` fields are not written while at their default."""
+    domain = Domain(kind=kind, low=low, high=high, mantissa=mantissa, types=types, count=count)
+    return dataclasses.field(default=default, metadata={"domain": domain, "optional": optional})
+
+
+def range_problems(what: str, value: Any, low: int, high: int, note: str = "") -> Iterator[str]:
+    """A line if a value, or one of an array, is no integer of ``low..high``."""
+    values = np.asarray(value)
+    if not values.size or values.dtype.kind not in "iu":
+        yield f"{what} {value!r} is not allowed; use integers {low}..{high}"
+    elif values.min() < low or values.max() > high:
+        shown = str(value) if not values.ndim else f"{values.min()}..{values.max()}"
+        yield f"{what} {shown} is out of range; {low}..{high} are allowed{note}"
+
+
+def fits_channels(value: Any, channels: int) -> bool:
+    """Whether a value is one number, or one per channel."""
+    return not isinstance(value, np.ndarray) or value.shape == (channels,)
+
+
+def channel_problems(
+    what: str, value: Any, channels: int, low: int, high: int, note: str = ""
+) -> Iterator[str]:
+    """A line if a value is neither an integer of ``low..high`` nor one per channel."""
+    if fits_channels(value, channels):
+        yield from range_problems(what, value, low, high, note)
+    else:
+        yield f"{what} of shape {value.shape} does not fit; use ({channels},)"
+
+
+def domains(kind: type) -> Iterator[tuple[dataclasses.Field[Any], Domain]]:
+    """Fields of a class and what they hold, in order."""
+    for field in dataclasses.fields(kind):
+        yield field, field.metadata["domain"]
 
 
 class Content:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from netx_export import FixedPointNetwork
-    from netx_export.agree import Agreement
     from netx_export.lowering.resolution import LayerReport
+    from netx_export.verify.agree import Agreement
 
     from ..models import SpikingNetwork
     from ..training import Recipe
@@ -175,9 +175,7 @@ def _show(agreed: Agreement, options: Export, console: Console) -> None:
 
 
 def _errors(net: FixedPointNetwork, reports: list[LayerReport]) -> str:
-    from netx_export.network import Readout
-
-    readouts = [layer.name for layer in net.layers if isinstance(layer.neuron, Readout)]
+    readouts = [layer.name for layer in net.layers if layer.neuron.reads_out]
     hidden = [report.error for report in reports if report.name not in readouts]
     parts = [f"up to {max(hidden):.2g} thresholds"] if hidden else []
     parts += [f"{report.error:.2%} of the readout's weights" for report in reports if report.name in readouts]

@@ -25,7 +25,7 @@ from .run_folder import start_recipe
 from .schedule import optimizer
 
 if TYPE_CHECKING:
-    from netx_export.agree import Agreement
+    from netx_export.verify.agree import Agreement
 
 
 _SMALL = 1 << 14

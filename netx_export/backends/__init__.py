@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from lava_bsnn.errors import OptionError, check_option
+from lava_bsnn.errors import ExportError, OptionError, check_option
 
 from ..hdf5 import write
 from ..network import FixedPointNetwork
 from ..simulator import Simulation, check_data, simulate
+from ..targets import target
 
 _YEAR = 365 * 86_400
 BACKENDS = ("simulator", "lava", "lava-fused", "stock", "loihi2")
@@ -64,6 +65,7 @@ def run(
     if options and backend != "loihi2":
         check_option("run", "option", next(iter(options)), ("trace", "timeout", "probe"))
     data = check_data(net, data)
+    check_backend(net, backend)
     start = time.perf_counter()
     result = _run(net, data, backend, {"trace": trace, "timeout": timeout}, probe, options)
     return replace(result, seconds=time.perf_counter() - start)
@@ -87,10 +89,8 @@ def _run(
 
             return run_loihi2(net, data, **common, **options)
         if backend == "stock":
-            from .processes import check_stock
             from .stock import run_stock
 
-            check_stock(net)
             with tempfile.TemporaryDirectory(prefix="lava-bsnn-") as folder:
                 path = Path(folder) / "network.net"
                 write(net, path)
@@ -98,6 +98,17 @@ def _run(
         from .processes import run_processes
 
         return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)
+
+
+def check_backend(net: FixedPointNetwork, backend: str) -> None:
+    """Refuse a network that a backend cannot run.
+
+    Raises:
+        ExportError: every reason is listed.
+    """
+    problems = list(target(net.profile).backend_problems(net, backend))
+    if problems:
+        raise ExportError("; ".join(problems))
 
 
 def check_timeout(where: str, timeout: float | None) -> None:

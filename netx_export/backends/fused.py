@@ -24,8 +24,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from ..network import Readout
-from ..stepper import Stepper
+from ..simulator.stepper import Stepper
 from .threadless import Threadless
 
 
@@ -45,7 +44,7 @@ class PyFusedModel(Threadless, PyLoihiProcessModel):
         self._net = proc_params["net"]
         options = {key: proc_params[key] for key in ("reset_interval", "reset_offset", "clear_delays")}
         self._stepper = Stepper(self._net, **options)
-        self._reads_out = isinstance(self._net.output.neuron, Readout)
+        self._reads_out = self._net.reads_out
 
     def run_spk(self) -> None:
         """Do one step."""

@@ -14,10 +14,11 @@ from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaMissingError, ShapeError, check_option
 from lava_bsnn.fixed_point import STATE_BITS
 
-from ..network import FixedPointNetwork, Readout
-from ..rails import rails_of, two_rails
+from ..network import FixedPointNetwork
+from ..network.rails import rails_of, two_rails
 from ..simulator import Simulation
-from .processes import aligned_streams, check_stock, run_options, time_first
+from . import check_backend
+from .processes import aligned_streams, run_options, time_first
 
 LEAVES = ("LIF", "LIFReset", "Dense", "Sparse", "DelayDense", "DelaySparse", "Conv")
 """Processes of lava-nc in networks of profile ``"stock"``; lava-loihi places them on neurocores."""
@@ -92,11 +93,7 @@ def check_loihi2(net: FixedPointNetwork, num_steps: int) -> None:
         ExportError: not a stock network, or an input that enters as bias.
         ShapeError: the number of steps is not a power of two.
     """
-    check_stock(net)
-    if net.input.enters_as_bias:
-        raise ExportError(
-            "loihi2: inputs that enter as biases cannot be streamed to the chip; train without them"
-        )
+    check_backend(net, "loihi2")
     if num_steps & (num_steps - 1):
         below = 1 << (num_steps.bit_length() - 1)
         raise ShapeError(
@@ -121,8 +118,7 @@ def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
     from ..process import Network
 
     num_steps = x.shape[-1]
-    reads_out = isinstance(net.output.neuron, Readout)
-    total = x.shape[0] * num_steps + net.latency + (_READ_DELAY if reads_out else 0)
+    total = x.shape[0] * num_steps + net.latency + (_READ_DELAY if net.reads_out else 0)
     network = Network(net, **run_options(net, num_steps))
     layers = network.layers
     foreign = foreign_leaves(network.inner())
@@ -137,7 +133,7 @@ def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
     to_chip = adapter(shape=network.inp.shape, **graded)
     source.s_out.connect(to_chip.inp)
     to_chip.out.connect(network.inp)
-    if reads_out:
+    if net.reads_out:
         state = import_lava("lava.proc.embedded_io.state")
         from_chip = state.Read(shape=network.out.shape, interval=1, offset=0)
         from_chip.connect_var(layers[-1].neuron.v)
@@ -157,7 +153,7 @@ def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
         record = np.moveaxis(np.asarray(sink.data.get()).astype(np.int64), -1, 0)
     finally:
         network.stop()
-    if reads_out:
+    if net.reads_out:
         record = _signed(record[_READ_DELAY:])
     return aligned_streams(net, record, x.shape)
 

@@ -7,25 +7,16 @@ from typing import Any
 import numpy as np
 
 from lava_bsnn.compat import import_lava
-from lava_bsnn.errors import ExportError
 
-from ..network import FixedPointNetwork, Readout
+from ..network import FixedPointNetwork
 from ..simulator import Simulation, Trace, simulation_of
+from ..targets import target
 from .runtime import run_steps
 
 
 def run_options(net: FixedPointNetwork, num_steps: int) -> dict[str, Any]:
     """Resets for samples back to back, the first one sent at time 1."""
     return {"reset_interval": num_steps, "reset_offset": net.depth(net.layers[0].name)}
-
-
-def keeps_something(net: FixedPointNetwork) -> list[str]:
-    """Layers in which stock Lava keeps messages under way across resets, so that samples mix."""
-    return [
-        layer.name
-        for layer in net.layers
-        if any(c.source == layer.name or c.delay is not None for c in layer.connections)
-    ]
 
 
 def run_on_lava(
@@ -67,7 +58,7 @@ def run_on_lava(
     rows = Recorder(process.trace, total) if fused and trace else None
     spikes: dict[str, Any] = {}
     potentials: dict[str, Any] = {}
-    last, reads_out = net.output.name, isinstance(net.output.neuron, Readout)
+    last, reads_out = net.output.name, net.reads_out
     if fused:
         spikes[last] = Recorder(process.out, total, np.int16)
         if reads_out and not trace:
@@ -147,7 +138,7 @@ def aligned_streams(net: FixedPointNetwork, record: np.ndarray, shape: tuple[int
     """Result of a run of which only the output is known: ``[steps, W, H, C]``, potentials of a readout."""
     last = net.output.name
     sent = _channels_first(record)
-    potentials = {last: sent} if isinstance(net.output.neuron, Readout) else {}
+    potentials = {last: sent} if net.reads_out else {}
     return _aligned(net, {last: sent}, potentials, shape, False)
 
 
@@ -168,24 +159,8 @@ def run_processes(
     from ..process import Network
     from .fused import FusedSimCfg
 
-    clears = bool(fused or net.profile == "extended" or keeps_something(net))
+    clears = fused or any(target(net.profile).backend_problems(net, "stock"))
     process = Network(net, **run_options(net, x.shape[-1]), clear_delays=clears)
     sim_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg
     run_cfg = FusedSimCfg() if fused else sim_cfg(select_tag="fixed_pt")
     return run_on_lava(net, process, x, run_cfg, trace=trace, timeout=timeout, probe=probe)
-
-
-def check_stock(net: FixedPointNetwork) -> None:
-    """Refuse what unmodified lava-dl cannot stream.
-
-    Raises:
-        ExportError: extended profile, or messages that survive a reset.
-    """
-    if net.profile != "stock":
-        raise ExportError("stock lava-dl computes networks of profile 'stock' only; use backend 'lava'")
-    names = keeps_something(net)
-    if names:
-        raise ExportError(
-            f"{', '.join(names)}: stock Lava keeps messages in delays and recurrent synapses across "
-            "resets, so that samples mix; use backend 'lava' or 'lava-fused', which clear them"
-        )

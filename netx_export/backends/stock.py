@@ -10,7 +10,8 @@ from lava_bsnn.compat import import_lava
 
 from ..hdf5 import read
 from ..simulator import Simulation, check_data
-from .processes import check_stock, run_on_lava, run_options
+from . import check_backend
+from .processes import run_on_lava, run_options
 
 
 def run_stock(
@@ -39,7 +40,7 @@ def run_stock(
         LavaRunError: the run failed, or the time is over.
     """
     net = read(path)
-    check_stock(net)
+    check_backend(net, "stock")
     x = check_data(net, x)
     network = import_lava("lava.lib.dl.netx.hdf5").Network(
         net_config=os.fspath(path),

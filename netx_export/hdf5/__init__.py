@@ -10,42 +10,70 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-from lava_bsnn.errors import ExportError, LavaBsnnError, NetXFormatError
+from lava_bsnn.errors import LavaBsnnError, NetXFormatError
 from lava_bsnn.files import atomic_path
 
 from ..network import FixedPointNetwork
+from ..targets import target
 from . import extended, schema, stock, stock_read
 from .safe import attribute
 
-stock_problems = stock.stock_problems
 _LONGEST = 2000
 """Most characters of an error's text that a file may fill."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How files of a target look.
+
+    Attributes:
+        version: of the schema, in the file.
+        write_header: writes attributes in front of the digest.
+        write: writes the network.
+        read: reads it.
+    """
+
+    version: int
+    write_header: Callable[[h5py.File, FixedPointNetwork], None]
+    write: Callable[[h5py.File, FixedPointNetwork], None]
+    read: Callable[[h5py.File], FixedPointNetwork]
+
+
+_LAYOUTS = {
+    "stock": Layout(
+        version=schema.STOCK_VERSION,
+        write_header=stock.write_input,
+        write=stock.write_network,
+        read=stock_read.read_network,
+    ),
+    "extended": Layout(
+        version=schema.EXTENDED_VERSION,
+        write_header=lambda file, net: None,
+        write=extended.write_network,
+        read=extended.read_network,
+    ),
+}
+"""By what a target says."""
 
 
 def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
     """Write the network; the file is complete or not there.
 
     Raises:
-        ExportError: in profile ``"stock"``, unmodified lava-dl would not compute this network
-            exactly; every reason is listed. Or names of classes that are too long to be read.
+        ExportError: names of layers or classes are too long to be read.
         LavaBsnnError: the folder does not exist.
     """
-    is_extended = net.profile == "extended"
-    problems = [] if is_extended else stock_problems(net)
-    if problems:
-        raise ExportError("; ".join(problems))
+    layout = _LAYOUTS[target(net.profile).layout]
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        file.attrs[schema.VERSION] = schema.EXTENDED_VERSION if is_extended else schema.STOCK_VERSION
+        file.attrs[schema.VERSION] = layout.version
         file.attrs["profile"] = np.bytes_(net.profile)
-        if not is_extended:
-            stock.write_input(file, net)
+        layout.write_header(file, net)
         file.attrs["digest"] = np.bytes_(net.digest())
-        (extended if is_extended else stock).write_network(file, net)
+        layout.write(file, net)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +144,11 @@ def _line(error: Exception) -> str:
 
 def _describe(file: h5py.File, size: int) -> Description:
     version = attribute(file, schema.VERSION, None)
-    readers: dict[Any, Callable[[h5py.File], FixedPointNetwork]] = {
-        None: stock_read.read_network,
-        schema.STOCK_VERSION: stock_read.read_network,
-        schema.EXTENDED_VERSION: extended.read_network,
-    }
-    if version not in readers:
-        known = f"{schema.STOCK_VERSION} and {schema.EXTENDED_VERSION}"
+    readers = {layout.version: layout.read for layout in _LAYOUTS.values()}
+    if version not in (None, *readers):
+        known = " and ".join(map(str, readers))
         raise NetXFormatError(f"schema {version} is not known; this version reads {known}")
-    net = readers[version](file)
+    net = readers.get(version, stock_read.read_network)(file)
     profile = attribute(file, "profile", "stock")
     if profile != net.profile:
         raise NetXFormatError(f"profile {profile!r} does not fit the content; export it again")

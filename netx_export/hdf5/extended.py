@@ -2,7 +2,7 @@
 
 One group per layer and one dataset per key, as in stock files, would cost more than the bits
 of a small layer's weights; so the arrays of all layers stand in two datasets, in the order in
-which the structure names them. :data:`netx_export.hdf5.schema.EXTENDED` drives reader and writer.
+which the structure names them. :func:`netx_export.hdf5.schema.fields` drives reader and writer.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 
 from lava_bsnn.errors import ExportError, NetXFormatError
+from lava_bsnn.limits import LIMITS
 
-from .. import network
-from ..input_checks import NAME_MAX
+from ..content import Domain
 from ..network import Encoding, FixedPointNetwork
-from ..synapses import is_binary
+from ..network.synapses import is_binary
 from . import safe, schema
 
 _MAX_AXES = 4
@@ -93,8 +93,8 @@ def read_classes(text: bytes | str, where: str) -> tuple[str, ...]:
     Raises:
         NetXFormatError: it is something else.
     """
-    (field,) = (field for field in schema.EXTENDED["FixedPointNetwork"] if field.name == "classes")
-    return _texts(from_text(text, where), field, where)
+    (field,) = (field for field in schema.fields(FixedPointNetwork) if field.name == "classes")
+    return _texts(from_text(text, where), field.domain, where)
 
 
 def zigzag(values: np.ndarray) -> np.ndarray:
@@ -117,15 +117,14 @@ class _Writer:
 
     def node(self, value: Any) -> dict[str, Any]:
         """A network's object as plain data; arrays go to the lists."""
-        kind = type(value).__name__
-        result: dict[str, Any] = {"type": kind}
-        for field in schema.EXTENDED[kind]:
-            content = getattr(value, field.name)
+        result: dict[str, Any] = {"type": type(value).__name__}
+        for field in schema.fields(type(value)):
+            content, kind = getattr(value, field.name), field.domain.kind
             if isinstance(content, np.ndarray):
-                result[field.name] = self._array(content, field.kind == "weight")
-            elif field.kind == "node" and content is not None:
+                result[field.name] = self._array(content, kind == "weight")
+            elif kind == "node" and content is not None:
                 result[field.name] = self.node(content)
-            elif field.kind == "nodes":
+            elif kind == "nodes":
                 result[field.name] = [self.node(item) for item in content]
             elif content != field.default:
                 result[field.name] = _plain(content)
@@ -196,13 +195,14 @@ class _Reader:
 
     def node(self, data: Any, types: tuple[str, ...], where: str) -> Any:
         """Make the object that ``data`` describes."""
-        kind = data.get("type") if isinstance(data, dict) else None
-        if not isinstance(kind, str) or kind not in types:
-            raise NetXFormatError(f"{where}: type {str(kind)[:40]!r} is not allowed; use {', '.join(types)}")
-        fields = schema.EXTENDED[kind]
+        name = data.get("type") if isinstance(data, dict) else None
+        if not isinstance(name, str) or name not in types:
+            raise NetXFormatError(f"{where}: type {str(name)[:40]!r} is not allowed; use {', '.join(types)}")
+        kind = schema.nodes()[name]
+        fields = schema.fields(kind)
         unknown = sorted(set(data) - {field.name for field in fields} - {"type"})
         if unknown:
-            raise NetXFormatError(f"{where}.{unknown[0][:40]} is not known in a {kind}")
+            raise NetXFormatError(f"{where}.{unknown[0][:40]} is not known in a {name}")
         values = {}
         for field in fields:
             place = f"{where}.{field.name}"
@@ -212,43 +212,51 @@ class _Reader:
                 raise NetXFormatError(f"{place} is missing; export the file again")
             else:
                 values[field.name] = field.default
-        return getattr(network, kind)(**values)
+        return kind(**values)
 
     def _value(self, data: Any, field: schema.Field, where: str) -> Any:
-        if field.kind == "node":
+        domain = field.domain
+        if domain.kind == "node":
+            name = data.get("type") if isinstance(data, dict) else None
+            if domain.types == ("neuron",) and isinstance(name, str) and name not in field.types:
+                raise NetXFormatError(
+                    f"{where}: neurons {name[:40]!r} are not known; register them "
+                    "(netx_export.register_neuron, or lava-bsnn --import FILE), or use "
+                    f"{', '.join(field.types)}"
+                )
             return self.node(data, field.types, where)
-        if field.kind == "nodes":
+        if domain.kind == "nodes":
             if not isinstance(data, list):
                 raise NetXFormatError(f"{where}: a list is expected")
             return tuple(self.node(item, field.types, f"{where}[{i}]") for i, item in enumerate(data))
-        if field.kind == "text":
+        if domain.kind == "text":
             return _text(data, where)
-        if field.kind == "texts":
-            return _texts(data, field, where)
-        if field.kind == "bool":
+        if domain.kind == "texts":
+            return _texts(data, domain, where)
+        if domain.kind == "bool":
             if not isinstance(data, bool):
                 raise NetXFormatError(f"{where}: true or false is expected")
             return data
-        if field.kind == "ints":
-            least, most = field.count
+        if domain.kind == "ints":
+            least, most = domain.count
             if not isinstance(data, list) or not least <= len(data) <= most:
                 raise NetXFormatError(
                     f"{where}: one to three integers are expected"
                     if most == 3
                     else f"{where}: a list of {least}..{most} integers is expected"
                 )
-            return tuple(_integer(item, field, where) for item in data)
-        if field.kind == "int" or (field.kind == "value" and not isinstance(data, dict)):
-            return _integer(data, field, where)
-        return self._array(data, field, where)
+            return tuple(_integer(item, domain, where) for item in data)
+        if domain.kind == "int" or (domain.kind in ("value", "steps") and not isinstance(data, dict)):
+            return _integer(data, domain, where)
+        return self._array(data, domain, where)
 
-    def _array(self, data: Any, field: schema.Field, where: str) -> np.ndarray:
+    def _array(self, data: Any, domain: Domain, where: str) -> np.ndarray:
         store = next(iter(data)) if isinstance(data, dict) and len(data) == 1 else None
         shape = data[store] if store is not None else None
-        allowed = ("integers", "signs") if field.kind == "weight" else ("integers",)
+        allowed = ("integers", "signs") if domain.kind == "weight" else ("integers",)
         if store not in allowed or not isinstance(shape, list) or not 1 <= len(shape) <= _MAX_AXES:
             raise NetXFormatError(f"{where}: an array with its shape is expected")
-        axis = schema.Field("shape", "int", 1, safe.MAX_ELEMENTS)
+        axis = Domain(kind="int", low=1, high=safe.MAX_ELEMENTS)
         size = math.prod(_integer(item, axis, where) for item in shape)
         if store == "signs":
             packed = self._signs[self._next_sign : self._next_sign + (size + 7) // 8]
@@ -263,10 +271,10 @@ class _Reader:
         if size > len(values):
             raise NetXFormatError(f"{where}: /{schema.INTEGERS} ends before its {size} values")
         self._next_integer += size
-        if values.min() < field.low or values.max() > field.high:
+        if values.min() < domain.low or values.max() > domain.high:
             raise NetXFormatError(
                 f"{where}: {values.min()}..{values.max()} is out of range; "
-                f"{field.low}..{field.high} are allowed"
+                f"{domain.low}..{domain.high} are allowed"
             )
         return values.reshape(shape)
 
@@ -279,19 +287,19 @@ def _plain(value: Any) -> Any:
 
 
 def _text(data: Any, where: str) -> str:
-    if not isinstance(data, str) or not 0 < len(data) <= NAME_MAX:
-        raise NetXFormatError(f"{where}: a text of 1..{NAME_MAX} characters is expected")
+    if not isinstance(data, str) or not 0 < len(data) <= LIMITS.name_max:
+        raise NetXFormatError(f"{where}: a text of 1..{LIMITS.name_max} characters is expected")
     return data
 
 
-def _texts(data: Any, field: schema.Field, where: str) -> tuple[str, ...]:
-    least, most = field.count
+def _texts(data: Any, domain: Domain, where: str) -> tuple[str, ...]:
+    least, most = domain.count
     if not isinstance(data, list) or not least <= len(data) <= most:
         raise NetXFormatError(f"{where}: a list of {least}..{most} texts is expected")
     return tuple(_text(item, where) for item in data)
 
 
-def _integer(data: Any, field: schema.Field, where: str) -> int:
-    if type(data) is not int or not field.low <= data <= field.high:
-        raise NetXFormatError(f"{where}: {str(data)[:40]} is not allowed; use {field.low}..{field.high}")
+def _integer(data: Any, domain: Domain, where: str) -> int:
+    if type(data) is not int or not domain.low <= data <= domain.high:
+        raise NetXFormatError(f"{where}: {str(data)[:40]} is not allowed; use {domain.low}..{domain.high}")
     return data

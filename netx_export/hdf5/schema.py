@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lava_bsnn.fixed_point import ALIGN_BITS
+from lava_bsnn.encoding import Encoding
+from lava_bsnn.limits import LIMITS
 
-from .. import limits
-from ..input_checks import CHANNELS_MAX, CLASSES_MAX, ENCODING_MAX
+from .. import network
+from ..content import Content, Domain, domains
+from ..neurons import kinds
 
 VERSION = "lava_bsnn_schema"
 """Attribute of the file with the version of its layout."""
@@ -22,8 +24,6 @@ BY_BLOCKS = "lava_bsnn_blocks"
 """Attribute of a file that our blocks wrote one by one, without version and digest."""
 SIGNED, ENCODING, CLASSES = "input_signed", "encoding", "classes"
 """Attributes of a stock file, which lava-dl ignores; the latter two JSON as in the extended layout."""
-_TOP = limits.POTENTIAL_MAX
-_INT32 = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -93,115 +93,64 @@ STOCK: dict[str, tuple[Key, ...]] = {
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a class of :mod:`netx_export.network`, in an extended file.
+    """A field of a node of an extended file.
 
     Attributes:
         name: of the field.
-        kind: ``"int"``, ``"bool"``, ``"text"``, ``"texts"`` (a list), ``"ints"`` (a list of
-            integers), ``"array"`` (in the dataset of integers), ``"weight"`` (in the dataset of
-            signs if all are -1 or 1), ``"value"`` (integer or array), ``"node"``, or ``"nodes"``
-            (a list).
-        low: least value.
-        high: largest value.
-        types: classes of a node.
-        default: value that is not written; None also stands for no value.
-        count: least and largest length of a list of integers or texts.
+        domain: what it holds.
+        default: value that is not written; None also stands for no value, ``...`` for none.
     """
 
     name: str
-    kind: str
-    low: int = -_INT32
-    high: int = _INT32
-    types: tuple[str, ...] = ()
+    domain: Domain
     default: object = ...
-    count: tuple[int, int] = (1, 3)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Names of the classes of a node."""
+        return tuple(kinds()) if self.domain.types == ("neuron",) else self.domain.types
 
 
-def _pair(name: str, low: int) -> Field:
-    return Field(name, "ints", low, 1 << 16)
-
-
-EXTENDED: dict[str, tuple[Field, ...]] = {
-    "FixedPointNetwork": (
-        Field("input", "node", types=("Input",)),
-        Field("layers", "nodes", types=("Layer",)),
-        Field("profile", "text"),
-        Field("classes", "texts", default=(), count=(1, CLASSES_MAX)),
-    ),
-    "Input": (
-        Field("shape", "ints", 1, 1 << 24),
-        Field("bits", "int", 0, limits.BIAS_INPUT_BITS),
-        Field("signed", "bool", default=False),
-        Field("transform", "ints", default=None),
-        Field("encoding", "node", types=("Encoding",), default=None),
-    ),
-    "Encoding": (
-        Field("kind", "text"),
-        Field("bits", "int", 0, limits.MESSAGE_BITS_MAX),
-        Field("mean", "ints", -ENCODING_MAX, ENCODING_MAX, count=(0, CHANNELS_MAX)),
-        Field("std", "ints", 1, ENCODING_MAX, count=(0, CHANNELS_MAX)),
-        Field("gain", "int", 0, ENCODING_MAX),
-        Field("saturate", "bool"),
-        Field("rails", "bool"),
-        Field("repeat", "int", 1, ENCODING_MAX),
-        Field("steps", "int", 0, ENCODING_MAX),
-    ),
-    "Layer": (
-        Field("name", "text"),
-        Field("connections", "nodes", types=("Connection",)),
-        Field("neuron", "node", types=("LIF", "MultiThreshold", "Readout")),
-        Field("shape", "ints", 1, 1 << 24),
-        Field("mix", "node", types=("Mix",), default=None),
-    ),
-    "Connection": (
-        Field("source", "text"),
-        Field("synapse", "node", types=("Conv", "Dense", "Identity", "BiasInput")),
-        Field("scale", "array", -_TOP, _TOP, default=None),
-        Field("bias", "array", -_TOP, _TOP, default=None),
-        Field("gate", "node", types=("Gate",), default=None),
-        Field("delay", "array", 0, limits.DELAY_MAX, default=None),
-    ),
-    "Conv": (
-        Field("weight", "weight", -limits.WIDE_WEIGHT_MAX, limits.WIDE_WEIGHT_MAX),
-        _pair("stride", 1),
-        _pair("padding", 0),
-        _pair("dilation", 1),
-        Field("groups", "int", 1, 1 << 24),
-    ),
-    "Dense": (Field("weight", "weight", -limits.WIDE_WEIGHT_MAX, limits.WIDE_WEIGHT_MAX),),
-    "Identity": (),
-    "BiasInput": (),
-    "Gate": (
-        Field("multiplier", "array", -limits.MULTIPLIER_MAX, limits.MULTIPLIER_MAX),
-        Field("shift", "int", 0, limits.GATE_SHIFT_MAX),
-        Field("per", "text"),
-    ),
-    "Mix": (Field("omega", "array", -limits.FACTOR_MAX, limits.FACTOR_MAX),),
-    "Membrane": (
-        Field("bits", "int", limits.MEMBRANE_BITS_MIN, limits.MEMBRANE_BITS_MAX),
-        Field("shift", "int", 0, limits.MEMBRANE_SHIFT_MAX),
-    ),
-    "LIF": (
-        Field("threshold", "value", 0, _TOP),
-        Field("bias", "value", -_TOP, _TOP),
-        Field("current_decay", "int", 0, limits.DECAY_MAX),
-        Field("voltage_decay", "int", 0, limits.DECAY_MAX),
-        Field("membrane", "node", types=("Membrane",), default=None),
-        Field("exponent", "int", 0, ALIGN_BITS, default=ALIGN_BITS),
-    ),
-    "MultiThreshold": (
-        Field("threshold", "value", 1, _TOP),
-        Field("levels", "int", 1, limits.LEVELS_MAX),
-        Field("initial", "value", -_TOP, _TOP),
-        Field("lam", "value", 0, limits.FACTOR_MAX),
-        Field("bias", "value", -_TOP, _TOP),
-    ),
-    "Readout": (
-        Field("bias", "value", -_TOP, _TOP),
-        Field("exponent", "int", 0, ALIGN_BITS, default=ALIGN_BITS),
-    ),
+_LONG = (0, LIMITS.channels_max)
+_ENCODING = {
+    "kind": Domain(kind="text"),
+    "bits": Domain(kind="int", low=0, high=LIMITS.message_bits_max),
+    "mean": Domain(kind="ints", low=-LIMITS.encoding_max, high=LIMITS.encoding_max, count=_LONG),
+    "std": Domain(kind="ints", low=1, high=LIMITS.encoding_max, count=_LONG),
+    "gain": Domain(kind="int", low=0, high=LIMITS.encoding_max),
+    "saturate": Domain(kind="bool"),
+    "rails": Domain(kind="bool"),
+    "repeat": Domain(kind="int", low=1, high=LIMITS.encoding_max),
+    "steps": Domain(kind="int", low=0, high=LIMITS.encoding_max),
 }
-"""Nodes of an extended file's structure: the classes of the network, by name."""
+_CLASSES: tuple[type[Content], ...] = (
+    network.FixedPointNetwork,
+    network.Input,
+    network.Layer,
+    network.Connection,
+    network.Conv,
+    network.Dense,
+    network.Identity,
+    network.BiasInput,
+    network.Gate,
+    network.Mix,
+    network.Membrane,
+)
+
+
+def nodes() -> dict[str, type]:
+    """Classes of an extended file's structure, by name: those of the network, and every kind of neurons."""
+    return {kind.__name__: kind for kind in (*_CLASSES, Encoding)} | kinds()
+
+
+def fields(kind: type) -> tuple[Field, ...]:
+    """Fields of a class, as they stand in files."""
+    if kind is Encoding:
+        return tuple(Field(name, domain) for name, domain in _ENCODING.items())
+    return tuple(
+        Field(one.name, domain, one.default if one.metadata["optional"] else ...)
+        for one, domain in domains(kind)
+    )
 
 
 def markdown() -> str:
@@ -219,15 +168,15 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "| node | field | kind | range or nodes | left out if |"
     yield "| --- | --- | --- | --- | --- |"
-    for node, fields in EXTENDED.items():
-        for field in fields:
-            bounds = ""
+    for node, kind in nodes().items():
+        for field in fields(kind):
+            bounds, domain = "", field.domain
             if field.types:
                 bounds = ", ".join(field.types)
-            elif field.kind not in ("text", "texts", "bool"):
-                bounds = f"{field.low}..{field.high}"
-            if field.count != (1, 3):
-                bounds = ", ".join(filter(None, (bounds, "{}..{} of them".format(*field.count))))
+            elif domain.kind not in ("text", "texts", "bool"):
+                bounds = f"{domain.low}..{domain.high}"
+            if domain.count != (1, 3):
+                bounds = ", ".join(filter(None, (bounds, "{}..{} of them".format(*domain.count))))
             default = "" if field.default is ... else str(field.default).lower()
             default = "empty" if field.default == () else default
-            yield f"| {node} | `{field.name}` | {field.kind} | {bounds} | {default} |"
+            yield f"| {node} | `{field.name}` | {domain.kind} | {bounds} | {default} |"

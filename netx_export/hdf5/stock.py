@@ -13,19 +13,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .. import limits
-from ..network import (
-    INPUT,
-    Connection,
-    Conv,
-    Dense,
-    FixedPointNetwork,
-    Input,
-    Layer,
-    Readout,
-)
-from ..neurons import MultiThreshold
-from ..synapses import BiasInput, weight_of
+from lava_bsnn.limits import LOIHI
+
+from ..network import Conv, Dense, FixedPointNetwork, Input, Layer
+from ..network.synapses import weight_of
 from . import extended, schema
 
 _PAIRS = ("stride", "padding", "dilation")
@@ -79,7 +70,7 @@ def put(handle: h5py.Group, kind: str, values: dict[str, Any]) -> None:
             continue
         value = values[key.name]
         if key.name == "weight" and kind != "input":
-            wide = value.min() < limits.WEIGHT_MIN or value.max() > limits.WEIGHT_MAX
+            wide = value.min() < LOIHI.weight_min or value.max() > LOIHI.weight_max
             dtype = "int16" if wide else key.dtype
             handle.create_dataset("weight", data=value.astype(dtype), compression="gzip", compression_opts=9)
         elif key.dtype == "S":
@@ -115,14 +106,13 @@ def write_layer(handle: h5py.Group, layer: Layer) -> None:
                 values["delay"] = connection.delay.reshape(-1)
     put(handle, kind, {"type": values.pop("type")})
     handle.attrs["name"] = np.bytes_(layer.name)
-    handle.attrs["readout"] = isinstance(neuron, Readout)
+    handle.attrs["readout"] = neuron.reads_out
     put(handle, kind, values)
     _write_neuron(handle, layer)
 
 
 def _write_neuron(handle: h5py.Group, layer: Layer) -> None:
-    neuron = layer.neuron
-    assert not isinstance(neuron, MultiThreshold)
+    neuron: Any = layer.neuron
     values = {
         "type": "CUBA",
         "iDecay": neuron.current_decay,
@@ -132,45 +122,3 @@ def _write_neuron(handle: h5py.Group, layer: Layer) -> None:
         "gradedSpike": False,
     }
     put(handle.create_group("neuron"), "neuron", values)
-
-
-def stock_problems(net: FixedPointNetwork) -> list[str]:
-    """Reasons why unmodified lava-dl 0.6.0 would refuse the network or compute it differently."""
-    problems = []
-    previous = INPUT
-    for layer in net.layers:
-        first, *others = layer.connections
-        loops = [c for c in others if c.source == layer.name and isinstance(c.synapse, Dense)]
-        if first.source != previous or len(loops) != len(others) or len(loops) > 1:
-            problems.append(f"{layer.name}: stock lava-dl builds chains only; remove the skip connection")
-            continue
-        if isinstance(first.synapse, BiasInput) and np.any(layer.neuron.bias):
-            problems.append(
-                f"{layer.name}: an input layer of stock lava-dl has no bias beside its input; use 0"
-            )
-        problems += _weight_problems(net, layer, loops)
-        previous = layer.name
-    return problems
-
-
-def _weight_problems(net: FixedPointNetwork, layer: Layer, loops: list[Connection]) -> list[str]:
-    problems = []
-    first = layer.connections[0]
-    if isinstance(first.synapse, Dense):
-        weights = [weight for c in (first, *loops) if (weight := weight_of(c.synapse)) is not None]
-        low, high = min(int(w.min()) for w in weights), max(int(w.max()) for w in weights)
-        if low == high == 0:
-            problems.append(f"{layer.name}: all weights are zero; stock lava-dl refuses the layer")
-        elif high <= 0 and -low & (-low - 1) == 0:
-            problems.append(
-                f"{layer.name}: no weight is positive and the lowest, {low}, is a power of two; "
-                "stock lava-dl clips it; change it by one"
-            )
-        if loops and any(connection.delay is not None for connection in layer.connections):
-            problems.append(f"{layer.name}: delays of a recurrent layer; stock lava-dl mixes them up")
-        delay, shape = first.delay, first.synapse.weight.shape
-        if delay is not None and delay.ndim == 2 and shape[0] == shape[1]:
-            problems.append(f"{layer.name}: delays of inputs; stock lava-dl takes them for those of neurons")
-    elif layer.name == net.output.name and isinstance(layer.neuron, Readout):
-        problems.append(f"{layer.name}: a readout must be dense; use block.Readout")
-    return problems

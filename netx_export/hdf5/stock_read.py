@@ -15,8 +15,8 @@ import numpy as np
 
 from lava_bsnn.errors import NetXFormatError
 from lava_bsnn.fixed_point import NO_MEMORY
+from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
-from .. import limits
 from ..network import (
     INPUT,
     LIF,
@@ -35,7 +35,7 @@ from .safe import attribute, integer, integers, local, long_text, text
 
 _PAIRS = ("stride", "padding", "dilation")
 _DEFAULT_TRANSFORM = (64, 0)
-_READOUT = (limits.THRESHOLD_MAX, NO_MEMORY, 0)
+_READOUT = (LIMITS.threshold_max, NO_MEMORY, 0)
 _ALWAYS = {"refDelay": 1, "wgtExp": 0, "messageBits": 0}
 """Keys of a neuron that may be missing, with the one value that is supported."""
 
@@ -110,7 +110,7 @@ def _read_input(file: h5py.File, handle: h5py.Group) -> Input:
     )
     if schema.VERSION in file.attrs and "weight" not in handle:
         transform = None
-    return Input(shape=shape, bits=limits.BIAS_INPUT_BITS, signed=True, transform=transform)
+    return Input(shape=shape, bits=BIAS_INPUT_BITS, signed=True, transform=transform)
 
 
 def _read_layer(handle: h5py.Group, kind: str, source: str, *, last: bool) -> Layer:

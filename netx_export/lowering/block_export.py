@@ -12,8 +12,10 @@ from lava_bsnn.errors import ExportError
 
 from ..hdf5 import schema, stock
 from ..network import INPUT, Encoding, FixedPointNetwork, Input
-from . import stock_block_problems
+from ..targets import target
+from .job import Job
 from .observe import observe
+from .rules import block_problems
 from .stock import lower_block
 
 
@@ -33,7 +35,7 @@ def export_block(module: Any, handle: Any) -> None:
         raise ExportError(
             f"{module.label}: shape is not known yet; call block.build(model, input_shape) first"
         )
-    problems = list(stock_block_problems(module))
+    problems = list(block_problems(module, Job(target=target("stock"), model=module, blocks=[module])))
     if problems:
         raise ExportError("; ".join(problems))
     if isinstance(module, block.Input):

@@ -6,12 +6,12 @@ import numpy as np
 
 from lava_bsnn import device
 from lava_bsnn.device import Grid
+from lava_bsnn.limits import LIMITS
 
-from .. import limits
-from .path import Path
+from .incoming import Incoming
 
 
-def readout_grid(path: Path, num_steps: int, *, matched: bool) -> tuple[float, Grid]:
+def readout_grid(path: Incoming, num_steps: int, *, matched: bool) -> tuple[float, Grid]:
     """Unit and integers with which ``num_steps`` steps cannot overflow.
 
     Args:
@@ -21,16 +21,16 @@ def readout_grid(path: Path, num_steps: int, *, matched: bool) -> tuple[float, G
     if matched:
         unit = device.readout_unit(folded, low, high, num_steps, path.image)
         return unit, path.on_grid(unit)
-    unit = limits.READOUT_MAX / ((path.bound or 1.0) * num_steps)  # without weights any will do
+    unit = LIMITS.readout_max / ((path.bound or 1.0) * num_steps)  # without weights any will do
     while True:
         unit = _whole_unit(path, unit)
         grid = path.on_grid(unit)
-        if grid.bound(low, high) * num_steps <= limits.READOUT_MAX:
+        if grid.bound(low, high) * num_steps <= LIMITS.readout_max:
             return unit, grid
         unit *= 0.99
 
 
-def _whole_unit(path: Path, unit: float) -> float:
+def _whole_unit(path: Incoming, unit: float) -> float:
     """A unit a bit smaller, where it makes the one scale of all channels of whole weights a whole number."""
     if not path.folded.whole:
         return unit

@@ -5,7 +5,7 @@ A block computes ``z = multiplier * sum(q * x) + offset`` with weights ``q`` and
 steps per threshold the integer layer has weights ``round(S * multiplier * q / theta)``, biases
 ``round(S * offset / theta)``, and threshold ``S - 1``: Lava fires strictly above, so a
 membrane of exactly ``S`` steps fires on both sides. ``S`` is the one, of those that keep all
-values within :mod:`netx_export.limits`, with which rounding costs least: for the caller's samples, else for
+values within :data:`lava_bsnn.limits.LOIHI`, with which rounding costs least: for the caller's samples, else for
 messages of usual size. Stock Lava has one threshold per layer, hence one ``S`` per layer.
 
 Behind many graded inputs S is so small that most weights would round to 0. Where the inputs are the
@@ -16,6 +16,7 @@ pixels of an image, roundings of neighbours then make up for each other
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,15 +28,18 @@ from lava_bsnn import block, device
 from lava_bsnn.device import Affine, Grid
 from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
-from lava_bsnn.neuron import LIF
+from lava_bsnn.limits import LOIHI
+from lava_bsnn.modulation import AGMM
 
-from .. import limits, network
+from .. import network
 from ..network import INPUT, Connection, Layer, Shape, Synapse
-from .extended import over_window
+from .calibration import mean_gates
+from .incoming import arithmetic
+from .job import Job
 from .names import layer_name
 from .observe import Observed, usual_messages
-from .path import arithmetic
-from .resolution import LayerReport, Report, judge
+from .pooling import is_bare_pool, is_dense, over_window
+from .resolution import LayerReport, judge
 
 _CANDIDATES = 64
 _COLUMNS = 64
@@ -43,28 +47,33 @@ _COLUMNS = 64
 Gates = Mapping[torch.nn.Module, np.ndarray]
 
 
-def lower_stock(
-    blocks: list[torch.nn.Module], num_steps: int, seen: Observed, report: Report, gates: Gates
-) -> tuple[Layer, ...]:
-    """Lower checked blocks; ``report`` is called for each layer, ``gates`` are constants per channel."""
-    source = INPUT
-    pool: block.Pool | None = None
+def lower_stock(job: Job) -> tuple[Layer, ...]:
+    """Lower checked blocks; ``job.report`` is called for each layer.
+
+    Gates of AGMM become their means over the calibration samples, and a warning tells what that costs.
+    """
+    gates: dict[torch.nn.Module, np.ndarray] = {}
+    if any(isinstance(m, AGMM) for one in job.blocks for m in one.modules()):
+        gates, cost = mean_gates(job.model, job.blocks, job.calibration)
+        warnings.warn(f"convert: gates became constants: {cost}", stacklevel=4)
+    source, pool = INPUT, None
     layers: list[Layer] = []
-    for index, module in enumerate(blocks):
-        if isinstance(module, (block.Input, block.Flatten)):
-            continue
-        if isinstance(module, block.Pool) and module.neuron is None:
-            if pool is not None:
-                raise ExportError(f"{module.label}: two poolings in a row; use one of the product's size")
+    for index, module in enumerate(job.blocks):
+        if is_bare_pool(module):
             pool = module
-            continue
-        assert isinstance(module, block.SpikingBlock)
-        layer, made = lower_block(module, index, source, num_steps, seen, pool, gates)
-        report(made)
-        layers.append(layer)
-        source, pool = layer.name, None
-    if pool is not None:
-        raise ExportError(f"{pool.label}: a pooling without neuron cannot be the last block; add a Readout")
+        elif isinstance(module, block.SpikingBlock):
+            layer, made = lower_block(
+                module,
+                index,
+                source,
+                job.num_steps,
+                job.seen,
+                pool,
+                gates,  # type: ignore[arg-type]
+            )
+            job.report(made)
+            layers.append(layer)
+            source, pool = layer.name, None
     return tuple(layers)
 
 
@@ -92,16 +101,17 @@ def lower_block(
             q=folded.q, multiplier=folded.multiplier * gate, offset=folded.offset * gate, whole=folded.whole
         )
     theta, kept = 1.0, 1.0
-    if isinstance(module.neuron, LIF):
-        theta = module.neuron.threshold
-        kept = max(module.neuron.cx_current_decay / ONE, 1 / num_steps)  # a current adds up
+    fires: Any = module.neuron
+    if fires is not None:
+        theta = fires.threshold
+        kept = max(fires.cx_current_decay / ONE, 1 / num_steps)  # a current adds up
     x = seen.inputs[module]  # type: ignore[index]
     search = _Search(
         module,
         folded,
         theta,
         largest,
-        math.floor(limits.ACTIVATION_MAX * kept),
+        math.floor(LOIHI.activation_max * kept),
         num_steps if isinstance(module, block.Readout) else None,
         torch.round(x / module.source.value).double().cpu().numpy() if seen.given else None,
     )
@@ -111,12 +121,12 @@ def lower_block(
     unit = scale / theta * (1 << ALIGN_BITS)
     report = _judged(module, name, unit, weight, bias, largest, seen, search.readout_steps)
     neuron: network.LIF | network.Readout = network.Readout(bias=bias)
-    if isinstance(module.neuron, LIF):
+    if fires is not None:
         neuron = network.LIF(
             threshold=int(scale) - 1,
             bias=bias,
-            current_decay=module.neuron.cx_current_decay,
-            voltage_decay=module.neuron.cx_voltage_decay,
+            current_decay=fires.cx_current_decay,
+            voltage_decay=fires.cx_voltage_decay,
         )
     shape: Shape = module.shape if isinstance(module, (block.Conv, block.Pool)) else (len(bias),)
     connection = Connection(source=source, synapse=synapse)
@@ -153,35 +163,9 @@ def _judged(
     return judge(name, module.label, unit, ours, real, theta, cause, remedy, refuse=not gated)
 
 
-def _check_pool(pool: block.Pool, module: block.SpikingBlock) -> None:
-    """Refuse a pooling that cannot become a part of the block behind it."""
-    kernel = pool.synapse.kernel_size[:2]
-    if pool.synapse.stride[:2] != kernel or pool.synapse.padding[:2] != (0, 0):
-        raise ExportError(
-            f"{pool.label}: overlapping or padded pooling without neuron cannot be merged into "
-            f"{module.label}; use stride=kernel_size and padding=0"
-        )
-    assert pool.input_shape is not None
-    _, height, width = pool.input_shape
-    _, pooled_height, pooled_width = pool.shape
-    if isinstance(module, (block.Dense, block.Readout)):
-        return
-    if isinstance(module, block.Pool) or module.synapse.dilation[:2] != (1, 1):
-        raise ExportError(
-            f"{module.label}: cannot follow a pooling without neuron; use dilation=1 or a neuron"
-        )
-    if (height, width) != (pooled_height * kernel[0], pooled_width * kernel[1]):
-        raise ExportError(
-            f"{pool.label}: input {height}x{width} is not a multiple of the window {kernel}; "
-            "pad or crop it for export"
-        )
-
-
 def _synapse(module: block.SpikingBlock, weight: np.ndarray, pool: block.Pool | None) -> Synapse:
     """Synapse of integer weights, repeated over the window of a pooling in front."""
-    if pool is not None:
-        _check_pool(pool, module)
-    if isinstance(module, (block.Dense, block.Readout)):
+    if is_dense(module):
         return network.Dense(weight=weight if pool is None else over_window(pool, weight))
     factor = (1, 1)
     if pool is not None:
@@ -225,7 +209,7 @@ class _Search:
         self.offset = folded.offset / theta
         image = module.source.image
         self.image = image if image is not None and math.prod(image) == self.real.shape[1] else None
-        self.graded = largest > 1 and isinstance(module, (block.Dense, block.Readout))
+        self.graded = largest > 1 and is_dense(module)
         self.given = messages is not None
         self._cost = _cost_of(module, messages)
 
@@ -257,15 +241,15 @@ class _Search:
         fan_in = np.abs(self.real).sum(1) * self.largest
         most, bias = np.abs(self.real).max(), np.abs(self.offset).max()
         bounds = [
-            limits.WEIGHT_MAX / max(most, 1e-30),
-            limits.BIAS_MAX / max(bias, 1e-30),
+            LOIHI.weight_max / max(most, 1e-30),
+            LOIHI.bias_max / max(bias, 1e-30),
             self.max_sum / max(fan_in.max(), 1e-30),
         ]
         if self.readout_steps is None:
-            bounds.append(float(limits.THRESHOLD_MAX))
+            bounds.append(float(LOIHI.threshold_max))
         else:
             total = (fan_in + np.abs(self.offset)).max() * self.readout_steps
-            bounds.append(limits.THRESHOLD_MAX / max(total, 1e-30))
+            bounds.append(LOIHI.threshold_max / max(total, 1e-30))
         largest = min(bounds)
         if self.readout_steps is None and largest < 2:
             raise ExportError(
@@ -280,10 +264,10 @@ class _Search:
     def _fits(self, weight: np.ndarray, bias: np.ndarray) -> bool:
         """Whether rounding kept all values in range."""
         worst = np.abs(weight).sum(1) * self.largest
-        if worst.max() > self.max_sum or np.abs(weight).max() > limits.WEIGHT_MAX:
+        if worst.max() > self.max_sum or np.abs(weight).max() > LOIHI.weight_max:
             return False
         return self.readout_steps is None or bool(
-            ((worst + np.abs(bias)) * self.readout_steps).max() <= limits.THRESHOLD_MAX
+            ((worst + np.abs(bias)) * self.readout_steps).max() <= LOIHI.threshold_max
         )
 
 
@@ -292,7 +276,7 @@ def _cost_of(module: Any, messages: np.ndarray | None) -> Callable[[np.ndarray, 
     if messages is None:
         return _independent(*usual_messages(module.source.low, module.source.high))
     steps = np.moveaxis(messages, -1, 1).reshape(-1, *messages.shape[1:-1])
-    if isinstance(module, (block.Dense, block.Readout)):
+    if is_dense(module):
         every = max(1, len(steps) // _COLUMNS)
         vectors = steps.reshape(len(steps), -1)[::every].T
 

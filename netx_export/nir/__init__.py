@@ -28,6 +28,7 @@ from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
 
 from ..network import (
     INPUT,
+    LIF,
     BiasInput,
     Connection,
     Conv,
@@ -37,7 +38,6 @@ from ..network import (
     Readout,
     Shape,
 )
-from ..neurons import MultiThreshold
 from .entry import described
 from .reader import DEFAULT_DT, Reader
 
@@ -89,8 +89,8 @@ def _not_in_nir(layer: Layer) -> Iterator[str]:
             yield "delays and recurrence are not supported"
         if isinstance(connection.synapse, BiasInput):
             yield "input neurons are not supported; start with the layer behind them"
-    if isinstance(neuron, MultiThreshold):
-        yield "NIR has no multi-threshold neuron"
+    if not isinstance(neuron, (LIF, Readout)):
+        yield f"NIR has no {type(neuron).__name__} neuron"
     elif neuron.membrane is not None:
         yield "NIR has no k-bit membrane"
     elif neuron.current_decay < NO_MEMORY and not (neuron.current_decay and neuron.voltage_decay):
@@ -144,14 +144,13 @@ def _mantissa(value: int | np.ndarray, layer: Layer) -> np.ndarray:
 
 
 def _neuron_node(layer: Layer, dt: float) -> nir.NIRNode:
-    neuron = layer.neuron
-    assert not isinstance(neuron, MultiThreshold)
+    neuron: Any = layer.neuron
 
     def full(value: Any) -> np.ndarray:
         per_channel = np.asarray(value, dtype=np.float64).reshape(-1, *[1] * (len(layer.shape) - 1))
         return np.broadcast_to(per_channel, layer.shape).copy()
 
-    if isinstance(neuron, Readout):
+    if neuron.reads_out:
         return nir.I(r=full(1 / dt))
     threshold = full(_mantissa(neuron.threshold, layer))
     if neuron.current_decay < NO_MEMORY:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
+from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, WEIGHT_MAX
+from lava_bsnn.limits import LIMITS
 
-from .. import limits
 from ..network import INPUT, LIF, Connection, Conv, Dense, Identity, Layer, Readout, Shape
 
 READOUT_STEPS = 64
@@ -65,11 +65,11 @@ def extended_layer(name: str, neuron: Neuron, paths: list[Path], widest: int) ->
         worst = worst + np.abs(neuron.gain) * (fan_in * path.gain * largest + np.abs(path.bias))
     top = max(float(worst.max()), 0.0 if neuron.threshold is None else float(neuron.threshold.max()))
     steps = READOUT_STEPS if neuron.threshold is None else 1
-    unit = 2.0 ** math.floor(math.log2(0.98 * limits.READOUT_MAX / max(top * steps, 1e-30)))
+    unit = 2.0 ** math.floor(math.log2(0.98 * LIMITS.readout_max / max(top * steps, 1e-30)))
     fine = [neuron.bias, *(path.bias * neuron.gain for path in paths)]
     fine += [] if neuron.threshold is None else [neuron.threshold]
     fine += [_effective(path, neuron) for path in paths]
-    if top * _UNIT <= limits.READOUT_MAX and all(_is_whole(values * _UNIT) for values in fine):
+    if top * _UNIT <= LIMITS.readout_max and all(_is_whole(values * _UNIT) for values in fine):
         unit = float(_UNIT)
     connections = tuple(_rounded(path, neuron, unit) for path in paths)
     bias = np.rint(neuron.bias * unit).astype(np.int64)
@@ -151,9 +151,9 @@ def _rounded(path: Path, neuron: Neuron, unit: float) -> Connection:
     largest = np.abs(flat).max(1)
     one_bit = np.abs(flat).min(1) > (1 - NEAR) * largest
     steps = flat / unit
-    whole = _is_whole(steps) and np.abs(steps).max() <= limits.WEIGHT_MAX and unit == _UNIT
-    scale = np.where(one_bit, largest, unit if whole else largest / limits.WEIGHT_MAX)
+    whole = _is_whole(steps) and np.abs(steps).max() <= WEIGHT_MAX and unit == _UNIT
+    scale = np.where(one_bit, largest, unit if whole else largest / WEIGHT_MAX)
     scale = np.maximum(np.rint(scale), 1).astype(np.int64)
     weight = np.where(one_bit[:, None], np.sign(flat), np.rint(flat / scale[:, None]))
-    weight = weight.clip(-limits.WEIGHT_MAX, limits.WEIGHT_MAX).astype(np.int64).reshape(real.shape)
+    weight = weight.clip(-WEIGHT_MAX, WEIGHT_MAX).astype(np.int64).reshape(real.shape)
     return Connection(source=path.source, synapse=_synapse(path, weight), scale=scale, bias=bias)

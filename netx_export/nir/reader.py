@@ -11,8 +11,8 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import NO_MEMORY
+from lava_bsnn.limits import LIMITS
 
-from .. import limits
 from ..network import INPUT, FixedPointNetwork, Shape
 from .entry import input_of, names_of
 from .integers import NEAR, Neuron, Path, extended_layer, is_stock, stock_layer
@@ -171,7 +171,7 @@ def _one(name: str, what: str, values: Any) -> float:
 
 def _decay(name: str, what: str, share: float) -> int:
     amount = round(share * NO_MEMORY)
-    if not 0 <= amount <= limits.DECAY_MAX:
+    if not 0 <= amount <= LIMITS.decay_max:
         raise ExportError(f"{name}: {what} is shorter than a time step; lower metadata['dt']")
     return amount
 

@@ -22,7 +22,7 @@ from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaBsnnError, ShapeError
 from netx_export.hdf5 import read, write
 from netx_export.hdf5.safe import text
-from netx_export.network import FixedPointNetwork, Readout
+from netx_export.network import FixedPointNetwork
 from netx_export.process.part import blocks, part, port_shapes
 
 
@@ -146,7 +146,7 @@ class Network(AbstractProcess):
     @property
     def is_readout(self) -> bool:
         """Whether the last layer never sends, and ``potential`` is the result."""
-        return self.net is not None and isinstance(self.net.output.neuron, Readout)
+        return self.net is not None and self.net.reads_out
 
     @property
     def layers(self) -> list[AbstractProcess]:

@@ -15,15 +15,14 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from lava_bsnn import fixed_point
-from netx_export.dynamics import LayerDynamics
 from netx_export.network import Layer
-from netx_export.neurons import MultiThreshold
-from netx_export.process.clock import Clock
+from netx_export.simulator.layer import Firing
+from netx_export.simulator.rows import from_row, to_row
+from netx_export.simulator.state import Clock, NeuronState
 
 
 class Neurons(AbstractProcess):
-    """LIF neurons of any width, multi-threshold neurons, or readout integrators, W, H, C.
+    """Neurons of any kind, W, H, C.
 
     Args:
         layer: the layer.
@@ -35,6 +34,7 @@ class Neurons(AbstractProcess):
         s_out: spikes or spike counts.
         v_out: membrane potential before any reset.
         u, v: current and membrane potential after the step; written values take effect.
+        others: the kind's other states, one after the other; likewise.
     """
 
     def __init__(self, *, layer: Layer, clock: Clock) -> None:
@@ -42,15 +42,26 @@ class Neurons(AbstractProcess):
         shape = layer.shape[::-1]
         self.a_in, self.bias_in = InPort(shape=shape), InPort(shape=shape)
         self.s_out, self.v_out = OutPort(shape=shape), OutPort(shape=shape)
-        u, v = LayerDynamics(layer).start(np.zeros(layer.shape, dtype=np.int64))
-        self.u, self.v = Var(shape=shape, init=u.transpose()), Var(shape=shape, init=v.transpose())
+        names = layer.neuron.states
+        first = {
+            name: from_row(values[0], layer.shape).transpose()
+            for name, values in zip(names, Firing(layer, compiled=False).start(1), strict=True)
+        }
+        v, others = first.pop("v"), [first[name] for name in _others(names)]
+        self.u, self.v = Var(shape=shape, init=np.zeros(shape, dtype=np.int32)), Var(shape=shape, init=v)
+        kept = np.stack(others) if others else np.zeros((1, *shape), dtype=np.int32)
+        self.others = Var(shape=kept.shape, init=kept)
+
+
+def _others(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name not in ("u", "v")]
 
 
 @implements(proc=Neurons, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
 class PyNeuronsModel(PyLoihiProcessModel):
-    """The arithmetic of :mod:`lava_bsnn.fixed_point`, reset when a sample arrives."""
+    """The arithmetic of :mod:`lava_bsnn.fixed_point`, without kernels; reset when a sample arrives."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64, precision=24)
     bias_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -58,46 +69,39 @@ class PyNeuronsModel(PyLoihiProcessModel):
     v_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
     u: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
     v: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
+    others: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._layer, self._clock = proc_params["layer"], proc_params["clock"]
-        self._dynamics = LayerDynamics(self._layer)
-        self._zeros = np.zeros(self._layer.shape, dtype=np.int64)
-        self._seen: list[np.ndarray] = []
-        self._mixed: np.ndarray | None = None
+        self._clock, self._shape = proc_params["clock"], proc_params["layer"].shape
+        self._firing = Firing(proc_params["layer"], compiled=False)
+        self._neurons = NeuronState(self._firing)
+        self._sent = np.zeros((1, 1, self._firing.size), dtype=np.uint8)
 
     def run_spk(self) -> None:
         """Do one step."""
-        total = self.a_in.recv().transpose()
-        injected = self.bias_in.recv().transpose()
-        mix, step = self._layer.mix, self._clock.step(self.time_step)
-        restarts = self._clock.restarts(self.time_step)
-        if mix is not None:
-            total = self._mix(step, total)
-            restarts = step == mix.latency
-        state = (self.u.transpose().astype(np.int64), self.v.transpose().astype(np.int64))
-        if restarts:
-            state = self._dynamics.start(self._zeros)
-        time = step - (0 if mix is None else mix.latency)
-        state, messages, before = self._dynamics.step(state, total, time, injected)
-        self.s_out.send(np.asarray(messages, dtype=np.int32).transpose())
+        total, injected = self.a_in.recv(), self.bias_in.recv()
+        row = to_row((injected if self._firing.injects else total).transpose(), self._shape)
+        step, restarts = self._clock.step(self.time_step), self._clock.restarts(self.time_step)
+        for values, var in self._states():
+            values[...] = var
+        self._neurons.step(row[None, None], step, restarts, self._sent)
+        self.s_out.send(self._array(self._sent[0, 0]))
         if self.v_out.csp_ports:
-            self.v_out.send(before.astype(np.int32).transpose())
-        current = total if isinstance(self._layer.neuron, MultiThreshold) else state[0]
-        self.u[...], self.v[...] = current.transpose(), state[1].transpose()
+            self.v_out.send(self._array(self._neurons.potential[0, 0]))
+        for values, var in self._states():
+            var[...] = values
+        self.u[...] = self._array(self._neurons.current())
 
-    def _mix(self, step: int, total: np.ndarray) -> np.ndarray:
-        """Mixed current of a step; that of a whole window comes T - 1 steps later."""
-        mix, omega = self._layer.mix, self._dynamics.omega
-        if step == 0:
-            self._seen = []
-        self._seen.append(total)
-        if mix.causal:
-            return fixed_point.mix(np.stack(self._seen), omega[step : step + 1, : len(self._seen)])[0]
-        if step == mix.latency and len(self._seen) == mix.num_steps:
-            self._mixed = fixed_point.mix(np.stack(self._seen), omega)
-        if self._mixed is None:
-            return self._zeros
-        row: np.ndarray = self._mixed[(step - mix.latency) % mix.num_steps]
-        return row
+    def _states(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Views of the states, W, H, C, each with its Var."""
+        names = self._firing.layer.neuron.states
+        places = {"u": self.u, "v": self.v, **dict(zip(_others(names), self.others, strict=False))}
+        return [
+            (from_row(values[0], self._shape).transpose(), places[name])
+            for name, values in zip(names, self._neurons.state, strict=True)
+        ]
+
+    def _array(self, row: np.ndarray) -> np.ndarray:
+        """A row as an array W, H, C."""
+        return from_row(row, self._shape).transpose().astype(np.int32)

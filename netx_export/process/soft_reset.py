@@ -14,7 +14,7 @@ from lava.proc.atrlif.process import ATRLIF
 
 from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
-from netx_export import limits
+from lava_bsnn.limits import LIMITS
 from netx_export.network import Layer
 from netx_export.neurons import MultiThreshold
 
@@ -42,12 +42,12 @@ def atrlif_parameters(layer: Layer) -> dict[str, Any]:
     if neuron.lam != ONE:
         reasons.append(f"lam={neuron.lam}, needs {ONE}")
     threshold = np.unique(neuron.threshold)
-    if len(threshold) > 1 or threshold[0] % UNIT or threshold[0] // UNIT > limits.THRESHOLD_MAX // 2:
+    if len(threshold) > 1 or threshold[0] % UNIT or threshold[0] // UNIT > LIMITS.threshold_max // 2:
         reasons.append(f"thresholds {threshold[0]}..{threshold[-1]}, needs one multiple of {UNIT}")
     elif (np.asarray(neuron.initial) != threshold[0] // 2).any():
         reasons.append(f"initial={neuron.initial}, needs half of the threshold")
-    if bias.min() < limits.BIAS_MIN or bias.max() > limits.BIAS_MAX:
-        reasons.append(f"bias {bias.min()}..{bias.max()}, needs {limits.BIAS_MIN}..{limits.BIAS_MAX}")
+    if bias.min() < LIMITS.bias_min or bias.max() > LIMITS.bias_max:
+        reasons.append(f"bias {bias.min()}..{bias.max()}, needs {LIMITS.bias_min}..{LIMITS.bias_max}")
     if reasons:
         raise ExportError(f"{layer.name}: stock ATRLIF cannot be these neurons: {'; '.join(reasons)}")
     theta = int(threshold[0]) // UNIT

@@ -15,13 +15,14 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from netx_export.dynamics import LayerDynamics
-from netx_export.network import Connection, Conv, Identity, Layer, Shape
-from netx_export.process.clock import Clock
-from netx_export.synapses import weight_of
+from netx_export.network import Conv, Layer, Shape
+from netx_export.network.synapses import weight_of
+from netx_export.simulator.layer import Incoming
+from netx_export.simulator.rows import from_row, to_row
+from netx_export.simulator.state import Clock, ConnectionState
 
 
-class Synapse(AbstractProcess):
+class Wires(AbstractProcess):
     """What one connection adds to the currents of a layer, one step after its messages came.
 
     Args:
@@ -45,10 +46,10 @@ class Synapse(AbstractProcess):
         self.a_out = OutPort(shape=layer.shape[::-1])
 
 
-@implements(proc=Synapse, protocol=LoihiProtocol)
+@implements(proc=Wires, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PySynapseModel(PyLoihiProcessModel):
+class PyWiresModel(PyLoihiProcessModel):
     """Sends what it computed from earlier messages, then receives, as Lava's own synapses do."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -56,54 +57,38 @@ class PySynapseModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._layer, self._index = proc_params["layer"], proc_params["index"]
+        self._layer, self._source = proc_params["layer"], proc_params["source"]
         self._clock, self._clears = proc_params["clock"], proc_params["clears"]
-        self._connection: Connection = self._layer.connections[self._index]
-        self._recurrent = self._connection.source == self._layer.name
-        self._dynamics = LayerDynamics(self._layer)
-        source = proc_params["source"]
-        silence = np.zeros(source, dtype=np.int64)
+        connection = self._layer.connections[proc_params["index"]]
+        self._recurrent = connection.source == self._layer.name
+        self._state = ConnectionState(Dotted(connection, self._source, self._layer.shape))
         age = 1 + proc_params["wait"]
-        self._silence, self._sent = silence, deque([silence] * age, maxlen=age)
-        delay = self._connection.delay
-        self._delay = None if delay is None else delay.reshape(-1)
-        self._delays_inputs = delay is not None and delay.ndim == 2
-        self._past: deque[np.ndarray] = deque(maxlen=1 if delay is None else 1 + int(delay.max()))
+        self._silence = np.zeros((1, 1, int(np.prod(self._source))), dtype=np.int32)
+        self._sent = deque([self._silence] * age, maxlen=age)
 
     def run_spk(self) -> None:
         """Do one step."""
-        step = self._clock.step(self.time_step)
         messages = self._sent[0]
         if self._clock.restarts(self.time_step) and self._clears:
-            self._past.clear()
+            self._state.clear()
             messages = self._silence if self._recurrent else messages
-        current = self._dynamics.current(self._index, self._weighted(messages), step)
-        self.a_out.send(np.broadcast_to(current, self._layer.shape).transpose())
-        self._sent.append(self.s_in.recv().transpose().astype(np.int64))
+        current = self._state.current(messages, self._clock.step(self.time_step))
+        self.a_out.send(from_row(current[0, 0], self._layer.shape).transpose())
+        self._sent.append(to_row(self.s_in.recv().transpose(), self._source)[None, None])
 
-    def _weighted(self, messages: np.ndarray) -> np.ndarray:
-        if self._delay is None:
-            return self._multiply(messages)
-        if self._delays_inputs:
-            return self._multiply(self._late(messages.reshape(-1)))
-        return self._late(self._multiply(messages))
 
-    def _late(self, x: np.ndarray) -> np.ndarray:
-        assert self._delay is not None
-        self._past.appendleft(x)
-        late = np.zeros_like(x)
-        for steps, earlier in enumerate(self._past):
-            late[self._delay == steps] = earlier[self._delay == steps]
-        return late
+class Dotted(Incoming):
+    """By products of matrices, float64, in which the integers here are exact; no kernels."""
 
-    def _multiply(self, messages: np.ndarray) -> np.ndarray:
-        synapse, weight = self._connection.synapse, weight_of(self._connection.synapse)
-        if weight is None:
-            assert isinstance(synapse, Identity)
-            return messages
+    def multiply(self, messages: np.ndarray, out: np.ndarray, memory: Any) -> None:
+        """Weighted input of one step."""
+        synapse, weight = self.connection.synapse, weight_of(self.connection.synapse)
+        image = from_row(messages[0, 0], self._source).astype(np.float64)
         if isinstance(synapse, Conv):
-            return convolve(synapse, messages.astype(np.float64))
-        return weight.astype(np.float64) @ messages.reshape(-1)
+            image = convolve(synapse, image)
+        elif weight is not None:
+            image = (weight.astype(np.float64) @ image.reshape(-1)).reshape(self.target)
+        from_row(out[0, 0], self.target)[...] = image
 
 
 def convolve(conv: Conv, image: np.ndarray) -> np.ndarray:

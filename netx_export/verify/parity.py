@@ -8,7 +8,7 @@ import numpy as np
 
 from lava_bsnn.errors import ShapeError
 
-from .simulator import Simulation, Trace
+from ..simulator import Simulation, Trace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError, check_option
 
-from .backends import BACKENDS, check_timeout, run
-from .backends.runtime import LavaRunError
-from .network import FixedPointNetwork
+from ..backends import BACKENDS, check_timeout, run
+from ..backends.runtime import LavaRunError
+from ..network import FixedPointNetwork
+from ..simulator import Simulation
 from .parity import compare
-from .simulator import Simulation
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -18,10 +18,10 @@ from lava_bsnn.modes import evaluating
 from lava_bsnn.training.batches import as_input
 from lava_bsnn.training.hybrid import to_single_threshold
 
-from .lowering.names import spiking_layers
-from .lowering.wiring import unwrapped
-from .network import FixedPointNetwork
-from .simulator import simulate
+from ..lowering.names import spiking_layers
+from ..lowering.wiring import unwrapped
+from ..network import FixedPointNetwork
+from ..simulator import simulate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

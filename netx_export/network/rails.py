@@ -8,7 +8,7 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError, ShapeError
 
-from .network import INPUT, Connection, FixedPointNetwork, Shape
+from .graph import INPUT, Connection, FixedPointNetwork, Shape
 from .synapses import Conv, Dense, Synapse
 
 

@@ -1,4 +1,4 @@
-"""A connection before its layer's unit is known."""
+"""What comes in over one connection, before its layer's unit is known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .observe import usual_messages
 
 
 @dataclass(frozen=True, kw_only=True)
-class Path:
+class Incoming:
     """One connection before its unit is known: real arithmetic on integer messages.
 
     Attributes:

@@ -6,31 +6,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from lava_bsnn.encoding import Encoding
+from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
-from . import limits
-from .network import FixedPointNetwork, Input
+from .graph import FixedPointNetwork, Input
 
-CLASSES_MAX = 100_000
-"""Most names of classes, which files hold as text."""
-CHANNELS_MAX = 1 << 12
-"""Most channels of an encoding with mean and deviation, which files hold as text."""
-ENCODING_MAX = (1 << 31) - 1
-"""Largest magnitude of a number of an encoding."""
-NAME_MAX = 256
-"""Most characters of a name."""
+
+def width_problems(entry: Input) -> Iterator[str]:
+    """A line if the messages have a width that no input has."""
+    most = LIMITS.message_bits_max
+    if entry.signed and entry.bits not in (*range(2, most + 1), BIAS_INPUT_BITS):
+        yield (
+            f"input: bits={entry.bits} is not allowed for signed input; use 2..{most}, "
+            f"or {BIAS_INPUT_BITS} for an input that enters as bias"
+        )
+    elif not entry.signed and entry.bits not in range(most + 1):
+        yield f"input: bits={entry.bits} is not allowed; use 0..{most}"
 
 
 def input_problems(entry: Input) -> Iterator[str]:
-    """One line per rule that an input violates."""
+    """One line per other rule that an input violates."""
     if not entry.shape or len(entry.shape) not in (1, 3) or min(entry.shape) < 1:
         yield f"input: shape {entry.shape} is not allowed; use (C, H, W) or (C,)"
-    if entry.signed and entry.bits not in (*range(2, limits.MESSAGE_BITS_MAX + 1), limits.BIAS_INPUT_BITS):
-        yield (
-            f"input: bits={entry.bits} is not allowed for signed input; use 2..{limits.MESSAGE_BITS_MAX}, "
-            f"or {limits.BIAS_INPUT_BITS} for an input that enters as bias"
-        )
-    elif not entry.signed and entry.bits not in range(limits.MESSAGE_BITS_MAX + 1):
-        yield f"input: bits={entry.bits} is not allowed; use 0..{limits.MESSAGE_BITS_MAX}"
     if entry.transform is not None and (len(entry.transform) != 2 or not entry.transform[0]):
         yield f"input: transform={entry.transform} is not allowed; use a weight that is not 0, and an offset"
     if entry.encoding is not None:
@@ -48,10 +44,10 @@ def _encoding_problems(entry: Input, encoding: Any) -> Iterator[str]:
             f"use bits={encoding.bits}, signed={encoding.signed}"
         )
     numbers = (*encoding.mean, *encoding.std, encoding.gain, encoding.repeat, encoding.steps)
-    if max(map(abs, numbers)) > ENCODING_MAX or len(encoding.mean) > CHANNELS_MAX:
+    if max(map(abs, numbers)) > LIMITS.encoding_max or len(encoding.mean) > LIMITS.channels_max:
         yield (
             f"input: an encoding of {len(encoding.mean)} channels and numbers up to {max(map(abs, numbers))} "
-            f"is not allowed; use at most {CHANNELS_MAX} channels and {ENCODING_MAX}"
+            f"is not allowed; use at most {LIMITS.channels_max} channels and {LIMITS.encoding_max}"
         )
     if encoding.kind == "images" and entry.shape:
         channels = len(encoding.mean) * (1 + encoding.rails)
@@ -81,14 +77,14 @@ def class_problems(net: FixedPointNetwork) -> Iterator[str]:
     if not isinstance(classes, tuple):
         yield f"classes: a {type(classes).__name__} is not allowed; use a tuple of texts"
         return
-    if len(classes) != channels or channels > CLASSES_MAX:
+    if len(classes) != channels or channels > LIMITS.classes_max:
         yield (
             f"classes: {len(classes)} names do not fit {channels} output channels; use as many, at most "
-            f"{CLASSES_MAX}"
+            f"{LIMITS.classes_max}"
         )
         return
     for name in classes:
-        if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX or not name.isprintable():
+        if not isinstance(name, str) or not 0 < len(name) <= LIMITS.name_max or not name.isprintable():
             shown = repr(name)[:40]
-            yield f"classes: {shown} is not allowed; use texts of 1..{NAME_MAX} printable characters"
+            yield f"classes: {shown} is not allowed; use texts of 1..{LIMITS.name_max} printable characters"
             return

@@ -10,7 +10,7 @@ import numpy as np
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, ShapeError
 
-from .network import Input
+from .graph import Input
 
 
 def encode(entry: Input, samples: Any, num_steps: int | None) -> np.ndarray:

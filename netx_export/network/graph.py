@@ -13,7 +13,7 @@ This is the order of :class:`lava_bsnn.block.Residual`: batch norm (scale, bias)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,32 +21,15 @@ import numpy as np
 
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError
+from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
-from . import limits
-from .content import OPTIONAL, Content
-from .neurons import LIF, Gate, Membrane, Mix, MultiThreshold, Neuron, Readout
-from .synapses import BiasInput, Conv, Dense, Identity, Shape, Synapse
+from ..content import Content, holds
+from ..neurons import Neuron
+from .front import Gate, Mix
+from .synapses import BiasInput, Shape, Synapse
 
-__all__ = [
-    "INPUT",
-    "LIF",
-    "BiasInput",
-    "Connection",
-    "Conv",
-    "Dense",
-    "Encoding",
-    "FixedPointNetwork",
-    "Gate",
-    "Identity",
-    "Input",
-    "Layer",
-    "Membrane",
-    "Mix",
-    "MultiThreshold",
-    "Readout",
-    "Shape",
-    "Synapse",
-]
+_TOP = LIMITS.potential_max
+_SHAPE = ("ints", 1, 1 << 24)
 
 INPUT = "input"
 """Name under which connections refer to the network's input."""
@@ -65,16 +48,16 @@ class Input(Content):
         encoding: what samples are; None for spikes, or intensities if there are bits; unknown if signed.
     """
 
-    shape: Shape
-    bits: int = 0
-    signed: bool = field(default=False, metadata=OPTIONAL)
-    transform: tuple[int, int] | None = field(default=None, metadata=OPTIONAL)
-    encoding: Encoding | None = field(default=None, metadata=OPTIONAL)
+    shape: Shape = holds(*_SHAPE)
+    bits: int = holds("int", 0, BIAS_INPUT_BITS, default=0)
+    signed: bool = holds("bool", default=False, optional=True)
+    transform: tuple[int, int] | None = holds("ints", default=None, optional=True)
+    encoding: Encoding | None = holds("node", types=("Encoding",), default=None, optional=True)
 
     @property
     def enters_as_bias(self) -> bool:
         """Whether the input adds to the biases of the first layer (:class:`BiasInput`)."""
-        return self.signed and self.bits == limits.BIAS_INPUT_BITS
+        return self.signed and self.bits == BIAS_INPUT_BITS
 
     @property
     def max_value(self) -> int:
@@ -116,12 +99,12 @@ class Connection(Content):
             The delays that balance paths of different depth are not part of it.
     """
 
-    source: str
-    synapse: Synapse
-    scale: np.ndarray | None = field(default=None, metadata=OPTIONAL)
-    bias: np.ndarray | None = field(default=None, metadata=OPTIONAL)
-    gate: Gate | None = field(default=None, metadata=OPTIONAL)
-    delay: np.ndarray | None = field(default=None, metadata=OPTIONAL)
+    source: str = holds("text")
+    synapse: Synapse = holds("node", types=("Conv", "Dense", "Identity", "BiasInput"))
+    scale: np.ndarray | None = holds("array", -_TOP, _TOP, default=None, optional=True)
+    bias: np.ndarray | None = holds("array", -_TOP, _TOP, default=None, optional=True)
+    gate: Gate | None = holds("node", types=("Gate",), default=None, optional=True)
+    delay: np.ndarray | None = holds("array", 0, LIMITS.delay_max, default=None, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,11 +119,11 @@ class Layer(Content):
         mix: mixing of time steps in front of the neurons.
     """
 
-    name: str
-    connections: tuple[Connection, ...]
-    neuron: Neuron
-    shape: Shape
-    mix: Mix | None = field(default=None, metadata=OPTIONAL)
+    name: str = holds("text")
+    connections: tuple[Connection, ...] = holds("nodes", types=("Connection",))
+    neuron: Neuron = holds("node", types=("neuron",))
+    shape: Shape = holds(*_SHAPE)
+    mix: Mix | None = holds("node", types=("Mix",), default=None, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,18 +133,19 @@ class FixedPointNetwork(Content):
     Attributes:
         input: what enters.
         layers: the last one is the output.
-        profile: ``"stock"``: what unmodified lava-dl 0.6.0 can compute; ``"extended"``: all.
+        profile: name of the target (:mod:`netx_export.targets`). ``"stock"``: what unmodified lava-dl 0.6.0
+            can compute; ``"extended"``: all.
         classes: names of the classes, in the order of the output; empty if unknown.
 
     Raises:
-        ExportError: shapes do not fit or a value is outside ``netx_export.limits``;
+        ExportError: shapes do not fit or a value is outside ``lava_bsnn.limits``;
             the message lists every offending layer.
     """
 
-    input: Input
-    layers: tuple[Layer, ...]
-    profile: str = "stock"
-    classes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    input: Input = holds("node", types=("Input",))
+    layers: tuple[Layer, ...] = holds("nodes", types=("Layer",))
+    profile: str = holds("text", default="stock")
+    classes: tuple[str, ...] = holds("texts", default=(), optional=True, count=(1, LIMITS.classes_max))
 
     def __post_init__(self) -> None:
         from .checks import problems  # it names the classes of this module
@@ -181,6 +165,11 @@ class FixedPointNetwork(Content):
     def output(self) -> Layer:
         """The last layer."""
         return self.layers[-1]
+
+    @property
+    def reads_out(self) -> bool:
+        """Whether the last layer never sends, and its potential is the result."""
+        return self.output.neuron.reads_out
 
     def max_value(self, source: str) -> int:
         """Largest message that ``source`` sends: 1 for spikes."""
@@ -226,9 +215,9 @@ class FixedPointNetwork(Content):
         """Steps after which a worst-case input could overflow a readout; None without readout."""
         from .checks import neuron_bound
 
-        if not isinstance(self.output.neuron, Readout):
+        if not self.reads_out:
             return None
-        return int(limits.READOUT_MAX // max(1, int(neuron_bound(self, self.output).max())))
+        return int(LIMITS.readout_max // max(1, int(neuron_bound(self, self.output).max())))
 
     def encode(self, samples: Any, num_steps: int | None = None) -> np.ndarray:
         """Turn samples into the integers ``[N, *shape, T]`` that enter, as the model's first block does.
@@ -246,7 +235,7 @@ class FixedPointNetwork(Content):
         return encode(self.input, samples, num_steps or self.num_steps)
 
     def summary(self) -> Any:
-        """Totals of weights, bits, neurons and synapses (:class:`netx_export.summary.Summary`)."""
+        """Totals of weights, bits, neurons and synapses (:class:`netx_export.network.summary.Summary`)."""
         from .summary import summarize
 
         return summarize(self)

@@ -1,7 +1,7 @@
 """Batched integer simulation of a :class:`FixedPointNetwork`, exact to the last bit.
 
 Threads take batches of samples through all layers, one after the other, with the kernels of
-:mod:`netx_export.kernels`: only active inputs cost time, and a batch stays in the processor's cache.
+:mod:`netx_export.simulator.kernels`: only active inputs cost time, and a batch stays in the processor's cache.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import numpy as np
@@ -19,87 +18,14 @@ import numpy as np
 from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 
-from .layer_kernels import LayerKernels, from_row, message_type, message_width, to_row
-from .network import INPUT, FixedPointNetwork, Layer, Readout
+from ..network import INPUT, FixedPointNetwork, Layer
+from .layer import LayerArithmetic
+from .result import Simulation, Trace, check_data, simulation_of
+from .rows import from_row, message_type, message_width, to_row
+from .state import ConnectionState, NeuronState
 
 _CACHED_VALUES = 1 << 18
 _MOST_SAMPLES = 256
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trace:
-    """What one layer did.
-
-    Attributes:
-        spikes: ``[N, *shape, T]``; bool, or int16 counts of a multi-threshold neuron.
-        potential: int32 ``[N, *shape, T]``, membrane steps, before reset; None if unknown.
-    """
-
-    spikes: np.ndarray
-    potential: np.ndarray | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Simulation:
-    """Result of a run, aligned with the input: step t of every layer belongs to input step t.
-
-    Attributes:
-        spikes: ``[N, *shape, T]`` of a last layer that spikes (bool, or int16 counts), else None.
-        readout: int32 ``[N, C, T]`` potential of a last layer that does not, else None.
-        latency: steps by which Lava delays the output; removed here.
-        layers: what each layer did, by name; empty unless traced.
-        seconds: wall time of the run.
-    """
-
-    spikes: np.ndarray | None
-    readout: np.ndarray | None
-    latency: int
-    layers: dict[str, Trace] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def prediction(self) -> np.ndarray:
-        """Class per sample ``[N]`` by the largest final potential, or most spikes; ties to the lowest."""
-        if self.readout is not None:
-            result: np.ndarray = self.readout[..., -1].argmax(1)
-        else:
-            assert self.spikes is not None
-            result = self.spikes.reshape(*self.spikes.shape[:2], -1).sum(-1).argmax(1)
-        return result
-
-
-def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
-    """Return ``x`` as an array if the network can take it.
-
-    Raises:
-        ShapeError: wrong shape, not integers, out of range, or too many steps.
-    """
-    try:
-        x = np.asarray(x)
-    except (RuntimeError, TypeError, ValueError) as error:
-        kind = type(x).__name__
-        raise ShapeError(f"data: this {kind} is no array of integers; use net.encode, or .numpy()") from error
-    expected = "[N, " + ", ".join(map(str, net.input.shape)) + ", T]"
-    if x.ndim != len(net.input.shape) + 2 or x.shape[1:-1] != net.input.shape:
-        raise ShapeError(f"data: shape {x.shape} does not fit; use {expected}")
-    if x.shape[0] < 1 or x.shape[-1] < 1:
-        raise ShapeError(f"data: shape {x.shape} is empty; use at least one sample and one step")
-    if x.dtype.kind not in "iub":
-        raise ShapeError(f"data: {x.dtype} values are not allowed; use integers (net.encode gives them)")
-    low, high = int(x.min()), int(x.max())
-    if low < net.input.min_value or high > net.input.max_value:
-        allowed = f"{net.input.min_value}..{net.input.max_value}"
-        raise ShapeError(f"data: values {low}..{high} do not fit; use {allowed}")
-    if net.num_steps is not None and x.shape[-1] != net.num_steps:
-        raise ShapeError(
-            f"data: {x.shape[-1]} steps do not fit the network's gates and mixings; use {net.num_steps}"
-        )
-    if net.max_steps is not None and x.shape[-1] > net.max_steps:
-        raise ShapeError(
-            f"data: {x.shape[-1]} steps could overflow the readout's 24-bit potential; use at most "
-            f"{net.max_steps}, or convert(model, num_steps={x.shape[-1]})"
-        )
-    return x
 
 
 def simulate(
@@ -135,7 +61,7 @@ def simulate(
         largest = max(math.prod(layer.shape) for layer in net.layers) * num_steps
         share = -(-num_samples // num_threads)
         batch_size = max(1, min(_MOST_SAMPLES, _CACHED_VALUES // largest, share))
-    layers = [LayerKernels(net, layer) for layer in net.layers]
+    layers = [LayerArithmetic(net, layer) for layer in net.layers]
     result = {
         layer.name: _Result(layer, num_samples, num_steps, trace)
         for layer in net.layers
@@ -165,18 +91,6 @@ def simulate(
     return simulation_of(net, traces, trace)
 
 
-def simulation_of(net: FixedPointNetwork, traces: dict[str, Trace], trace: bool) -> Simulation:
-    """Result of a run, from what its layers did; ``traces`` holds the output at least."""
-    last = traces[net.output.name]
-    reads_out = isinstance(net.output.neuron, Readout)
-    return Simulation(
-        spikes=None if reads_out else last.spikes,
-        readout=last.potential if reads_out else None,
-        latency=net.latency,
-        layers=traces if trace else {},
-    )
-
-
 def _processors() -> int:
     """Processors for this process; OMP_NUM_THREADS limits them, as it does those of torch."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -204,7 +118,7 @@ class _Result:
         self._layer = layer
         size = (num_samples, num_steps, math.prod(layer.shape))
         self.messages = np.zeros(size, dtype=np.uint8)
-        keeps = trace or isinstance(layer.neuron, Readout)
+        keeps = trace or layer.neuron.reads_out
         self.potentials = np.zeros(size, dtype=np.int32) if keeps else None
 
     def trace(self) -> Trace:
@@ -224,7 +138,7 @@ class _Worker:
     def __init__(
         self,
         net: FixedPointNetwork,
-        layers: list[LayerKernels],
+        layers: list[LayerArithmetic],
         result: dict[str, _Result],
         batch_size: int,
         num_steps: int,
@@ -237,8 +151,8 @@ class _Worker:
         }
         widest = max(layer.width for layer in layers)
         self._weighted = np.zeros(batch_size * num_steps * widest, dtype=np.int32)
-        self._events = [[synapse.events_buffer() for synapse in layer.synapses] for layer in layers]
-        self._states = [layer.start(batch_size) for layer in layers]
+        self._memory = [[one.start() for one in layer.incoming] for layer in layers]
+        self._states = [layer.firing.start(batch_size) for layer in layers]
         self._unused = [np.zeros((1, 1, layer.size), dtype=np.int32) for layer in layers]
 
     def run(self, x: np.ndarray, start: int) -> None:
@@ -258,91 +172,76 @@ class _Worker:
             potentials = self._unused[index]
             if recorded is not None and recorded.potentials is not None:
                 potentials = recorded.potentials[start : start + len(batch)]
-            u, v = (state[: len(batch)] for state in self._states[index])
-            layer.reset(u, v)
             if any(c.source == name for c in layer.layer.connections):
-                self._run_recurrent(index, layer, messages, u, v, potentials)
+                self._run_recurrent(index, layer, messages, potentials)
             else:
-                current = self._inject(layer, batch) if layer.injects else self._input(index, layer, messages)
-                layer.neurons(current, u, v, messages[name], potentials)
+                state = tuple(one[: len(batch)] for one in self._states[index])
+                layer.firing.reset(state)
+                injects = layer.firing.injects
+                taken = self._inject(layer, batch) if injects else self._input(index, layer, messages)
+                layer.firing.run(taken, state, messages[name], potentials)
             if recorded is not None:
                 recorded.messages[start : start + len(batch)] = messages[name][..., : layer.size]
 
-    def _inject(self, layer: LayerKernels, batch: np.ndarray) -> np.ndarray:
+    def _inject(self, layer: LayerArithmetic, batch: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(to_row(np.moveaxis(batch, -1, 1), layer.layer.shape), dtype=np.int32)
 
-    def _input(self, index: int, layer: LayerKernels, messages: dict[str, np.ndarray]) -> np.ndarray:
+    def _input(self, index: int, layer: LayerArithmetic, messages: dict[str, np.ndarray]) -> np.ndarray:
         """What the neurons take: weighted input or current, int32 ``[N, T or 1, at least neurons]``."""
         if layer.fused:
             return self._weighted_input(index, layer, 0, messages)
         num_steps = messages[layer.layer.name].shape[1]
         total = sum(
-            layer.currents(i, self._weighted_input(index, layer, i, messages), range(num_steps))
-            for i in range(len(layer.synapses))
+            one.currents(self._weighted_input(index, layer, i, messages), range(num_steps))
+            for i, one in enumerate(layer.incoming)
         )
         assert isinstance(total, np.ndarray)
         if layer.layer.mix is not None:
             steps = np.broadcast_to(total, (len(total), num_steps, layer.size))
-            total = np.moveaxis(fixed_point.mix(np.moveaxis(steps, 1, 0), layer.omega), 0, 1)
+            omega = layer.layer.mix.omega.astype(np.int64)
+            total = np.moveaxis(fixed_point.mix(np.moveaxis(steps, 1, 0), omega), 0, 1)
         return np.ascontiguousarray(total, dtype=np.int32)
 
     def _weighted_input(
-        self, index: int, layer: LayerKernels, i: int, messages: dict[str, np.ndarray]
+        self, index: int, layer: LayerArithmetic, i: int, messages: dict[str, np.ndarray]
     ) -> np.ndarray:
         """Weighted input of connection i, delays included, ``[N, T or 1, width]``."""
-        synapse = layer.synapses[i]
+        one = layer.incoming[i]
         num_steps = messages[layer.layer.name].shape[1]
-        sent = messages[synapse.connection.source]
-        if synapse.delay_of_inputs is not None:
-            sent = _shift(sent, synapse.delay_of_inputs, num_steps)
+        sent = messages[one.connection.source]
+        if one.delay_of_inputs is not None:
+            sent = _shift(sent, one.delay_of_inputs, num_steps)
         size = (len(sent), sent.shape[1], layer.width)
         weighted = self._weighted[: math.prod(size)].reshape(size)
-        synapse(sent, weighted, self._events[index][i])
-        if synapse.delay_of_neurons is not None:
-            weighted = _shift(weighted, synapse.delay_of_neurons, num_steps)
+        one.multiply(sent, weighted, self._memory[index][i])
+        if one.delay_of_neurons is not None:
+            weighted = _shift(weighted, one.delay_of_neurons, num_steps)
         return weighted
 
     def _run_recurrent(
-        self,
-        index: int,
-        layer: LayerKernels,
-        messages: dict[str, np.ndarray],
-        u: np.ndarray,
-        v: np.ndarray,
-        potentials: np.ndarray,
+        self, index: int, layer: LayerArithmetic, messages: dict[str, np.ndarray], potentials: np.ndarray
     ) -> None:
         """Run a layer that feeds itself, step by step: what it sends reaches it one step later."""
-        name, mix = layer.layer.name, layer.layer.mix
-        loops = [i for i, c in enumerate(layer.layer.connections) if c.source == name]
+        name = layer.layer.name
         sent = messages[name]
         num_samples, num_steps = sent.shape[:2]
-        forward = np.zeros((num_samples, num_steps, layer.size), dtype=np.int64)
-        for i in range(len(layer.synapses)):
-            if i not in loops:
-                forward += layer.currents(
-                    i, self._weighted_input(index, layer, i, messages), range(num_steps)
-                )
-        sent[...] = 0
-        weighted = {i: np.zeros((num_samples, num_steps, layer.width), dtype=np.int32) for i in loops}
+        total = np.zeros((num_samples, num_steps, layer.size), dtype=np.int64)
+        loops = []
+        for i, one in enumerate(layer.incoming):
+            if one.connection.source == name:
+                loops.append(ConnectionState(one, num_samples))
+            else:
+                total += one.currents(self._weighted_input(index, layer, i, messages), range(num_steps))
+        neurons = NeuronState(layer.firing, num_samples)
+        before = np.zeros((num_samples, 1, sent.shape[-1]), dtype=np.uint8)
         for t in range(num_steps):
-            for i in loops:
-                synapse = layer.synapses[i]
-                before = _at(sent, t - 1, synapse.delay_of_inputs)
-                now = np.zeros((num_samples, 1, layer.width), dtype=np.int32)
-                synapse(before, now, self._events[index][i])
-                weighted[i][:, t : t + 1] = now
-                delayed = _at(weighted[i], t, synapse.delay_of_neurons)
-                forward[:, t : t + 1] += layer.currents(i, delayed, range(t, t + 1))
-            total = forward[:, t : t + 1]
-            if mix is not None:
-                seen = np.moveaxis(forward[:, : t + 1], 1, 0)
-                total = np.moveaxis(fixed_point.mix(seen, layer.omega[t : t + 1, : t + 1]), 0, 1)
-            step = np.zeros((num_samples, 1, sent.shape[-1]), dtype=np.uint8)
-            kept = np.zeros((num_samples, 1, layer.size), dtype=np.int32)
-            layer.neurons(np.ascontiguousarray(total, dtype=np.int32), u, v, step, kept, t)
-            sent[:, t : t + 1] = step
-            if len(potentials) == num_samples and potentials.shape[1] == num_steps:
-                potentials[:, t : t + 1] = kept
+            for loop in loops:
+                total[:, t : t + 1] += loop.current(before, t)
+            before = np.zeros_like(before)
+            neurons.step(total[:, t : t + 1], t, False, before)
+            sent[:, t : t + 1] = before
+            if potentials.shape[:2] == sent.shape[:2]:
+                potentials[:, t : t + 1] = neurons.potential
 
 
 def _shift(rows: np.ndarray, delay: np.ndarray, num_steps: int) -> np.ndarray:
@@ -353,16 +252,4 @@ def _shift(rows: np.ndarray, delay: np.ndarray, num_steps: int) -> np.ndarray:
         if steps < num_steps:
             columns = np.flatnonzero(delay == steps)
             result[:, steps:, columns] = rows[:, : num_steps - steps, columns]
-    return result
-
-
-def _at(rows: np.ndarray, step: int, delay: np.ndarray | None) -> np.ndarray:
-    """Step ``step - delay[p]`` of each column p, ``[N, 1, width]``; zeros before step 0."""
-    result = np.zeros((len(rows), 1, rows.shape[-1]), dtype=rows.dtype)
-    if delay is None:
-        if step >= 0:
-            result[:, 0] = rows[:, step]
-    else:
-        columns = np.flatnonzero(delay <= step)
-        result[:, 0, columns] = rows[:, step - delay[columns], columns]
     return result

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .network import INPUT, Connection, FixedPointNetwork, Layer, Shape
-from .neurons import LIF, MultiThreshold
+from .graph import INPUT, Connection, FixedPointNetwork, Layer, Shape
 from .synapses import Dense, weight_bits, weight_of
 
 
@@ -83,20 +83,19 @@ def table(net: FixedPointNetwork) -> str:
         weights = [weight for c in layer.connections if (weight := weight_of(c.synapse)) is not None]
         bits = {weight_bits(c.synapse) for c in layer.connections} - {0}
         neuron = layer.neuron
-        spikes = isinstance(neuron, (LIF, MultiThreshold))
         rows.append(
             (
                 layer.name,
                 "+".join(type(c.synapse).__name__.lower() for c in layer.connections),
-                f"M-HT L={neuron.levels}" if isinstance(neuron, MultiThreshold) else type(neuron).__name__,
+                neuron.label,
                 _times(layer.shape),
                 str(sum(w.size for w in weights)),
                 "+".join(map(str, sorted(bits))),
                 f"{min(int(w.min()) for w in weights)}..{max(int(w.max()) for w in weights)}"
                 if weights
                 else "",
-                _values(neuron.threshold) if spikes else "none",
-                "" if isinstance(neuron, MultiThreshold) else str(neuron.voltage_decay),
+                "none" if neuron.reads_out else _values(getattr(neuron, "threshold", "")),
+                str(getattr(neuron, "voltage_decay", "")),
                 " ".join(_extras(net, layer)),
             )
         )
@@ -122,8 +121,8 @@ def _extras(net: FixedPointNetwork, layer: Layer) -> list[str]:
     return extras
 
 
-def _values(value: int | np.ndarray) -> str:
-    return str(value) if isinstance(value, int) else f"{value.min()}..{value.max()}"
+def _values(value: Any) -> str:
+    return f"{value.min()}..{value.max()}" if isinstance(value, np.ndarray) else str(value)
 
 
 def _times(shape: Shape) -> str:

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 
-from .layer_kernels import LayerKernels, Synapse, from_row, message_type, message_width
-from .network import INPUT, FixedPointNetwork, Layer, Readout
+from ..network import INPUT, FixedPointNetwork, Layer
+from .layer import LayerArithmetic
+from .rows import from_row, message_type, message_width
+from .state import Clock, ConnectionState, NeuronState
 
 
 class Stepper:
@@ -86,10 +87,11 @@ class Stepper:
         names = [layer.name for layer in net.layers]
         states = dict(zip(names, self._layers, strict=True))
         self.messages = _Record(names, lambda name: from_row(self._sent[name][0][0, 0], shapes[name]))
-        self.currents = _Record(names, lambda name: from_row(states[name].current(), shapes[name]))
-        self.potentials = _Record(names, lambda name: from_row(states[name].potential[0, 0], shapes[name]))
-        reads_out = isinstance(net.output.neuron, Readout)
-        self._output = self.potentials if reads_out else self.messages
+        self.currents = _Record(names, lambda name: from_row(states[name].neurons.current(), shapes[name]))
+        self.potentials = _Record(
+            names, lambda name: from_row(states[name].neurons.potential[0, 0], shapes[name])
+        )
+        self._output = self.potentials if net.reads_out else self.messages
 
     def step(self, x: np.ndarray) -> np.ndarray:
         """Do one Lava time step with the input ``[*shape]``; return what the last layer sends.
@@ -159,113 +161,35 @@ class _LayerState:
     def __init__(
         self, net: FixedPointNetwork, layer: Layer, interval: int | None, shift: int, clear_delays: bool
     ) -> None:
-        self.layer, self._interval, self._clear = layer, interval, clear_delays
-        self._kernels = LayerKernels(net, layer)
-        self._u, self._v = self._kernels.start(1)
-        self._arrival = 1 + net.depth(layer.name) - (layer.mix.latency if layer.mix else 0) + shift
-        self._synapses = [
-            _Path(synapse, net.balancing_delay(layer, synapse.connection), self._kernels.width, layer.name)
-            for synapse in self._kernels.synapses
-        ]
-        size = self._kernels.size
-        self.potential = np.zeros((1, 1, size), dtype=np.int32)
-        self._taken = np.zeros((1, 1, self._kernels.width), dtype=np.int32)
-        self._seen: list[np.ndarray] = []
-        self._mixed: np.ndarray | None = None
-
-    def current(self) -> np.ndarray:
-        """Current of the neurons in the last step, decay included, in a row."""
-        return self._kernels.neuron_current(self._taken, self._u)
-
-    def _step_of_sample(self, time: int) -> int:
-        """Step of the sample whose input reaches the layer now."""
-        return (time - self._arrival) % (self._interval or 1) if self._interval else time - self._arrival
+        self.layer, self._clears = layer, clear_delays
+        self._arithmetic = LayerArithmetic(net, layer)
+        latency = layer.mix.latency if layer.mix else 0
+        self._clock = Clock(interval=interval, arrival=1 + net.depth(layer.name) - latency + shift)
+        self.neurons = NeuronState(self._arithmetic.firing)
+        self._incoming = [ConnectionState(one) for one in self._arithmetic.incoming]
+        self._ages = [net.balancing_delay(layer, c) for c in layer.connections]
 
     def step(self, time: int, x: np.ndarray, sent: dict[str, deque[np.ndarray]]) -> None:
         """Do one time step; the messages go to the last row of the layer's queue."""
-        step = self._step_of_sample(time)
-        restarts = restart_neurons = self._interval is not None and step == 0
-        if restarts and self._clear:
-            for path in self._synapses:
-                path.clear()
-        if self._kernels.injects:
-            self._taken = x
-        elif self._kernels.fused:
-            self._taken = self._synapses[0](sent, False)
+        step, restarts = self._clock.step(time), self._clock.restarts(time)
+        clears = restarts and self._clears
+        if clears:
+            for one in self._incoming:
+                one.clear()
+        if self._arithmetic.firing.injects:
+            total = x
+        elif self._arithmetic.fused:
+            total = self._incoming[0].weighted(self._messages(0, sent, False))
         else:
-            total = self._total(step, sent, restarts and self._clear)
-            if self.layer.mix is not None:
-                total = self._mix(step, total)
-                restart_neurons = step == self.layer.mix.latency
-            self._taken = np.ascontiguousarray(total, dtype=np.int32)
-        if restart_neurons:
-            self._kernels.reset(self._u, self._v)
-        neuron_step = step - (0 if self.layer.mix is None else self.layer.mix.latency)
-        messages = sent[self.layer.name][-1]
-        self._kernels.neurons(self._taken, self._u, self._v, messages, self.potential, neuron_step)
+            total = sum(  # type: ignore[assignment]
+                one.current(self._messages(i, sent, clears), step) for i, one in enumerate(self._incoming)
+            )
+        self.neurons.step(total, step, restarts, sent[self.layer.name][-1])
 
-    def _total(self, step: int, sent: dict[str, deque[np.ndarray]], clears: bool) -> np.ndarray:
-        """Sum of the currents, ``[1, 1, neurons]``."""
-        steps = range(step, step + 1)
-        total = np.zeros((1, 1, self._kernels.size), dtype=np.int64)
-        for index, path in enumerate(self._synapses):
-            total += self._kernels.currents(index, path(sent, clears), steps)
-        return total
-
-    def _mix(self, step: int, total: np.ndarray) -> np.ndarray:
-        mix, omega = self.layer.mix, self._kernels.omega
-        assert mix is not None
-        if step == 0:
-            self._seen = []
-        self._seen.append(total)
-        if mix.causal:
-            rows = omega[step : step + 1, : len(self._seen)]
-            return fixed_point.mix(np.stack(self._seen), rows)[0]
-        if step == mix.latency and len(self._seen) == mix.num_steps:
-            self._mixed = fixed_point.mix(np.stack(self._seen), omega)
-        if self._mixed is None:
-            return np.zeros_like(total)
-        result: np.ndarray = self._mixed[(step - mix.latency) % mix.num_steps]
-        return result
-
-
-class _Path:
-    """Weighted input of one connection at each step, its axonal delays included."""
-
-    def __init__(self, synapse: Synapse, age: int, width: int, name: str) -> None:
-        self._synapse, self._age = synapse, age
-        self._source = synapse.connection.source
-        self._recurrent = self._source == name
-        self._weighted = np.zeros((1, 1, width), dtype=np.int32)
-        self._events = synapse.events_buffer()
-        self._past: np.ndarray | None = None  # made at the first message
-        self._newest = 0
-
-    def clear(self) -> None:
-        """Forget what is under way."""
-        if self._past is not None:
-            self._past[...] = 0
-
-    def __call__(self, sent: dict[str, deque[np.ndarray]], silent: bool) -> np.ndarray:
-        synapse, messages = self._synapse, sent[self._source][self._age]
-        if silent and self._recurrent:
-            messages = np.zeros_like(messages)
-        if synapse.delay_of_inputs is not None:
-            messages = self._delayed(messages, synapse.delay_of_inputs)
-        synapse(messages, self._weighted, self._events)
-        if synapse.delay_of_neurons is not None:
-            return self._delayed(self._weighted, synapse.delay_of_neurons)
-        return self._weighted
-
-    def _delayed(self, row: np.ndarray, delay: np.ndarray) -> np.ndarray:
-        if self._past is None:
-            self._past = np.zeros((1 + int(delay.max()), row.shape[-1]), dtype=row.dtype)
-        self._newest = (self._newest - 1) % len(self._past)
-        self._past[self._newest] = row[0, 0]
-        result = np.zeros_like(row)
-        steps = (self._newest + delay) % len(self._past)
-        result[0, 0, : len(delay)] = self._past[steps, np.arange(len(delay))]
-        return result
+    def _messages(self, index: int, sent: dict[str, deque[np.ndarray]], clears: bool) -> np.ndarray:
+        source = self.layer.connections[index].source
+        messages = sent[source][self._ages[index]]
+        return np.zeros_like(messages) if clears and source == self.layer.name else messages
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

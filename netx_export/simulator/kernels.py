@@ -1,7 +1,7 @@
 """Machine code of the simulators: weighted input from events, and neurons, in 32-bit integers.
 
 :mod:`lava_bsnn.fixed_point` is the definition; these kernels are tested to equal it. 32 bits
-suffice since :mod:`netx_export.checks` bounds every sum by 24 bits; products with a decay are
+suffice since :mod:`netx_export.network.checks` bounds every sum by 24 bits; products with a decay are
 split in two.
 
 Arrays are ``[N, T, width]``; a row holds one step's neurons in H, W, C order. Rows of messages

@@ -7,20 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .content import Content
+from lava_bsnn.limits import LIMITS
+
+from ..content import Content, holds
 
 Shape = tuple[int, ...]
+_WEIGHT = ("weight", LIMITS.weight_min, LIMITS.weight_max)
+_FAR = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conv(Content):
     """Convolution; ``weight`` is ``[out, in / groups, kh, kw]``, pairs are (h, w)."""
 
-    weight: np.ndarray
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
+    weight: np.ndarray = holds(*_WEIGHT)
+    stride: tuple[int, int] = holds("ints", 1, _FAR, default=(1, 1))
+    padding: tuple[int, int] = holds("ints", 0, _FAR, default=(0, 0))
+    dilation: tuple[int, int] = holds("ints", 1, _FAR, default=(1, 1))
+    groups: int = holds("int", 1, 1 << 24, default=1)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape for an input ``(C, H, W)``; raises ``ValueError`` if it does not fit."""
@@ -53,7 +57,7 @@ class Conv(Content):
 class Dense(Content):
     """Full connection; ``weight`` is ``[out, in]`` and reads its input in C, H, W order."""
 
-    weight: np.ndarray
+    weight: np.ndarray = holds(*_WEIGHT)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape for any input of the right size; raises ``ValueError`` if it does not fit."""

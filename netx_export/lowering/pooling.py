@@ -1,0 +1,77 @@
+"""Poolings without neuron: they send sums of messages, or become a part of the block behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lava_bsnn import block
+from lava_bsnn.limits import LIMITS
+
+from ..network import Conv
+
+
+def is_dense(module: Any) -> bool:
+    """Whether a block's synapse is dense."""
+    return isinstance(module, (block.Dense, block.Readout))
+
+
+def is_bare_pool(module: Any) -> bool:
+    """Whether a block is a pooling without neuron."""
+    return isinstance(module, block.Pool) and module.neuron is None
+
+
+def behind(blocks: list[Any], index: int) -> Any:
+    """The block behind place ``index``, over flattenings; None at the end."""
+    return next((one for one in blocks[index + 1 :] if not isinstance(one, block.Flatten)), None)
+
+
+def bare_pools(blocks: list[Any]) -> Iterator[tuple[block.Pool, Any]]:
+    """Poolings without neuron, in residuals too, each with the block behind it in the chain, or None."""
+    for index, module in enumerate(blocks):
+        if is_bare_pool(module):
+            yield module, behind(blocks, index)
+        elif isinstance(module, block.Residual):
+            for one in (*list(module.blocks)[:-1], *list(module.shortcut)[:-1]):
+                if is_bare_pool(one):
+                    yield one, None
+
+
+def taps(pool: block.Pool) -> int:
+    """Values of a window."""
+    return math.prod(pool.synapse.kernel_size[:2])
+
+
+def sends_messages(pool: block.Pool) -> bool:
+    """Whether a window's sums are messages: 8 bits without sign."""
+    return not pool.source.low and taps(pool) * pool.source.high <= LIMITS.levels_max
+
+
+def merges(pool: block.Pool, following: Any) -> bool:
+    """Whether a pooling whose sums are no messages becomes a part of the dense block behind it."""
+    tiles = pool.synapse.stride == pool.synapse.kernel_size and not any(pool.synapse.padding)
+    return not sends_messages(pool) and is_dense(following) and tiles
+
+
+def pool_synapse(module: block.Pool, weight: np.ndarray | None = None) -> Conv:
+    """Sums over windows, channel by channel."""
+    layer, channels = module.synapse, module.shape[0]
+    ones = np.ones((channels, 1, *layer.kernel_size[:2]), dtype=np.int64)
+    return Conv(
+        weight=ones if weight is None else weight,
+        stride=layer.stride[:2],
+        padding=layer.padding[:2],
+        groups=channels,
+    )
+
+
+def over_window(pool: block.Pool, q: np.ndarray) -> np.ndarray:
+    """Dense weights ``[out, in]`` behind a pooling whose windows tile the image, for that image."""
+    assert pool.input_shape is not None
+    channels, height, width = pool.input_shape
+    q = np.kron(q.reshape(len(q), channels, *pool.shape[1:]), np.ones(pool.synapse.kernel_size[:2], q.dtype))
+    rest = ((0, 0), (0, 0), (0, height - q.shape[2]), (0, width - q.shape[3]))
+    return np.pad(q, rest).reshape(len(q), -1)

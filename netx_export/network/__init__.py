@@ -1,0 +1,32 @@
+"""The frozen network: integers only, in a small graph of frozen dataclasses (:mod:`netx_export.network.graph`)."""
+
+from __future__ import annotations
+
+from lava_bsnn.encoding import Encoding
+
+from ..neurons import LIF, Membrane, MultiThreshold, Neuron, Readout
+from .front import Gate, Mix
+from .graph import INPUT, Connection, FixedPointNetwork, Input, Layer
+from .synapses import BiasInput, Conv, Dense, Identity, Shape, Synapse
+
+__all__ = [
+    "INPUT",
+    "LIF",
+    "BiasInput",
+    "Connection",
+    "Conv",
+    "Dense",
+    "Encoding",
+    "FixedPointNetwork",
+    "Gate",
+    "Identity",
+    "Input",
+    "Layer",
+    "Membrane",
+    "Mix",
+    "MultiThreshold",
+    "Neuron",
+    "Readout",
+    "Shape",
+    "Synapse",
+]

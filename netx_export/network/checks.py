@@ -1,0 +1,236 @@
+"""What makes a network invalid: shapes, ranges, and sums beyond 24 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lava_bsnn.fixed_point import ALIGN_BITS, ONE
+from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
+
+from ..content import channel_problems, fits_channels, range_problems
+from ..targets import TARGETS, Target, target
+from .front import Gate, Mix
+from .graph import INPUT, Connection, FixedPointNetwork, Layer, Shape
+from .input_checks import class_problems, input_problems, step_problems, width_problems
+from .synapses import BiasInput, Dense, fan_in, reach, weight_of
+
+
+def problems(net: FixedPointNetwork) -> Iterator[str]:
+    """One line per violated rule, each with the layer, the value, and what is allowed."""
+    if net.profile not in TARGETS:
+        yield f"profile={net.profile!r} is unknown; use {' or '.join(map(repr, TARGETS))}"
+        return
+    chosen = target(net.profile)
+    widths = list(width_problems(net.input))
+    yield from widths
+    yield from input_problems(net.input)
+    if widths:
+        return
+    if not net.layers:
+        yield "a network needs at least one layer"
+        return
+    shapes = {INPUT: net.input.shape}
+    sound = True
+    for layer in net.layers:
+        if layer.name in shapes:
+            yield f"{layer.name}: the name is used twice"
+            sound = False
+        sources = list(_source_problems(layer, shapes))
+        yield from sources
+        if sources:
+            return
+        graph = list(_graph_problems(net, layer, shapes))
+        yield from graph
+        if not graph:
+            yield from _value_problems(net, layer, chosen)
+        sound &= not graph
+        shapes[layer.name] = layer.shape
+    if sound:
+        yield from chosen.network_problems(net)
+    lengths = {
+        part.num_steps
+        for layer in net.layers
+        for part in (layer.mix, *(c.gate for c in layer.connections))
+        if part is not None
+    } | {len(lam) for layer in net.layers if isinstance(lam := getattr(layer.neuron, "lam", 0), np.ndarray)}
+    if len(lengths) > 1:
+        yield f"gates and mixings are made for {sorted(lengths)} steps; use one number"
+    yield from step_problems(net)
+    yield from class_problems(net)
+
+
+def _source_problems(layer: Layer, shapes: dict[str, Shape]) -> Iterator[str]:
+    """What leaves a layer without the sources that it names."""
+    name = layer.name
+    if not layer.connections:
+        yield f"{name}: has no connection"
+    elif all(connection.source == name for connection in layer.connections):
+        yield f"{name}: is fed by itself only; connect it to a source before it"
+    for connection in layer.connections:
+        if connection.source not in (*shapes, name):
+            yield f"{name}: source {connection.source!r} does not come before it"
+            return
+
+
+def _graph_problems(net: FixedPointNetwork, layer: Layer, shapes: dict[str, Shape]) -> Iterator[str]:
+    name = layer.name
+    for connection in layer.connections:
+        recurrent = connection.source == name
+        try:
+            shape = connection.synapse.output_shape(layer.shape if recurrent else shapes[connection.source])
+        except ValueError as error:
+            yield f"{name}: {error}"
+            return
+        if shape != layer.shape:
+            yield f"{name}: shape {layer.shape} does not fit its synapse's output {shape}"
+            return
+        biased, entry = isinstance(connection.synapse, BiasInput), net.input
+        if biased and (connection.source != INPUT or len(layer.connections) > 1):
+            yield f"{name}: an input as bias must be the layer's one connection, from {INPUT!r}"
+        if biased and entry.signed and not entry.enters_as_bias:
+            yield f"{name}: BiasInput takes {BIAS_INPUT_BITS} bits; the input has {entry.bits}"
+        elif biased != (connection.source == INPUT and entry.enters_as_bias):
+            yield f"{name}: signed input and BiasInput go together; use both or none"
+        if biased:
+            yield from _bias_input_problems(layer, connection)
+        if recurrent and layer.mix is not None and not layer.mix.causal:
+            yield f"{name}: a layer that feeds itself cannot mix whole windows; use a causal matrix"
+
+
+def _bias_input_problems(layer: Layer, connection: Connection) -> Iterator[str]:
+    """What has no meaning for an input that adds to the bias, behind all that currents pass."""
+    parts = [part for part in ("scale", "bias", "gate", "delay") if getattr(connection, part) is not None]
+    parts += ["mix"] if layer.mix is not None else []
+    if parts:
+        yield f"{layer.name}: an input as bias is no current; leave out {', '.join(parts)}"
+
+
+def _value_problems(net: FixedPointNetwork, layer: Layer, chosen: Target) -> Iterator[str]:
+    name, channels = layer.name, layer.shape[0]
+    found: list[str] = []
+    for connection in layer.connections:
+        found += _connection_problems(connection, channels, chosen)
+    found += layer.neuron.problems(channels)
+    if not 0 <= layer.neuron.max_message <= LIMITS.levels_max:
+        found.append(
+            f"messages up to {layer.neuron.max_message} are out of range; 0..{LIMITS.levels_max} are allowed"
+        )
+    if layer.mix is not None:
+        found += _mix_problems(layer.mix)
+    found += chosen.layer_problems(layer)
+    fit = all(
+        fits_channels(getattr(part, field, None), channels)
+        for part in (*layer.connections, layer.neuron)
+        for field in ("scale", "bias", "threshold")
+    )
+    if fit:
+        found += _sum_problems(net, layer)
+        found += chosen.sum_problems(net, layer)
+    yield from (f"{name}: {text}" for text in found)
+
+
+def _connection_problems(connection: Connection, channels: int, chosen: Target) -> Iterator[str]:
+    weight, top = weight_of(connection.synapse), LIMITS.potential_max
+    if weight is not None:
+        yield from chosen.weight_problems(weight)
+    for what in ("scale", "bias"):
+        value = getattr(connection, what)
+        if value is not None:
+            yield from channel_problems(f"connection {what}", value, channels, -top, top)
+    if connection.delay is not None:
+        allowed: list[Shape] = [(channels,)]
+        if isinstance(connection.synapse, Dense) and weight is not None:
+            allowed.append((1, weight.shape[1]))
+        if connection.delay.shape not in allowed:
+            yield f"delay of shape {connection.delay.shape} does not fit; use {allowed[0]}"
+        else:
+            yield from range_problems("delay", connection.delay, 0, LIMITS.delay_max)
+    if connection.gate is not None:
+        yield from _gate_problems(connection.gate, channels)
+
+
+def _gate_problems(gate: Gate, channels: int) -> Iterator[str]:
+    shape = gate.multiplier.shape
+    if not 1 <= gate.num_steps <= LIMITS.steps_max or shape[1:] not in ((), (channels,)):
+        yield f"gate multiplier of shape {shape} does not fit; use (T,) or (T, {channels})"
+    else:
+        yield from range_problems(
+            "gate multiplier", gate.multiplier, -LIMITS.multiplier_max, LIMITS.multiplier_max
+        )
+    yield from range_problems("gate shift", gate.shift, 0, LIMITS.gate_shift_max)
+    if gate.per not in ("channel", "layer"):
+        yield f"gate per={gate.per!r} is unknown; use 'channel' or 'layer'"
+
+
+def _mix_problems(mix: Mix) -> Iterator[str]:
+    if mix.omega.ndim != 2 or len(set(mix.omega.shape)) > 1 or not 1 <= len(mix.omega) <= LIMITS.steps_max:
+        yield f"mixing matrix of shape {mix.omega.shape} does not fit; use (T, T)"
+    else:
+        yield from range_problems("mixing matrix", mix.omega, -LIMITS.factor_max, LIMITS.factor_max)
+
+
+def largest_message(net: FixedPointNetwork, source: str) -> int:
+    """Largest magnitude of what ``source`` sends: 1 for spikes."""
+    return net.input.largest if source == INPUT else net.max_value(source)
+
+
+def connection_bound(net: FixedPointNetwork, connection: Connection) -> np.ndarray:
+    """Largest magnitude of a connection's current in membrane steps, ``[C]`` or ``[1]``.
+
+    0 for an input that enters as bias, which is no current.
+    """
+    if isinstance(connection.synapse, BiasInput):
+        return np.zeros(1, dtype=np.int64)
+    signed = connection.source == INPUT and net.input.signed
+    one_sign = not signed and (target(net.profile).counts_signs or _is_railed(net, connection))
+    sums = reach if one_sign else fan_in  # reach: messages are not negative
+    largest = sums(connection.synapse) * largest_message(net, connection.source)
+    scale = np.int64(1 << ALIGN_BITS) if connection.scale is None else connection.scale.astype(np.int64)
+    bias = 0 if connection.bias is None else np.abs(connection.bias.astype(np.int64))
+    bound: np.ndarray = np.abs(scale) * largest + bias
+    return bound
+
+
+def _is_railed(net: FixedPointNetwork, connection: Connection) -> bool:
+    """Whether weights of positive and negative parts of the input cancel (:mod:`netx_export.network.rails`)."""
+    weight = weight_of(connection.synapse)
+    if connection.source != INPUT or weight is None or weight.shape[1] % 2:
+        return False
+    half = weight.shape[1] // 2
+    return bool((weight[:, :half] == -weight[:, half:]).all())
+
+
+def current_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
+    """Largest magnitude of the current that reaches the neurons in one step, membrane steps."""
+    total = sum(connection_bound(net, connection) for connection in layer.connections)
+    assert isinstance(total, np.ndarray)
+    if layer.mix is None:
+        return total
+    gain = int(np.abs(layer.mix.omega.astype(np.int64)).sum(1).max())
+    mixed: np.ndarray = np.maximum(total, (total * gain + ONE // 2) >> 12)
+    return mixed
+
+
+def neuron_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
+    """Largest magnitude of what one step adds to the potential, membrane steps."""
+    bias = np.abs(np.asarray(layer.neuron.bias, dtype=np.int64))
+    if any(isinstance(connection.synapse, BiasInput) for connection in layer.connections):
+        bias = bias + net.input.largest
+    bound: np.ndarray = current_bound(net, layer) + (bias << layer.neuron.exponent)
+    return bound
+
+
+def _sum_problems(net: FixedPointNetwork, layer: Layer) -> Iterator[str]:
+    for connection in layer.connections:
+        sums = int(fan_in(connection.synapse).max()) * largest_message(net, connection.source)
+        if sums > LIMITS.sum_max:
+            yield f"weighted sums up to {sums} overflow 32 bits; use smaller weights or fewer inputs"
+        gate = connection.gate
+        if gate is not None:
+            shape = layer.shape if gate.per == "layer" or len(layer.shape) == 1 else layer.shape[1:]
+            sums = int(connection_bound(net, connection).max()) * int(np.prod(shape))
+            product = sums * int(np.abs(gate.multiplier.astype(np.int64)).max())
+            if product > LIMITS.gate_product_max:
+                yield f"gate: sum times multiplier up to {product} overflows 63 bits; lower both by a bit"

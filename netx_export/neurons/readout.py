@@ -1,0 +1,46 @@
+"""Readouts: integrators whose potential is the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
+from lava_bsnn.limits import LIMITS
+
+from ..content import holds
+from .kind import Kernel, Neuron, PerChannel, State
+from .lif import BIAS, EXPONENT, TOP, integrated, lif_kernel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readout(Neuron):
+    """Integrators that never spike; their potential is the running sum of the logits.
+
+    Attributes:
+        bias: per class and step.
+        exponent: 6 or 0.
+    """
+
+    bias: PerChannel = holds("value", -TOP, TOP, **BIAS)  # type: ignore[arg-type]
+    exponent: int = holds("int", 0, ALIGN_BITS, **EXPONENT)  # type: ignore[arg-type]
+
+    states: ClassVar[tuple[str, ...]] = ("u", "v")
+    threshold = LIMITS.threshold_max
+    current_decay = NO_MEMORY
+    voltage_decay = 0
+    membrane = None
+    max_message = 0
+    reads_out: ClassVar[bool] = True
+
+    def step(self, state: State, current: Any, time: int, injected: Any = 0) -> tuple[State, Any, Any]:
+        """See :func:`lava_bsnn.fixed_point.integrate`."""
+        memory, before = integrated(self, state, current, injected)
+        return (memory, before), before > TOP, before
+
+    def compiled(self, table: Callable[[Any, Any], np.ndarray], *, injects: bool) -> Kernel | None:
+        """See :func:`netx_export.simulator.kernels.lif`."""
+        return lif_kernel(self, None, None, table, injects)

@@ -1,0 +1,249 @@
+"""A layer's arithmetic in rows: the kernels where there are such, else numpy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lava_bsnn import fixed_point
+from lava_bsnn.errors import LavaBsnnError
+from lava_bsnn.fixed_point import ALIGN_BITS
+from lava_bsnn.limits import LIMITS
+
+from ..network import INPUT, BiasInput, Connection, FixedPointNetwork, Gate, Layer, Shape
+from ..network.synapses import weight_of
+from ..neurons import Neuron, State
+from . import kernels
+from .rows import from_row, is_graded, to_row
+from .tables import Tables, tables_of
+
+
+class Incoming:
+    """One connection: the weighted input of messages, and the current that it makes.
+
+    Attributes:
+        connection: the connection.
+        target: shape of the layer that it feeds.
+        size: neurons of that layer.
+        width: length of a row of weighted input.
+        delay_of_inputs: axonal delay of each input in a row, or None.
+        delay_of_neurons: axonal delay of each neuron in a row, or None.
+    """
+
+    def __init__(self, connection: Connection, source: Shape, target: Shape) -> None:
+        self.connection, self._source, self.target = connection, source, target
+        self.size = math.prod(target)
+        self.width = (-(-self.size // kernels.LANES) + 1) * kernels.LANES
+        self.delay_of_inputs = self.delay_of_neurons = None
+        delay = connection.delay
+        if delay is not None and delay.ndim == 2:
+            self.delay_of_inputs = to_row(delay.reshape(source), source)
+        elif delay is not None:
+            self.delay_of_neurons = np.tile(delay, math.prod(target[1:]))
+        scale, bias = connection.scale, connection.bias
+        self.scale = np.asarray(1 << ALIGN_BITS if scale is None else scale, dtype=np.int64)
+        self.offset = np.asarray(0 if bias is None else bias, dtype=np.int64)
+        self._gate = None if connection.gate is None else _prepared(connection.gate, target)
+
+    def start(self) -> Any:
+        """Working memory of one thread."""
+        return None
+
+    def multiply(self, messages: np.ndarray, out: np.ndarray, memory: Any) -> None:
+        """Write the weighted input of rows ``[N, T, width]``, without delays, to ``out``."""
+        raise NotImplementedError
+
+    def currents(self, weighted: np.ndarray, steps: range) -> np.ndarray:
+        """Current at steps of the sample, from the weighted input ``[N, T or 1, width]``.
+
+        int64 ``[N, T, neurons]``, or ``[N, 1, neurons]`` for constant input without a gate.
+        """
+        size = (len(weighted), -1, self.size)
+        if self._gate is None:
+            channels = weighted[..., : self.size].reshape(-1, self.target[0])
+            result: np.ndarray = (channels * self.scale + self.offset).reshape(size)
+            return result
+        multiplier, shift, axes = self._gate
+        x = weighted[..., : self.size].reshape(-1, self.target[0]) * self.scale + self.offset
+        values = from_row(x.reshape(len(weighted), -1, self.size), self.target)
+        values = np.broadcast_to(values, (len(values), len(steps), *self.target))
+        gated = [
+            fixed_point.gate(values[:, i], multiplier[step], shift, axes=axes) for i, step in enumerate(steps)
+        ]
+        return to_row(np.stack(gated, 1), self.target).reshape(size)
+
+
+class EventDriven(Incoming):
+    """By kernels, which add up the weights of active inputs."""
+
+    def __init__(self, connection: Connection, source: Shape, target: Shape, graded: bool) -> None:
+        super().__init__(connection, source, target)
+        self._tables: Tables | None = None
+        if weight_of(connection.synapse) is not None:
+            self._tables = tables_of(connection.synapse, source, target, graded)  # type: ignore[arg-type]
+
+    def start(self) -> Any:
+        """Room for events."""
+        return None if self._tables is None else kernels.events_buffer(self._tables.places.shape[1])
+
+    def multiply(self, messages: np.ndarray, out: np.ndarray, memory: Any) -> None:
+        """See :func:`netx_export.simulator.kernels.weighted_input`."""
+        tables = self._tables
+        if tables is None:
+            size = math.prod(self._source)
+            out[..., :size] = messages[..., :size]
+        else:
+            kernels.weighted_input(
+                messages, tables.count, tables.places, tables.groups, tables.weight, out, memory
+            )
+
+
+def _prepared(gate: Gate, target: Shape) -> tuple[np.ndarray, int, tuple[int, ...]]:
+    """Multiplier per step, shift, and axes of the mean."""
+    space = len(target) - 1
+    per_step = (target[0], *[1] * space) if gate.multiplier.ndim == 2 else (1,) * (space + 1)
+    multiplier = gate.multiplier.reshape(-1, *per_step).astype(np.int64)
+    whole = gate.per == "layer" or not space
+    return multiplier, gate.shift, tuple(range(-space - whole, 0))
+
+
+class Firing:
+    """The neurons of a layer, behind sums of currents or, with ``fused``, one connection's weighted input.
+
+    Args:
+        layer: the layer.
+        fused: the connection whose scale and offset the neurons' kernel applies.
+        compiled: use the kind's kernel, if it has one; else its numpy step.
+
+    Attributes:
+        injects: the network's input adds to the neurons' biases: it is what they take.
+    """
+
+    def __init__(self, layer: Layer, fused: Incoming | None = None, *, compiled: bool = True) -> None:
+        self.layer, self.size = layer, math.prod(layer.shape)
+        neuron = layer.neuron
+        self.injects = isinstance(layer.connections[0].synapse, BiasInput)
+        self._scale: Any = 1 << neuron.exponent if self.injects else 1
+        self._offset: Any = 0
+        if fused is not None and not self.injects:
+            self._scale, self._offset = fused.scale, fused.offset
+        self._kernel = neuron.compiled(self._table, injects=self.injects) if compiled else None
+        self.is_compiled = self._kernel is not None
+        self._trusted = type(neuron).compiled is not Neuron.compiled  # of this package
+        self._spread = neuron.spread(len(layer.shape) - 1)
+        start = self._spread.start(np.zeros((1, *layer.shape), dtype=np.int64))
+        if len(start) != len(neuron.states):
+            raise LavaBsnnError(
+                f"{layer.name}: {type(neuron).__name__}.start gives {len(start)} states; use one for each of "
+                f"{', '.join(neuron.states)}"
+            )
+        self._start = [to_row(np.broadcast_to(one, (1, *layer.shape)), layer.shape) for one in start]
+
+    def _table(self, bias: Any, threshold: Any) -> np.ndarray:
+        """Parameters of the kernels, repeated over as many pixels as make a loop worth its start."""
+        channels, pixels = self.layer.shape[0], math.prod(self.layer.shape[1:])
+        repeats = next(
+            n for n in range(1, pixels + 1) if pixels % n == 0 and (n * channels >= 64 or n == pixels)
+        )
+        columns = [np.broadcast_to(p, channels) for p in (self._scale, self._offset, bias, threshold)]
+        return np.ascontiguousarray(np.tile(np.stack(columns).astype(np.int32), repeats))
+
+    def start(self, num_samples: int) -> State:
+        """States before the first step, int32 ``[N, neurons]`` each."""
+        state = tuple(np.zeros((num_samples, self.size), dtype=np.int32) for _ in self._start)
+        self.reset(state)
+        return state
+
+    def reset(self, state: State) -> None:
+        """Put states back to those before the first step."""
+        for values, first in zip(state, self._start, strict=True):
+            values[...] = first
+
+    def run(
+        self, taken: np.ndarray, state: State, messages: np.ndarray, potentials: np.ndarray, first: int = 0
+    ) -> None:
+        """Run the neurons over all steps of ``messages``, which start at step ``first`` of the sample.
+
+        Args:
+            taken: int32 ``[N, T or 1, at least neurons]``.
+            state: is changed.
+            messages: uint8 ``[N, T, width]``.
+            potentials: int32 ``[N, T, neurons]`` before any reset; or ``[1, 1, neurons]``, unused.
+
+        Raises:
+            LavaBsnnError: a kind without kernel left its ranges.
+        """
+        if self._kernel is not None:
+            self._kernel(taken, state, messages, potentials, first)
+            return
+        num_steps = messages.shape[1]
+        for t in range(num_steps):
+            x = self.from_row(taken[:, t if taken.shape[1] > 1 else 0]).astype(np.int64)
+            current, injected = (0 * x, x) if self.injects else (x, 0)
+            now = tuple(self.from_row(values).astype(np.int64) for values in state)
+            after, sent, before = self._spread.step(now, current, first + t, injected)
+            if not self._trusted:
+                self._check(sent, (*after, before))
+            for values, value in zip(state, after, strict=True):
+                self.from_row(values)[...] = value
+            self.from_row(messages[:, t])[...] = sent
+            if potentials.shape[:2] == messages.shape[:2]:
+                self.from_row(potentials[:, t])[...] = before
+
+    def from_row(self, rows: np.ndarray) -> np.ndarray:
+        """View rows as ``[..., *shape]``."""
+        return from_row(rows, self.layer.shape)
+
+    def _check(self, sent: Any, values: tuple[Any, ...]) -> None:
+        neuron, top = self.layer.neuron, LIMITS.potential_max
+        if sent.min() < 0 or sent.max() > neuron.max_message:
+            raise LavaBsnnError(
+                f"{self.layer.name}: {type(neuron).__name__} sent {sent.min()}..{sent.max()}; its max_message "
+                f"allows 0..{neuron.max_message}"
+            )
+        for value in values:
+            if np.min(value) < -top or np.max(value) > top:
+                raise LavaBsnnError(
+                    f"{self.layer.name}: {type(neuron).__name__} left 24 bits with {np.min(value)}.."
+                    f"{np.max(value)}; clip its states to {-top}..{top}"
+                )
+
+    def current(self, taken: np.ndarray, state: State) -> np.ndarray:
+        """Current behind the last step of :meth:`run`, decay included, int64 ``[neurons]``, of one sample."""
+        if self.injects:
+            return np.zeros(self.size, dtype=np.int64)
+        if "u" in self.layer.neuron.states:
+            memory: np.ndarray = state[self.layer.neuron.states.index("u")][0].astype(np.int64)
+            return memory
+        x = taken[0, -1, : self.size].astype(np.int64).reshape(-1, self.layer.shape[0])
+        total: np.ndarray = (x * self._scale + self._offset).reshape(-1)
+        return total
+
+
+class LayerArithmetic:
+    """Connections and neurons of one layer of a network.
+
+    Attributes:
+        layer: the layer.
+        size: neurons.
+        width: length of a row of weighted input.
+        incoming: of the connections, in their order.
+        fused: whether the neurons take the one connection's weighted input as it is; otherwise
+            they take the sum of the currents, mixed.
+        firing: the neurons.
+    """
+
+    def __init__(self, net: FixedPointNetwork, layer: Layer) -> None:
+        self.layer = layer
+        shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
+        self.incoming: list[Incoming] = [
+            EventDriven(c, shapes[c.source], layer.shape, is_graded(net, c.source)) for c in layer.connections
+        ]
+        alone = len(layer.connections) == 1 and layer.connections[0].gate is None and layer.mix is None
+        self.firing = Firing(layer, self.incoming[0] if alone else None)
+        self.fused = alone and self.firing.is_compiled
+        if alone and not self.fused:
+            self.firing = Firing(layer)
+        self.size, self.width = self.firing.size, self.incoming[0].width

@@ -1,0 +1,98 @@
+"""What a run gives, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lava_bsnn.errors import ShapeError
+
+from ..network import FixedPointNetwork
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """What one layer did.
+
+    Attributes:
+        spikes: ``[N, *shape, T]``; bool, or int16 counts of a multi-threshold neuron.
+        potential: int32 ``[N, *shape, T]``, membrane steps, before reset; None if unknown.
+    """
+
+    spikes: np.ndarray
+    potential: np.ndarray | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Simulation:
+    """Result of a run, aligned with the input: step t of every layer belongs to input step t.
+
+    Attributes:
+        spikes: ``[N, *shape, T]`` of a last layer that spikes (bool, or int16 counts), else None.
+        readout: int32 ``[N, C, T]`` potential of a last layer that does not, else None.
+        latency: steps by which Lava delays the output; removed here.
+        layers: what each layer did, by name; empty unless traced.
+        seconds: wall time of the run.
+    """
+
+    spikes: np.ndarray | None
+    readout: np.ndarray | None
+    latency: int
+    layers: dict[str, Trace] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """Class per sample ``[N]`` by the largest final potential, or most spikes; ties to the lowest."""
+        if self.readout is not None:
+            result: np.ndarray = self.readout[..., -1].argmax(1)
+        else:
+            assert self.spikes is not None
+            result = self.spikes.reshape(*self.spikes.shape[:2], -1).sum(-1).argmax(1)
+        return result
+
+
+def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
+    """Return ``x`` as an array if the network can take it.
+
+    Raises:
+        ShapeError: wrong shape, not integers, out of range, or too many steps.
+    """
+    try:
+        x = np.asarray(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        kind = type(x).__name__
+        raise ShapeError(f"data: this {kind} is no array of integers; use net.encode, or .numpy()") from error
+    expected = "[N, " + ", ".join(map(str, net.input.shape)) + ", T]"
+    if x.ndim != len(net.input.shape) + 2 or x.shape[1:-1] != net.input.shape:
+        raise ShapeError(f"data: shape {x.shape} does not fit; use {expected}")
+    if x.shape[0] < 1 or x.shape[-1] < 1:
+        raise ShapeError(f"data: shape {x.shape} is empty; use at least one sample and one step")
+    if x.dtype.kind not in "iub":
+        raise ShapeError(f"data: {x.dtype} values are not allowed; use integers (net.encode gives them)")
+    low, high = int(x.min()), int(x.max())
+    if low < net.input.min_value or high > net.input.max_value:
+        allowed = f"{net.input.min_value}..{net.input.max_value}"
+        raise ShapeError(f"data: values {low}..{high} do not fit; use {allowed}")
+    if net.num_steps is not None and x.shape[-1] != net.num_steps:
+        raise ShapeError(
+            f"data: {x.shape[-1]} steps do not fit the network's gates and mixings; use {net.num_steps}"
+        )
+    if net.max_steps is not None and x.shape[-1] > net.max_steps:
+        raise ShapeError(
+            f"data: {x.shape[-1]} steps could overflow the readout's 24-bit potential; use at most "
+            f"{net.max_steps}, or convert(model, num_steps={x.shape[-1]})"
+        )
+    return x
+
+
+def simulation_of(net: FixedPointNetwork, traces: dict[str, Trace], trace: bool) -> Simulation:
+    """Result of a run, from what its layers did; ``traces`` holds the output at least."""
+    last = traces[net.output.name]
+    return Simulation(
+        spikes=None if net.reads_out else last.spikes,
+        readout=last.potential if net.reads_out else None,
+        latency=net.latency,
+        layers=traces if trace else {},
+    )

@@ -1,0 +1,141 @@
+"""The step in Lava's time: what is under way to a layer, and the state of its neurons, for a batch of samples.
+
+The stepper, the simulation of layers that feed themselves, and the Lava processes of layers all step these.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lava_bsnn import fixed_point
+
+from ..network import Mix
+from .layer import Firing, Incoming
+
+
+class Clock(NamedTuple):
+    """Steps of a layer's samples in Lava's time, which counts from 1.
+
+    Attributes:
+        interval: steps between resets; None for no reset.
+        arrival: time at which the first step of a sample reaches the layer.
+    """
+
+    interval: int | None
+    arrival: int
+
+    def step(self, time: int) -> int:
+        """Step of the sample that the layer works on."""
+        return (time - self.arrival) % self.interval if self.interval else time - self.arrival
+
+    def restarts(self, time: int) -> bool:
+        """Whether a sample begins."""
+        return self.interval is not None and self.step(time) == 0
+
+
+class ConnectionState:
+    """Weighted input of one connection, step by step, its axonal delays included.
+
+    Args:
+        incoming: the connection.
+        num_samples: N.
+    """
+
+    def __init__(self, incoming: Incoming, num_samples: int = 1) -> None:
+        self.incoming = incoming
+        self._weighted = np.zeros((num_samples, 1, incoming.width), dtype=np.int32)
+        self._memory = incoming.start()
+        self._past: np.ndarray | None = None  # made at the first message
+        self._newest = 0
+
+    def clear(self) -> None:
+        """Forget what is under way."""
+        if self._past is not None:
+            self._past[...] = 0
+
+    def weighted(self, messages: np.ndarray) -> np.ndarray:
+        """Weighted input ``[N, 1, width]`` of a step that brings these messages ``[N, 1, width]``."""
+        incoming = self.incoming
+        if incoming.delay_of_inputs is not None:
+            messages = self._late(messages, incoming.delay_of_inputs)
+        incoming.multiply(messages, self._weighted, self._memory)
+        if incoming.delay_of_neurons is not None:
+            return self._late(self._weighted, incoming.delay_of_neurons)
+        return self._weighted
+
+    def current(self, messages: np.ndarray, step: int) -> np.ndarray:
+        """Current, int64 ``[N, 1, neurons]``, at a step of the sample."""
+        return self.incoming.currents(self.weighted(messages), range(step, step + 1))
+
+    def _late(self, row: np.ndarray, delay: np.ndarray) -> np.ndarray:
+        if self._past is None:
+            self._past = np.zeros((1 + int(delay.max()), len(row), row.shape[-1]), dtype=row.dtype)
+        self._newest = (self._newest - 1) % len(self._past)
+        self._past[self._newest] = row[:, 0]
+        late = np.zeros_like(row)
+        slots = (self._newest + delay) % len(self._past)
+        late[:, 0, : len(delay)] = self._past[slots, :, np.arange(len(delay))].T
+        return late
+
+
+class NeuronState:
+    """Neurons of a layer and the mixing in front of them, step by step.
+
+    Args:
+        firing: the neurons.
+        num_samples: N.
+
+    Attributes:
+        state: by the kind's ``states``, int32 ``[N, neurons]`` each.
+        potential: of the last step, before any reset, int32 ``[N, 1, neurons]``.
+        taken: what the neurons took in the last step, int32 ``[N, 1, at least neurons]``.
+    """
+
+    def __init__(self, firing: Firing, num_samples: int = 1) -> None:
+        self._firing, self._mix = firing, firing.layer.mix
+        self._omega = None if self._mix is None else self._mix.omega.astype(np.int64)
+        self.state = firing.start(num_samples)
+        self.potential = np.zeros((num_samples, 1, firing.size), dtype=np.int32)
+        self.taken = np.zeros((num_samples, 1, firing.size), dtype=np.int32)
+        self._seen: list[np.ndarray] = []
+        self._window: np.ndarray | None = None
+
+    def step(self, total: np.ndarray, step: int, restarts: bool, messages: np.ndarray) -> None:
+        """Do one step, and write what the neurons send.
+
+        Args:
+            total: sum of the currents, or what :class:`Firing` takes, ``[N, 1, at least neurons]``.
+            step: step of the sample whose currents arrive.
+            restarts: a sample begins.
+            messages: uint8 ``[N, 1, width]``.
+        """
+        mix = self._mix
+        if mix is not None:
+            total, restarts = self._mixed(mix, total, step), step == mix.latency
+            step -= mix.latency
+        self.taken = np.ascontiguousarray(total, dtype=np.int32)
+        if restarts:
+            self._firing.reset(self.state)
+        self._firing.run(self.taken, self.state, messages, self.potential, step)
+
+    def current(self) -> np.ndarray:
+        """Current of the neurons in the last step, decay included, in a row; of one sample."""
+        return self._firing.current(self.taken, self.state)
+
+    def _mixed(self, mix: Mix, total: np.ndarray, step: int) -> np.ndarray:
+        """Mixed current of a step; that of a whole window comes T - 1 steps later."""
+        omega: Any = self._omega
+        if step == 0:
+            self._seen = []
+        self._seen.append(total)
+        if mix.causal:
+            rows = omega[step : step + 1, : len(self._seen)]
+            return fixed_point.mix(np.stack(self._seen), rows)[0]
+        if step == mix.latency and len(self._seen) == mix.num_steps:
+            self._window = fixed_point.mix(np.stack(self._seen), omega)
+        if self._window is None:
+            return np.zeros_like(total)
+        row: np.ndarray = self._window[(step - mix.latency) % mix.num_steps]
+        return row

@@ -1,0 +1,85 @@
+"""What a target states: limits, what it cannot express and why, lowering, file layout, backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from lava_bsnn.limits import LIMITS, Limits
+
+from ..content import range_problems
+
+if TYPE_CHECKING:
+    from ..lowering.job import Job
+    from ..network import FixedPointNetwork, Layer
+
+BlockRule = Callable[[Any, "Job"], Iterator[str]]
+"""What a block cannot express, a line each, without its label."""
+
+
+class Target:
+    """A device or its software for which networks are made; each is one file of this folder.
+
+    The defaults are those of our own arithmetic; a target overrides what is different there. Problems are lines
+    for an error's message: what, value, what is allowed, remedy.
+
+    Attributes:
+        name: value of ``profile``.
+        limits: its numbers.
+        counts_signs: the largest sum of messages without sign is that of the weights of one sign; else, as
+            a bound, that of all magnitudes.
+        layout: module of :mod:`netx_export.hdf5` that writes and reads its files.
+    """
+
+    name: ClassVar[str]
+    limits: ClassVar[Limits] = LIMITS
+    counts_signs: ClassVar[bool] = True
+    layout: ClassVar[str] = "extended"
+
+    # networks
+
+    def weight_problems(self, weight: np.ndarray) -> Iterator[str]:
+        """Weights that are out of range."""
+        low, high = self.limits.weight_min, self.limits.weight_max
+        yield from range_problems("weights", weight, low, high, f" ({high.bit_length() + 1} bit)")
+
+    def layer_problems(self, layer: Layer) -> Iterator[str]:
+        """What cannot be computed of a layer by itself."""
+        return iter(())
+
+    def sum_problems(self, net: FixedPointNetwork, layer: Layer) -> Iterator[str]:
+        """Sums of a layer that may overflow."""
+        from ..network.checks import neuron_bound
+
+        worst = int(neuron_bound(net, layer).max())
+        if worst > self.limits.potential_max:
+            yield (
+                f"a step adds up to {worst} membrane steps, which overflows 24 bits; at most "
+                f"{self.limits.potential_max} is allowed; use smaller scales or biases"
+            )
+
+    def network_problems(self, net: FixedPointNetwork) -> Iterator[str]:
+        """What cannot be computed of a network whose layers are sound."""
+        return iter(())
+
+    # models
+
+    def block_rules(self) -> Mapping[type, BlockRule]:
+        """Rules by type of block that stand in the place of those of :mod:`netx_export.lowering.rules`."""
+        return {}
+
+    def chain_problems(self, job: Job) -> Iterator[str]:
+        """What cannot be expressed about built blocks in their order."""
+        return iter(())
+
+    def lower(self, job: Job) -> tuple[Layer, ...]:
+        """Make integers of checked blocks."""
+        raise NotImplementedError
+
+    # runs
+
+    def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
+        """Why a backend cannot run a network."""
+        return iter(())
