@@ -8,7 +8,6 @@ that stands in neither fails a test, so does an entry that no page has.
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 import os
 import re
 import shlex
@@ -18,20 +17,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import documentation
 
 from lava_bsnn import cli
 
 ROOT = Path(__file__).parents[1]
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-documentation = load("documentation")
 PAPERS = (ROOT / "docs/papers.md").read_text()
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support import ddp_worker
 
 from lava_bsnn import models, training
 from lava_bsnn.errors import LavaBsnnError, OptionError
@@ -107,14 +106,6 @@ def test_a_killed_run_resumes_bit_identically(tmp_path):
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
 
 
-def worker():
-    path = Path(__file__).with_name("ddp_worker.py")
-    spec = importlib.util.spec_from_file_location("ddp_worker", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 TOLERANCE = 1e-12
 """Of weights after six steps in double precision: only the order of sums differs."""
 
@@ -122,14 +113,14 @@ TOLERANCE = 1e-12
 def test_two_processes_train_what_one_does(tmp_path):
     from lightning_fabric import Fabric
 
-    path = Path(__file__).with_name("ddp_worker.py")
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*run, path, tmp_path], capture_output=True, text=True, env=ONE_THREAD)
+    done = subprocess.run(
+        [*run, ddp_worker.__file__, tmp_path], capture_output=True, text=True, env=ONE_THREAD
+    )
     assert done.returncode == 0, done.stderr
-    module = worker()
-    for method in module.METHODS:
+    for method in ddp_worker.METHODS:
         fabric = Fabric(accelerator="cpu", devices=1, precision="64-true")
-        state, history = module.train(method, fabric)
+        state, history = ddp_worker.train(method, fabric)
         theirs = torch.load(tmp_path / f"{method}.pt", weights_only=True)
         for name, value in state.items():
             difference = (value.double() - theirs["state"][name].double()).abs().max()

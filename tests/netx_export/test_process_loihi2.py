@@ -6,14 +6,13 @@ public uses of lava-loihi describe, and what is refused. Nothing of this has run
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from stand_ins import lava_loihi_stand_in
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError
@@ -23,18 +22,14 @@ from netx_export.process import Network
 from netx_export.verify import random_data
 
 pytestmark = pytest.mark.lava
-STAND_IN = "lava_loihi_stand_in"
 
 
 @pytest.fixture
 def lava_loihi(monkeypatch):
     """Stand-ins for the closed modules; what is on the chip runs in Lava's simulation instead."""
-    path = Path(__file__).parents[1] / f"stand_ins/{STAND_IN}.py"
-    spec = importlib.util.spec_from_file_location(STAND_IN, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for name in (STAND_IN, *(f"lava.proc.embedded_io{part}" for part in ("", ".spike", ".state"))):
-        monkeypatch.setitem(sys.modules, name, module)
+    lava_loihi_stand_in.MADE.clear()
+    for part in ("", ".spike", ".state"):
+        monkeypatch.setitem(sys.modules, f"lava.proc.embedded_io{part}", lava_loihi_stand_in)
     loihi, configs = import_lava("lava.utils.loihi"), import_lava("lava.magma.core.run_configs")
     calls, chosen = [], []
     monkeypatch.setattr(loihi, "is_installed", lambda: True)
@@ -55,7 +50,7 @@ def lava_loihi(monkeypatch):
         started(self, **options)
 
     monkeypatch.setattr(Network, "run", run_and_note)
-    return SimpleNamespace(made=module.MADE, calls=calls, chosen=chosen, networks=networks)
+    return SimpleNamespace(made=lava_loihi_stand_in.MADE, calls=calls, chosen=chosen, networks=networks)
 
 
 def feeders(port):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import unittest
 from types import SimpleNamespace
 
@@ -31,15 +30,8 @@ SIGMA_DELTA = ["test_sparse_pilotnet_sdnn"]
 @pytest.fixture(scope="module")
 def theirs():
     """Their test module, with ``netx.hdf5.Network`` replaced."""
-    try:
-        spec = importlib.util.find_spec("tests.lava.lib.dl.netx.test_hdf5")
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or spec.origin is None:
-        pytest.skip("the tests of lava-dl's wheel are not installed")
     import_lava("lava.lib.dl.netx.hdf5")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = pytest.importorskip("tests.lava.lib.dl.netx.test_hdf5", reason="the tests of lava-dl's wheel")
     made = []
 
     class Counted(Network):
@@ -47,8 +39,10 @@ def theirs():
             made.append(1)
             return Network(*args, **options)
 
-    module.netx = SimpleNamespace(hdf5=SimpleNamespace(Network=Counted), blocks=module.netx.blocks)
-    return module, made
+    ours = SimpleNamespace(hdf5=SimpleNamespace(Network=Counted), blocks=module.netx.blocks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "netx", ours)
+        yield module, made
 
 
 @pytest.mark.parametrize("name", CUBA + SIGMA_DELTA)

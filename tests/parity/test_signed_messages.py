@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.generators import random_extended
+from support.oracle import slow_simulation
 
 from netx_export import FixedPointNetwork, network, run, verify
 from netx_export.verify import random_data
 
 pytestmark = pytest.mark.lava
-_path = Path(__file__).parents[1] / "netx_export/conftest.py"
-_spec = importlib.util.spec_from_file_location("slow_reference", _path)
-slow_reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(slow_reference)
 
 
 def first_layer(kind, rng):
@@ -85,7 +81,7 @@ def test_negative_messages_give_the_same_everywhere(kind, backend):
     x[0, ..., 0] = -128
     result = run(net, x, backend, trace=True, timeout=100)
     for n, sample in enumerate(x):
-        for name, (messages, _) in slow_reference.slow_simulation(net, sample).items():
+        for name, (messages, _) in slow_simulation(net, sample).items():
             np.testing.assert_array_equal(result.layers[name].spikes[n], messages, err_msg=f"{name} {n}")
     for trace in result.layers.values():
         assert trace.spikes.any() and not trace.spikes.all()
@@ -105,13 +101,13 @@ def test_messages_of_few_bits_give_the_same_everywhere():
 @pytest.mark.parametrize("seed", [4, 6, 17, 33, 42])
 def test_extended_networks_take_signed_messages_on_lava(seed):
     """The seeds have shortcuts, delays, a loop, gates and mixings."""
-    net, num_steps = slow_reference.random_extended(seed, depth=2)
+    net, num_steps = random_extended(seed, depth=2)
     net = replace(net, input=replace(net.input, bits=8, signed=True))
     x = random_data(net, 2, num_steps, seed)
     for backend in ("lava", "lava-fused"):
         result = run(net, x, backend, trace=True, timeout=100)
         assert sum(trace.spikes.any() for trace in result.layers.values()) >= 2
         for n, sample in enumerate(x):
-            for name, (messages, before) in slow_reference.slow_simulation(net, sample).items():
+            for name, (messages, before) in slow_simulation(net, sample).items():
                 np.testing.assert_array_equal(result.layers[name].spikes[n], messages, err_msg=name)
                 np.testing.assert_array_equal(result.layers[name].potential[n], before, err_msg=name)
