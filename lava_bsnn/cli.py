@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
@@ -17,7 +19,7 @@ from .commands.doctor import Doctor
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
-from .errors import LavaBsnnError
+from .errors import LavaBsnnError, OptionError
 
 COMMANDS = {
     command.__name__.lower(): command
@@ -37,6 +39,33 @@ def _commands(asked: str) -> Any:
     return Union[tuple(parts)]  # noqa: UP007
 
 
+def _import_files(arguments: list[str]) -> list[str]:
+    """Run the files of ``--import FILE``, which may register neurons; return the other arguments.
+
+    Raises:
+        OptionError: no such file, or it cannot be run.
+    """
+    rest = list(arguments)
+    while "--import" in rest:
+        at = rest.index("--import")
+        file = Path(rest[at + 1]) if at + 1 < len(rest) else Path()
+        if not file.is_file() or file.suffix != ".py":
+            raise OptionError(f"--import: {str(file)!r} is no Python file; give the path of one")
+        del rest[at : at + 2]
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None and spec.loader is not None
+        sys.modules[file.stem] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except LavaBsnnError:
+            raise
+        except Exception as error:
+            raise OptionError(
+                f"--import: {file} cannot be run: {type(error).__name__}: {error}; try python {file}"
+            ) from error
+    return rest
+
+
 def _exit_on_sigterm(number: int, frame: object) -> None:
     sys.exit(128 + number)  # unlike a kill, lets Lava's processes be stopped
 
@@ -53,12 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     code: object = 0
     try:
+        arguments = _import_files(arguments)
         code = tyro.cli(
             _commands(next(iter(arguments), "")),
             args=arguments,
             prog="lava-bsnn",
             description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}.\n\n"
-            "Example: lava-bsnn train --help",
+            "Example: lava-bsnn train --help\n\n"
+            "--import FILE in front of a command runs a Python file first, as one that registers neurons.",
         )()
         if sys.stdout is not None:  # None where it was closed before
             sys.stdout.flush()

@@ -50,7 +50,7 @@ def holds(
     types: tuple[str, ...] = (),
     count: tuple[int, int] = (1, 3),
 ) -> Any:
-    """A dataclass field with its :class:`Domain`; ``optional`` fields are not written while at their default."""
+    """A dataclass field with its :class:`Domain`; if ``optional``, its default is not written."""
     domain = Domain(kind=kind, low=low, high=high, mantissa=mantissa, types=types, count=count)
     return dataclasses.field(default=default, metadata={"domain": domain, "optional": optional})
 

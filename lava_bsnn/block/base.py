@@ -17,7 +17,6 @@ from ..device import grid_current
 from ..errors import OptionError, ShapeError, check_option
 from ..functional.weights import SCALES, straight_through
 from ..modulation import AGMM
-from ..neuron import LIF, MultiThresholdLIF
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize
 
@@ -212,7 +211,7 @@ class SpikingBlock(Block):
     @property
     def unit(self) -> float | None:
         """Membrane steps per unit of current, if the neuron is in matched mode."""
-        return self.neuron.unit if isinstance(self.neuron, (LIF, MultiThresholdLIF)) else None
+        return getattr(self.neuron, "unit", None)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
         """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``."""

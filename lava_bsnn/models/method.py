@@ -14,7 +14,7 @@ from ..synapse import Binarize
 
 Pair = int | tuple[int, int]
 
-NEURONS = {"lif": LIF, "multi_threshold": MultiThresholdLIF, "qcfs": QCFS}
+NEURONS: dict[str, Any] = {"lif": LIF, "multi_threshold": MultiThresholdLIF, "qcfs": QCFS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,8 @@ class Method:
         standardize: standardise 1-bit hidden weights first (WS-DR).
         modulation: ``"agmm"`` or ``None``.
         modulation_options: options of :class:`lava_bsnn.modulation.AGMM`.
-        neuron: ``"lif"``, ``"multi_threshold"``, or ``"qcfs"`` (an ANN for hybrid training).
+        neuron: ``"lif"``, ``"multi_threshold"``, ``"qcfs"`` (an ANN for hybrid training), or the name of a
+            class that :func:`netx_export.register_neuron` got.
         neuron_params: parameters of the neuron.
     """
 

@@ -16,7 +16,7 @@ from ..functional import direct_code
 from ..models import SpikingNetwork
 from ..neuron import QCFS
 from ..norm import BatchNorm
-from .finetuning import match_device
+from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
@@ -108,7 +108,8 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         value = loss(model(inputs), labels)
     value.backward()
     deployed = _deployed(model)
-    match_device(deployed)
+    if has_matched_mode(deployed):  # neurons of a user's own may have none
+        match_device(deployed)
     net = netx_export.convert(deployed, "extended")
     agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()

@@ -8,13 +8,18 @@ from typing import Any
 import torch
 
 from .. import block, device, fixed_point
+from .._slayer import neuron_base
 from ..errors import LavaBsnnError
-from ..neuron import LIF, MultiThresholdLIF
 from ..norm import BatchNorm
 from .batches import Data
 from .engine import Epoch
 from .loop import fit
 from .schedule import optimizer
+
+
+def has_matched_mode(model: torch.nn.Module) -> bool:
+    """Whether all neurons of a model can compute in the device's integers."""
+    return all(hasattr(neuron, "match_device") for neuron in _neurons(model))
 
 
 def match_device(model: torch.nn.Module) -> None:
@@ -29,15 +34,19 @@ def match_device(model: torch.nn.Module) -> None:
             ``current_decay`` below 1, or ``membrane_when`` other than ``"stored"``; or a layer whose currents
             are too large for 24 bits. Nothing is changed then.
     """
-    neurons = [m for m in model.modules() if hasattr(m, "neuron") and isinstance(m.neuron, torch.nn.Module)]
-    for module in neurons:
-        if not isinstance(module.neuron, (LIF, MultiThresholdLIF)):
+    for neuron in _neurons(model):
+        if not hasattr(neuron, "match_device"):
             raise LavaBsnnError(
-                f"match_device: {type(module.neuron).__name__} has no matched mode; use LIF or "
-                "MultiThresholdLIF neurons"
+                f"match_device: {type(neuron).__name__} has no matched mode; use LIF or MultiThresholdLIF "
+                "neurons, or give it methods match_device and unit"
             )
     _match(copy.deepcopy(model))  # raises before anything is changed
     _match(model)
+
+
+def _neurons(model: torch.nn.Module) -> list[torch.nn.Module]:
+    found = (getattr(module, "neuron", None) for module in model.modules())
+    return [neuron for neuron in found if isinstance(neuron, torch.nn.Module)]
 
 
 def _match(model: torch.nn.Module) -> None:
@@ -53,7 +62,7 @@ def _match(model: torch.nn.Module) -> None:
             part.frozen = True
             part.eval()
     for part in model.modules():
-        if isinstance(part, (LIF, MultiThresholdLIF)):  # those of no block
+        if isinstance(part, neuron_base.Neuron) and hasattr(part, "match_device"):  # those of no block
             part.match_device()
 
 

@@ -9,7 +9,7 @@ from lava_bsnn.encoding import Encoding
 from lava_bsnn.limits import LIMITS
 
 from .. import network
-from ..content import Content, Domain, domains
+from ..content import Domain, domains
 from ..neurons import kinds
 
 VERSION = "lava_bsnn_schema"
@@ -123,9 +123,10 @@ _ENCODING = {
     "repeat": Domain(kind="int", low=1, high=LIMITS.encoding_max),
     "steps": Domain(kind="int", low=0, high=LIMITS.encoding_max),
 }
-_CLASSES: tuple[type[Content], ...] = (
+_CLASSES: tuple[type, ...] = (
     network.FixedPointNetwork,
     network.Input,
+    Encoding,
     network.Layer,
     network.Connection,
     network.Conv,
@@ -140,7 +141,7 @@ _CLASSES: tuple[type[Content], ...] = (
 
 def nodes() -> dict[str, type]:
     """Classes of an extended file's structure, by name: those of the network, and every kind of neurons."""
-    return {kind.__name__: kind for kind in (*_CLASSES, Encoding)} | kinds()
+    return {kind.__name__: kind for kind in _CLASSES} | kinds()
 
 
 def fields(kind: type) -> tuple[Field, ...]:
@@ -168,7 +169,8 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "| node | field | kind | range or nodes | left out if |"
     yield "| --- | --- | --- | --- | --- |"
-    for node, kind in nodes().items():
+    ours = {name: kind for name, kind in nodes().items() if kind.__module__.startswith(("netx_", "lava_"))}
+    for node, kind in ours.items():
         for field in fields(kind):
             bounds, domain = "", field.domain
             if field.types:

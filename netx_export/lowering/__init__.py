@@ -1,10 +1,10 @@
 """From a trained torch model to integers, in passes.
 
 ``convert`` refuses what the target cannot express (:mod:`~netx_export.lowering.rules` and the target's own),
-checks that the model is its blocks in a row (:mod:`~netx_export.lowering.wiring`), lets them see some samples
-(:mod:`~netx_export.lowering.observe`), and has the target make integers of them
-(:mod:`~netx_export.lowering.stock`, :mod:`~netx_export.lowering.extended`), which are judged against what was seen
-(:mod:`~netx_export.lowering.resolution`).
+checks that the model is its blocks in a row (:mod:`~netx_export.lowering.wiring`), lets them see some
+samples (:mod:`~netx_export.lowering.observe`), and has the target make integers of them
+(:mod:`~netx_export.lowering.stock`, :mod:`~netx_export.lowering.extended`), which are judged against what
+was seen (:mod:`~netx_export.lowering.resolution`).
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def convert(
             after the other, which is tried with random values; built. ``DataParallel``,
             ``DistributedDataParallel`` and ``AveragedModel`` are unwrapped.
         profile: name of the target (:mod:`netx_export.targets`). ``"stock"``: what unmodified lava-dl 0.6.0
-            loads and runs; ``"extended"``: also skip connections, AGMM gates, k-bit membranes, multi-threshold
-            and registered neurons, and T-GIM.
+            loads and runs; ``"extended"``: also skip connections, AGMM gates, k-bit membranes,
+            multi-threshold and registered neurons, and T-GIM.
         calibration: inputs as the model takes them, or (inputs, labels): rounding is chosen and
             reported for these. Without, it is chosen for messages of usual size, so that equal weights give
             equal networks, and reported for what the model's ``Input`` kept of its training, else for random

@@ -50,8 +50,8 @@ class Drive:
         unit = LIMITS.potential_max / max(bound, threshold)
         if unit * threshold < 1 << ALIGN_BITS:
             raise ExportError(
-                f"{self.label}: a step may add {bound / threshold:.3g} thresholds, too many for 24 bits; raise "
-                "the threshold or retrain with norm='batch'"
+                f"{self.label}: a step may add {bound / threshold:.3g} thresholds, too many for 24 bits; "
+                "raise the threshold or retrain with norm='batch'"
             )
         return unit
 
@@ -83,7 +83,7 @@ class Drive:
         if self.bound * unit > LIMITS.potential_max:
             fits = max(1.0, LIMITS.potential_max / self.bound / (1 << ALIGN_BITS))
             raise ExportError(
-                f"{self.label}: in matched mode a step may add up to {self.bound / threshold:.3g} thresholds, "
-                f"too many for 24 bits; use the neuron's scale={1 << math.floor(math.log2(fits))}, or "
-                "norm='batch'"
+                f"{self.label}: in matched mode a step may add up to {self.bound / threshold:.3g} "
+                f"thresholds, too many for 24 bits; use scale={1 << math.floor(math.log2(fits))} of the neuron, "
+                "or norm='batch'"
             )

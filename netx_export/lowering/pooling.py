@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def is_dense(module: Any) -> bool:
     return isinstance(module, (block.Dense, block.Readout))
 
 
-def is_bare_pool(module: Any) -> bool:
+def is_bare_pool(module: Any) -> TypeGuard[block.Pool]:
     """Whether a block is a pooling without neuron."""
     return isinstance(module, block.Pool) and module.neuron is None
 

@@ -5,8 +5,8 @@ A block computes ``z = multiplier * sum(q * x) + offset`` with weights ``q`` and
 steps per threshold the integer layer has weights ``round(S * multiplier * q / theta)``, biases
 ``round(S * offset / theta)``, and threshold ``S - 1``: Lava fires strictly above, so a
 membrane of exactly ``S`` steps fires on both sides. ``S`` is the one, of those that keep all
-values within :data:`lava_bsnn.limits.LOIHI`, with which rounding costs least: for the caller's samples, else for
-messages of usual size. Stock Lava has one threshold per layer, hence one ``S`` per layer.
+values within :data:`lava_bsnn.limits.LOIHI`, with which rounding costs least: for the caller's samples, else
+for messages of usual size. Stock Lava has one threshold per layer, hence one ``S`` per layer.
 
 Behind many graded inputs S is so small that most weights would round to 0. Where the inputs are the
 pixels of an image, roundings of neighbours then make up for each other
@@ -56,7 +56,8 @@ def lower_stock(job: Job) -> tuple[Layer, ...]:
     if any(isinstance(m, AGMM) for one in job.blocks for m in one.modules()):
         gates, cost = mean_gates(job.model, job.blocks, job.calibration)
         warnings.warn(f"convert: gates became constants: {cost}", stacklevel=4)
-    source, pool = INPUT, None
+    source = INPUT
+    pool: block.Pool | None = None
     layers: list[Layer] = []
     for index, module in enumerate(job.blocks):
         if is_bare_pool(module):

@@ -1,4 +1,4 @@
-"""The frozen network: integers only, in a small graph of frozen dataclasses (:mod:`netx_export.network.graph`)."""
+"""The frozen network, integers only: what it is made of (:mod:`~netx_export.network.graph`), and checks."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 from ..content import channel_problems, fits_channels, range_problems
 from ..targets import TARGETS, Target, target
 from .front import Gate, Mix
-from .graph import INPUT, Connection, FixedPointNetwork, Layer, Shape
+from .graph import INPUT, Connection, FixedPointNetwork, Layer
 from .input_checks import class_problems, input_problems, step_problems, width_problems
-from .synapses import BiasInput, Dense, fan_in, reach, weight_of
+from .synapses import BiasInput, Dense, Shape, fan_in, reach, weight_of
 
 
 def problems(net: FixedPointNetwork) -> Iterator[str]:
@@ -54,7 +54,7 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
         for layer in net.layers
         for part in (layer.mix, *(c.gate for c in layer.connections))
         if part is not None
-    } | {len(lam) for layer in net.layers if isinstance(lam := getattr(layer.neuron, "lam", 0), np.ndarray)}
+    } | {count for layer in net.layers for count in layer.neuron.step_counts}
     if len(lengths) > 1:
         yield f"gates and mixings are made for {sorted(lengths)} steps; use one number"
     yield from step_problems(net)
@@ -194,7 +194,7 @@ def connection_bound(net: FixedPointNetwork, connection: Connection) -> np.ndarr
 
 
 def _is_railed(net: FixedPointNetwork, connection: Connection) -> bool:
-    """Whether weights of positive and negative parts of the input cancel (:mod:`netx_export.network.rails`)."""
+    """Whether weights of positive and negative parts of the input cancel (:func:`netx_export.two_rails`)."""
     weight = weight_of(connection.synapse)
     if connection.source != INPUT or weight is None or weight.shape[1] % 2:
         return False

@@ -8,8 +8,8 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError, ShapeError
 
-from .graph import INPUT, Connection, FixedPointNetwork, Shape
-from .synapses import Conv, Dense, Synapse
+from .graph import INPUT, Connection, FixedPointNetwork
+from .synapses import Conv, Dense, Shape, Synapse
 
 
 def two_rails(net: FixedPointNetwork) -> FixedPointNetwork:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph import INPUT, Connection, FixedPointNetwork, Layer, Shape
-from .synapses import Dense, weight_bits, weight_of
+from .graph import INPUT, Connection, FixedPointNetwork, Layer
+from .synapses import Dense, Shape, weight_bits, weight_of
 
 
 @dataclass(frozen=True, kw_only=True)

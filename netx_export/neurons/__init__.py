@@ -68,17 +68,18 @@ def is_registered(kind: type) -> bool:
 def register_neuron(kind: type[Neuron], module: type | None = None) -> type[Neuron]:
     """Make a kind of neurons known to ``convert``, files, simulators, and Lava processes.
 
-    Registering a class of the same module and name again replaces it, as a notebook's cell does that runs twice.
+    A kind replaces one of the same name that was registered before, as in a notebook's cell that runs twice.
 
     Args:
         kind: a frozen dataclass derived from :class:`Neuron`.
-        module: torch module that is trained as these neurons: what a block gets as ``neuron``.
+        module: class of torch modules that is trained as these neurons: what a block gets as ``neuron``.
+            ``models.create`` and recipes know it by its name.
 
     Returns:
         ``kind``, so that this can be used as a decorator.
 
     Raises:
-        OptionError: it is not a complete kind, or its name belongs to another.
+        OptionError: it is not a complete kind, or has a name of this package.
     """
     name = getattr(kind, "__name__", repr(kind))
     parameters = getattr(kind, "__dataclass_params__", None)
@@ -87,10 +88,11 @@ def register_neuron(kind: type[Neuron], module: type | None = None) -> type[Neur
             f"register_neuron: {name} is not a kind; use a class derived from netx_export.Neuron under "
             "@dataclass(frozen=True, kw_only=True, eq=False)"
         )
-    bare = [field.name for field in dataclasses.fields(kind) if "domain" not in field.metadata]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    bare = [field.name for field in fields if "domain" not in field.metadata]
     if bare:
         raise OptionError(
-            f"register_neuron: {name}.{bare[0]} has no range; use integer(low, high), per_channel(low, high), "
+            f"register_neuron: {name}.{bare[0]} has no range; use integer(low, high), per_channel(low, high) "
             "or per_step(low, high)"
         )
     if kind.step is Neuron.step or "v" not in kind.states:
@@ -105,14 +107,14 @@ def register_neuron(kind: type[Neuron], module: type | None = None) -> type[Neur
     )
     if module is not None and not makes:
         raise OptionError(f"register_neuron: {name} needs a classmethod from_module to be made of a module")
-    known = _kinds.get(name)
-    if name in _RESERVED or (known is not None and _name(known) != _name(kind)):
-        raise OptionError(
-            f"register_neuron: {name} is the name of {_name(known or Neuron)} already; choose another"
-        )
+    if name in _RESERVED or name in (one.__name__ for one in _OURS):
+        raise OptionError(f"register_neuron: {name} is a name of netx_export; choose another")
     _kinds[name] = kind
     if module is not None:
+        from lava_bsnn.models.method import NEURONS
+
         _trained_as[_name(module)] = kind
+        NEURONS[module.__name__] = module  # for models.create and recipes
     return kind
 
 

@@ -1,4 +1,4 @@
-"""What a kind of neurons declares, once: fields with their ranges, the step on integers, the way from torch."""
+"""What a kind of neurons declares, once: fields with ranges, the step on integers, the way from torch."""
 
 from __future__ import annotations
 
@@ -65,6 +65,12 @@ class Neuron(Content):
         """Name for tables."""
         return type(self).__name__
 
+    @property
+    def step_counts(self) -> set[int]:
+        """Lengths T of values that are given per time step."""
+        steps = (field.name for field, domain in domains(type(self)) if domain.kind == "steps")
+        return {len(value) for name in steps if isinstance(value := getattr(self, name), np.ndarray)}
+
     def start(self, zeros: Any) -> State:
         """State before the first step, by ``states``, in the shape of ``zeros``."""
         return (zeros,) * len(self.states)
@@ -72,7 +78,7 @@ class Neuron(Content):
     def step(self, state: State, current: Any, time: int, injected: Any = 0) -> tuple[State, Any, Any]:
         """Return the next state, the messages, and the potential before any reset.
 
-        All arrays are int64 ``[..., C, H, W]`` or ``[..., C]``; values per channel of ``self`` come in a shape
+        All arrays are int64 ``[..., C, H, W]`` or ``[..., C]``; values per channel of ``self`` have a shape
         that fits them (:meth:`spread`).
 
         Args:

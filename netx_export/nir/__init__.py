@@ -104,7 +104,7 @@ def _synapse_nodes(
     channels = layer.shape[0]
     scale = np.ones(channels) if connection.scale is None else connection.scale / _UNIT
     bias = np.zeros(channels) if connection.bias is None else connection.bias / _UNIT
-    if first and layer.neuron.current_decay == NO_MEMORY:  # type: ignore[union-attr]
+    if first and getattr(layer.neuron, "current_decay", 0) == NO_MEMORY:
         bias = bias + _mantissa(layer.neuron.bias, layer)
     if isinstance(synapse, Conv):
         yield (

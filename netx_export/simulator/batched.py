@@ -1,7 +1,8 @@
 """Batched integer simulation of a :class:`FixedPointNetwork`, exact to the last bit.
 
 Threads take batches of samples through all layers, one after the other, with the kernels of
-:mod:`netx_export.simulator.kernels`: only active inputs cost time, and a batch stays in the processor's cache.
+:mod:`netx_export.simulator.kernels`: only active inputs cost time, and a batch stays in the processor's
+cache.
 """
 
 from __future__ import annotations

@@ -200,8 +200,8 @@ class Firing:
         neuron, top = self.layer.neuron, LIMITS.potential_max
         if sent.min() < 0 or sent.max() > neuron.max_message:
             raise LavaBsnnError(
-                f"{self.layer.name}: {type(neuron).__name__} sent {sent.min()}..{sent.max()}; its max_message "
-                f"allows 0..{neuron.max_message}"
+                f"{self.layer.name}: {type(neuron).__name__} sent {sent.min()}..{sent.max()}; its "
+                f"max_message allows 0..{neuron.max_message}"
             )
         for value in values:
             if np.min(value) < -top or np.max(value) > top:

@@ -1,4 +1,4 @@
-"""The step in Lava's time: what is under way to a layer, and the state of its neurons, for a batch of samples.
+"""One step of a layer: what is under way to it, and the state of its neurons, for a batch of samples.
 
 The stepper, the simulation of layers that feed themselves, and the Lava processes of layers all step these.
 """

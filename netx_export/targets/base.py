@@ -22,8 +22,8 @@ BlockRule = Callable[[Any, "Job"], Iterator[str]]
 class Target:
     """A device or its software for which networks are made; each is one file of this folder.
 
-    The defaults are those of our own arithmetic; a target overrides what is different there. Problems are lines
-    for an error's message: what, value, what is allowed, remedy.
+    The defaults are those of our own arithmetic; a target overrides what is different there. Problems are
+    lines for an error's message: what, value, what is allowed, remedy.
 
     Attributes:
         name: value of ``profile``.

@@ -60,6 +60,6 @@ def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
         )
     if getattr(neuron, "membrane_bits", None) is not None and neuron.membrane_when != "stored":
         yield (
-            f"{module.label}: membrane_when={neuron.membrane_when!r} cannot be exported: the device quantises "
-            "what it stores; use membrane_when='stored'"
+            f"{module.label}: membrane_when={neuron.membrane_when!r} cannot be exported: the device "
+            "quantises what it stores; use membrane_when='stored'"
         )

@@ -130,7 +130,7 @@ class Stock(Target):
     # runs
 
     def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
-        """Messages that stock Lava keeps across resets, so that samples mix; inputs that the chip cannot take."""
+        """Messages that stock Lava keeps across resets, and inputs that the chip cannot take."""
         if backend not in ("stock", "loihi2"):
             return
         names = [
@@ -183,8 +183,8 @@ def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
     label, neuron = module.label, module.neuron
     if module.modulation is not None and job.calibration is None:
         yield (
-            f"{label}: modulation {type(module.modulation).__name__} cannot be exported in profile 'stock'; use "
-            "profile='extended', or calibration=inputs (--calibration N) for constant gates"
+            f"{label}: modulation {type(module.modulation).__name__} cannot be exported in profile 'stock'; "
+            "use profile='extended', or calibration=inputs (--calibration N) for constant gates"
         )
     kind = None if neuron is None else kind_of(neuron)
     if kind is not None and kind is not LIF:

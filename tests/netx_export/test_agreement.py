@@ -16,9 +16,10 @@ from rich.console import Console
 from lava_bsnn import block, data, models, training
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, OptionError, ShapeError
+from lava_bsnn.limits import LIMITS
 from lava_bsnn.neuron import MultiThresholdLIF
 from lava_bsnn.training.hybrid import to_single_threshold
-from netx_export import Agreement, agreement, convert, limits, network, simulate
+from netx_export import Agreement, agreement, convert, network, simulate
 from netx_export.lowering.names import spiking_layers
 
 matplotlib.use("Agg")
@@ -189,7 +190,7 @@ def test_a_layer_that_dies_in_integers_is_told(settle):
     model = network_of(settle)
     net = convert(model, "extended")
     name = agreement(model, net, binary_data()).layers[1].name
-    dead = with_layer(net, name, threshold=limits.POTENTIAL_MAX)
+    dead = with_layer(net, name, threshold=LIMITS.potential_max)
     found = agreement(model, dead, binary_data())
     assert f"{name} never fires in integers" in found.warnings
     layer = found.layers[1]

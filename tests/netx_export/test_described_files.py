@@ -12,8 +12,8 @@ import pytest
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, NetXFormatError
+from lava_bsnn.limits import LIMITS
 from netx_export import FixedPointNetwork, from_nir, network, read, simulate, to_nir, write
-from netx_export.input_checks import CHANNELS_MAX
 from netx_export.process import Network
 
 IMAGES = network.Encoding.images((0.4, 0.5), (0.25, 0.2), steps=4)
@@ -150,11 +150,11 @@ def test_the_most_names_and_channels_are_read_quickly(tmp_path):
     )
     write(net, tmp_path / "a.net")
     assert read(tmp_path / "a.net").classes == names
-    dense = network.Dense(weight=np.ones((1, CHANNELS_MAX), int))
-    wide = network.Encoding.images((0.5,) * CHANNELS_MAX, (0.5,) * CHANNELS_MAX, bits=2)
+    dense = network.Dense(weight=np.ones((1, LIMITS.channels_max), int))
+    wide = network.Encoding.images((0.5,) * LIMITS.channels_max, (0.5,) * LIMITS.channels_max, bits=2)
     for profile in ("stock", "extended"):
         net = FixedPointNetwork(
-            input=network.Input(shape=(CHANNELS_MAX,), bits=2, signed=True, encoding=wide),
+            input=network.Input(shape=(LIMITS.channels_max,), bits=2, signed=True, encoding=wide),
             layers=(
                 network.Layer(
                     name="out",

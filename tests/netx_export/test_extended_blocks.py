@@ -13,7 +13,7 @@ from lava_bsnn.device import messages_of
 from lava_bsnn.errors import ExportError
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
 from netx_export import convert, simulate
-from netx_export.synapses import weight_bits
+from netx_export.network.synapses import weight_bits
 
 STEPS = 3
 MATCHED = {"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 8, "membrane_mode": "matched"}

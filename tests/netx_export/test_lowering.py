@@ -9,9 +9,10 @@ from lava.lib.dl import slayer
 
 from lava_bsnn import block, functional, models
 from lava_bsnn.errors import ExportError, OptionError
+from lava_bsnn.limits import LOIHI
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF
-from netx_export import FixedPointNetwork, convert, limits, network, simulate, write
+from netx_export import FixedPointNetwork, convert, network, simulate
 
 PARAMS = {"threshold": 1.0, "voltage_decay": 0.5}
 
@@ -134,7 +135,7 @@ def test_every_integer_keeps_its_limit_for_extreme_norms(settle):
             net[0].norm.weight.mul_(gain)
             net[0].norm.bias.add_(offset)
         fixed = convert(net)  # FixedPointNetwork validates itself
-        assert np.abs(fixed["conv0"].connections[0].synapse.weight).max() <= limits.WEIGHT_MAX
+        assert np.abs(fixed["conv0"].connections[0].synapse.weight).max() <= LOIHI.weight_max
 
 
 def test_the_readout_cannot_overflow_within_num_steps(settle):
@@ -322,7 +323,7 @@ def test_unknown_profile_and_steps_are_named():
         convert(net, num_steps=0)
 
 
-def test_stock_dense_traps_are_refused_before_a_file_is_opened(tmp_path):
+def test_stock_dense_traps_are_refused():
     for weight, message in (
         (np.zeros((2, 3), int), "all weights are zero"),
         (np.full((2, 3), -2), "power of two"),
@@ -335,10 +336,8 @@ def test_stock_dense_traps_are_refused_before_a_file_is_opened(tmp_path):
             neuron=network.LIF(threshold=1, bias=np.zeros(len(weight), int)),
             shape=(len(weight),),
         )
-        net = FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,))
         with pytest.raises(ExportError, match=message):
-            write(net, tmp_path / "x.net")
-        assert list(tmp_path.iterdir()) == []
+            FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,))
 
 
 def test_conversion_does_not_change_the_model(settle):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lava_bsnn.errors import ExportError
-from netx_export import FixedPointNetwork, limits, network
-from netx_export.synapses import reach
+from lava_bsnn.limits import LIMITS
+from netx_export import FixedPointNetwork, network
+from netx_export.network.synapses import reach
 
 
 def one_layer(weight, bias=None, in_shape=(3,), bits=0, **neuron):
@@ -59,7 +60,7 @@ def test_arrays_are_copied():
         (lambda: one_layer([[200, 1, 1]]), "first: weights 1..200 are out of range; -128..127"),
         (lambda: one_layer([[1, 1, 1]], [5000]), r"first: bias 5000..5000 is out of range; -4096..4095"),
         (lambda: one_layer([[1, 1, 1]], threshold=1 << 17), "threshold 131072 is out of range"),
-        (lambda: one_layer([[1, 1, 1]], voltage_decay=4097), "voltage_decay=4097 is out of range"),
+        (lambda: one_layer([[1, 1, 1]], voltage_decay=4097), "voltage_decay 4097 is out of range"),
         (lambda: one_layer([[1, 1, 1]], [0, 0]), r"bias of shape \(2,\) does not fit"),
         (lambda: one_layer([[1, 1]]), r"dense of 2 inputs cannot take input \(3,\)"),
         (lambda: one_layer([[1.5, 1, 1]]), "weight must hold 32-bit integers"),
@@ -81,7 +82,7 @@ def test_all_offending_layers_are_listed():
 
 
 def test_the_widest_allowed_sum_is_accepted():
-    assert limits.ACTIVATION_MAX >= 127 * 1032
+    assert LIMITS.activation_max >= 127 * 1032
     one_layer(np.full((1, 1032), 127), in_shape=(1032,))
 
 

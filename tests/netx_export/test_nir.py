@@ -275,5 +275,5 @@ def test_cycles_and_layers_beyond_nir_are_named():
         shape=(3,),
     )
     net = FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,), profile="extended")
-    with pytest.raises(ExportError, match="mht: NIR has no multi-threshold neuron"):
+    with pytest.raises(ExportError, match="mht: NIR has no MultiThreshold neuron"):
         to_nir(net)

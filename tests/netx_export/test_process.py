@@ -11,7 +11,7 @@ from lava_bsnn.errors import ExportError, NetXFormatError, ShapeError
 from netx_export import FusedSimCfg, network, write
 from netx_export.process import Network
 from netx_export.process.stream import Recorder
-from netx_export.stepper import stream
+from netx_export.simulator.stepper import stream
 
 pytestmark = pytest.mark.lava
 io = import_lava("lava.proc.io")

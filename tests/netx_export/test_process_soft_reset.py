@@ -13,7 +13,7 @@ from netx_export import network
 from netx_export.backends.runtime import run_steps
 from netx_export.process.soft_reset import atrlif_parameters, soft_reset_neurons
 from netx_export.process.stream import Player, Recorder
-from netx_export.stepper import stream
+from netx_export.simulator.stepper import stream
 
 pytestmark = pytest.mark.lava
 Loihi2SimCfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg

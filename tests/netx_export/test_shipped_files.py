@@ -11,7 +11,7 @@ import pytest
 from lava_bsnn.errors import NetXFormatError
 from netx_export import network, read, simulate, write
 from netx_export.hdf5 import describe
-from netx_export.stepper import stream
+from netx_export.simulator.stepper import stream
 
 
 @pytest.fixture(scope="module")

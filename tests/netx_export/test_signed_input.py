@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lava_bsnn.errors import ExportError, ShapeError
 from netx_export import FixedPointNetwork, network, simulate
 from netx_export.process.part import blocks, part
-from netx_export.stepper import stream
+from netx_export.simulator.stepper import stream
 from netx_export.verify import random_data
 
 IMAGES = network.Encoding.images((0.5, 0.4), (0.25, 0.2))

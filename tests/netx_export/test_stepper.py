@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lava_bsnn.errors import ExportError, ShapeError
 from netx_export import network, simulate
-from netx_export.stepper import Stepper, stream
+from netx_export.simulator.stepper import Stepper, stream
 
 
 def aligned(array, depth, num_samples, num_steps):

@@ -21,9 +21,8 @@ from lava_bsnn import block
 from lava_bsnn.errors import ExportError
 from lava_bsnn.training.batches import as_input
 from netx_export import FixedPointNetwork, compare, convert, network, run, simulate
-from netx_export.hdf5 import stock_problems
 from netx_export.lowering import LayerReport
-from netx_export.stepper import stream
+from netx_export.simulator.stepper import stream
 from netx_export.verify import random_data
 
 CHECKS = [HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -70,7 +69,6 @@ def network_and_data(generate, kind, seed, depth, num_steps, num_samples):
                 net = convert(model, "extended", report=reports.append)
         else:
             net, num_steps = getattr(generate, kind)(seed, depth, num_steps)
-            assume(kind != "stock" or not stock_problems(net))
     except ExportError:
         assume(False)
     assume(net.max_steps is None or net.max_steps >= num_steps)

@@ -13,10 +13,11 @@ from lava.lib.dl import slayer
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import OptionError, ShapeError
-from netx_export import compare, network, parity, read, run, simulate, write
+from netx_export import compare, network, read, run, simulate, write
 from netx_export.backends.runtime import run_steps
 from netx_export.process.stream import Player, Recorder
-from netx_export.stepper import stream
+from netx_export.simulator.stepper import stream
+from netx_export.verify import parity
 
 pytestmark = pytest.mark.lava
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from netx_export import FixedPointNetwork, limits, network
-from netx_export.checks import current_bound
+from lava_bsnn.limits import LIMITS
+from netx_export import FixedPointNetwork, network
+from netx_export.network.checks import current_bound
 
 
 def random_network(
@@ -133,20 +134,20 @@ def random_connection(rng, source, synapse, shape, num_steps, *, delays, gates=T
 
 def neuron_at_limits(rng, room):
     """A neuron with parameters at their limits; biases take all the ``room`` [C] that currents leave."""
-    top, kind = limits.POTENTIAL_MAX, rng.integers(0, 3)
+    top, kind = LIMITS.potential_max, rng.integers(0, 3)
     bias = rng.choice([-1, 0, 1], room.shape) * room
     if kind == 0:
         return network.MultiThreshold(
             threshold=rng.choice([1, top], room.shape),
             levels=int(rng.choice([1, 8])),
             initial=rng.choice([-top, 0, top], room.shape),
-            lam=int(rng.choice([0, 4096, limits.FACTOR_MAX])),
+            lam=int(rng.choice([0, 4096, LIMITS.factor_max])),
             bias=bias,
         )
     decays = {"current_decay": 4096, "voltage_decay": int(rng.choice([0, 1, 4095, 4096]))}
     if kind == 1:  # mantissas
-        bias = (bias >> 6).clip(limits.BIAS_MIN, limits.BIAS_MAX)
-        return network.LIF(threshold=int(rng.choice([0, limits.THRESHOLD_MAX])), bias=bias, **decays)
+        bias = (bias >> 6).clip(LIMITS.bias_min, LIMITS.bias_max)
+        return network.LIF(threshold=int(rng.choice([0, LIMITS.threshold_max])), bias=bias, **decays)
     membrane = network.Membrane(bits=int(rng.choice([2, 24])), shift=int(rng.choice([0, 22])))
     threshold = rng.choice([0, 1, top], room.shape)
     return network.LIF(threshold=threshold, bias=bias, membrane=membrane, exponent=0, **decays)
@@ -156,7 +157,7 @@ def at_limits(rng, entry, layers, layer):
     """The layer with a neuron at its limits."""
     quiet = replace(layer, neuron=network.LIF(threshold=0))
     net = FixedPointNetwork(input=entry, layers=(*layers, quiet), profile="extended")
-    room = limits.POTENTIAL_MAX - np.broadcast_to(current_bound(net, quiet), layer.shape[:1])
+    room = LIMITS.potential_max - np.broadcast_to(current_bound(net, quiet), layer.shape[:1])
     return replace(layer, neuron=neuron_at_limits(rng, room))
 
 
