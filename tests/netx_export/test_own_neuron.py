@@ -230,7 +230,9 @@ def test_own_neurons_behind_gates_and_skips_are_converted(adaptive):
 
     def conv():
         gate = modulation.AGMM(3)
-        return block.Conv({"threshold": 0.4}, 4, 4, 3, padding=1, norm="batch", modulation=gate, neuron=adaptive.Adaptive)
+        return block.Conv(
+            {"threshold": 0.4}, 4, 4, 3, padding=1, norm="batch", modulation=gate, neuron=adaptive.Adaptive
+        )
 
     model = models.SpikingNetwork(
         [
