@@ -3,12 +3,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import subprocess
-import sys
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from support.cli import command
 
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.neuron import MultiThresholdLIF
@@ -133,9 +134,11 @@ def test_unknown_recipes_are_answered_with_near_ones():
         load_recipe("cifar10-resnet-agmm")
 
 
-def test_a_run_is_evaluated_to_the_accuracy_it_reported(tmp_path):
-    recipe = load_recipe("digits-agmm").replace([*SMALL, "ema_decay=0.5"])
-    result = train(recipe, tmp_path)
+def test_a_run_is_evaluated_to_the_accuracy_it_reported(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path, dirs_exist_ok=True)
+    recipe = load_recipe(tmp_path / "config.yaml")
+    assert recipe == load_recipe("digits-agmm").replace([*SMALL, "ema_decay=0.5"])
+    result = SimpleNamespace(**json.loads(trained_run.with_suffix(".json").read_text()))
     assert evaluate_run(tmp_path).test_accuracy == pytest.approx(result.test_accuracy)
     assert evaluate_run(tmp_path, "best.pt").test_accuracy == pytest.approx(result.best_test_accuracy)
     for name in ("config.yaml", "metrics.csv", "training_curve.png"):
@@ -222,12 +225,6 @@ def test_spike_regulation_acts_on_the_rates():
     logits = model.train()(torch.rand(4, 1, 8, 8))
     loss(logits, torch.arange(4))
     assert set(loss.values) == {"tet", "spikes"} and loss.values["spikes"] > 0
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "lava_bsnn", *map(str, arguments)], capture_output=True, text=True, **options
-    )
 
 
 def test_commands_print_what_machines_read(tmp_path):
