@@ -1,22 +1,61 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 from support import generators
+from support.cli import command
+from support.waiting import wait_until
 
 import lava_bsnn  # noqa: F401  makes lava importable before any test module does
 
 torch.set_num_threads(1)  # small tensors; a second thread only waits on a loaded machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
+
+
+forks = []
+"""One for each fork of this process since the last report: Lava forks its processes, so do loaders."""
+os.register_at_fork(before=lambda: forks.append(True))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Fail a test that forks and is not marked for it: under pytest-xdist it may hang."""
+    report = (yield).get_result()
+    if forks and report.passed and item.get_closest_marker("lava") is None:
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} forks this process; mark it lava"
+    forks.clear()
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+TRAINED = ("epochs=2", "width=0.25", "num_steps=2", "ema_decay=0.5")
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """Folder of a small AGMM run for all tests and workers, figures beside it; copy it to change it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, figures = shared / "trained", shared / "trained.json"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        wait_until(figures.exists, 300)
+    else:
+        done = command("train", "digits-agmm", "--set", *TRAINED, "--out", folder, "--json", figures)
+        assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture

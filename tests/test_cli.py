@@ -1,131 +1,24 @@
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import tyro
 from PIL import Image
+from support.cli import command
+from support.waiting import wait_until
 
-from lava_bsnn import models, training
+from lava_bsnn import __version__, models, training
 from lava_bsnn.cli import COMMANDS, _commands
 from lava_bsnn.demo import MODEL
-from netx_export import compare, read, run, simulate
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "lava_bsnn.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        **options,
-    )
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The whole demo as a user runs it, once."""
-    folder = tmp_path_factory.mktemp("demo")
-    done = command("demo", "--json", "figures.json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads((folder / "figures.json").read_text()), done.stdout
-
-
-def test_demo_reaches_its_figures(demo):
-    _, figures, _ = demo
-    assert set(figures) == {
-        "float_accuracy",
-        "fixed_accuracy",
-        "lava_samples",
-        "lava_steps",
-        "lava_mismatches",
-        "net_bytes",
-        "slayer_net_bytes",
-        "seconds",
-    }
-    assert figures["float_accuracy"] >= 0.97
-    assert abs(figures["float_accuracy"] - figures["fixed_accuracy"]) <= 0.005
-    assert figures["lava_samples"] >= 5
-    assert figures["lava_steps"] == figures["lava_samples"] * 8
-    assert figures["lava_mismatches"] == 0
-    assert figures["net_bytes"] < figures["slayer_net_bytes"] / 5
-
-
-def test_demo_writes_its_folder(demo):
-    folder, figures, output = demo
-    out = folder / "runs/demo"
-    assert sorted(path.name for path in out.iterdir()) == [
-        "checkpoint.pt",
-        "demo.net",
-        "membrane_trace.png",
-        "metrics.json",
-        "spike_raster.png",
-        "training_curve.png",
-    ]
-    assert (out / "demo.net").stat().st_size == figures["net_bytes"]
-    assert figures.items() <= json.loads((out / "metrics.json").read_text()).items()
-    assert "mismatches" in output
-    for path in out.glob("*.png"):
-        assert np.asarray(Image.open(path).convert("L")).std() > 5  # not blank
-
-
-def test_demo_checkpoint_is_weights_only_and_gives_the_network_again(demo):
-    from netx_export import convert
-
-    out = demo[0] / "runs/demo"
-    assert set(torch.load(out / "checkpoint.pt", weights_only=True)) == {"model", "epochs", "num_steps"}
-    model = models.create("cnn", **MODEL)
-    assert training.load_checkpoint(out / "checkpoint.pt", model)["num_steps"] == 8
-    assert convert(model.eval()) == read(out / "demo.net")
-
-
-@pytest.mark.lava
-def test_parity_fails_when_one_integer_of_the_demo_network_changes(demo):
-    from dataclasses import replace
-
-    net = read(demo[0] / "runs/demo/demo.net")
-    x = net.encode(np.random.default_rng(0).random((1, 1, 8, 8)), 4)
-    lava = run(net, x, "stock", trace=True)
-    assert compare(simulate(net, x, trace=True), lava).mismatches == 0
-    last = net.output
-    bias = last.neuron.bias.copy()
-    bias[3] += 1
-    changed = replace(net, layers=(*net.layers[:-1], replace(last, neuron=replace(last.neuron, bias=bias))))
-    comparison = compare(simulate(changed, x, trace=True), lava)
-    assert comparison.mismatches == 4  # one class, every step
-    assert comparison.first.startswith("output readout, step 0, sample 0, neuron (3,)")
-
-
-def test_inspect_shows_the_layers(demo):
-    done = command("inspect", demo[0] / "runs/demo/demo.net")
-    assert done.returncode == 0
-    lines = done.stdout.splitlines()
-    assert "its digest is right" in lines[-2]
-    assert lines[-1] == "takes 4-bit intensities over 8 steps"
-    assert [line.split()[0] for line in lines[:-3]] == [
-        "layer",
-        "input",
-        "conv1",
-        "conv2",
-        "dense4",
-        "readout5",
-    ]
-
-
-def test_json_on_standard_output_is_nothing_but_json(tmp_path):
-    done = command("demo", "--json", "-", "--epochs", 1, "--num-steps", 2, "--lava-samples", 1, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["lava_mismatches"] == 0
+from netx_export import read
 
 
 @pytest.mark.parametrize(
@@ -159,8 +52,9 @@ def test_unknown_words_exit_with_2_and_no_traceback(arguments):
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=lambda words: " ".join(words))
-def test_help_fits_a_screen_and_shows_one_example(words):
-    done = command(*words, "--help", env={**os.environ, "COLUMNS": "80"})
+def test_help_fits_a_screen_and_shows_one_example(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = command(*words, "--help")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert sum(max(1, -(-len(line) // 80)) for line in lines) <= 30  # as a terminal wraps them
@@ -198,65 +92,31 @@ def test_the_list_of_data_sets_needs_no_torch():
     assert done.stdout == "False\n"
 
 
-def test_version():
-    assert command("--version").stdout.startswith("lava-bsnn 0.")
+def test_the_script_is_the_command():
+    script = Path(sys.executable).with_name("lava-bsnn")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == command("--version").stdout
+    assert done.stdout == f"lava-bsnn {__version__}\n"
+    assert subprocess.run([script, "inspect", "none.net"], capture_output=True).returncode == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no Ctrl-C for one process")
 def test_ctrl_c_stops_with_one_line(tmp_path):
+    settings = ("epochs=1000", "width=0.25", "num_steps=2", "checkpoint_steps=1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "lava_bsnn.cli", "demo"],
+        [sys.executable, "-m", "lava_bsnn", "train", "digits-agmm", "--set", *settings, "--out", "r"],
         cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (tmp_path / "runs/demo").is_dir():  # started, imports under way
-        time.sleep(0.05)
-    time.sleep(8)
+    wait_until((tmp_path / "r/last.pt").exists)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip() == "lava-bsnn: stopped"
-    assert not list(Path(tmp_path).rglob("*.tmp"))
-
-
-@pytest.mark.lava
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counts processes in /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_while_lava_runs_leaves_no_process(tmp_path, number, code):
-    """Ctrl-C reaches the whole foreground process group, SIGTERM the command alone."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lava_bsnn.cli", "demo", "--epochs", "1", "--lava-samples", "400"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-    def members():
-        """Processes of the command's session, zombies left out."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                state, _, _, session, *_ = stat.read_text().rpartition(")")[2].split()
-                if int(session) == process.pid and state != "Z":
-                    found.append(stat.parent.name)
-        return found
-
-    while len(members()) < 6 and process.poll() is None:  # Lava has forked its processes
-        time.sleep(0.2)
-    time.sleep(2)
-    assert process.poll() is None
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    assert process.wait(timeout=60) == code
-    for _ in range(50):
-        if not members():
-            break
-        time.sleep(0.2)
-    assert members() == []
+    assert output.splitlines()[-1] == "continue with: lava-bsnn resume r"
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_checkpoints_of_other_models_are_refused(tmp_path):
@@ -273,15 +133,11 @@ def test_checkpoints_of_other_models_are_refused(tmp_path):
         training.load_checkpoint(tmp_path / "c.pt", model)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A small AGMM run, as a user makes it."""
-    folder = tmp_path_factory.mktemp("run")
-    done = command(
-        "train", "digits-agmm", "--set", "epochs=2", "width=0.25", "num_steps=2", "--out", folder / "r"
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+@pytest.fixture
+def trained(trained_run, tmp_path):
+    """A folder with a link to a run, ``r``."""
+    (tmp_path / "r").symlink_to(trained_run)
+    return tmp_path
 
 
 def test_export_writes_a_file_and_compares_accuracies(trained):
@@ -332,7 +188,8 @@ def test_export_refuses_in_one_line(trained, arguments, message):
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_datasets_tells_how_to_get_what_is_missing(tmp_path):
-    done = command("datasets", "--root", tmp_path, env={**os.environ, "COLUMNS": "80"})
+def test_datasets_tells_how_to_get_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = command("datasets", "--root", tmp_path)
     assert f"\ncifar10 is not in {tmp_path}; to get it: torchvision.datasets.CIFAR10(" in done.stdout
     assert "embedded" in done.stdout and "missing" in done.stdout

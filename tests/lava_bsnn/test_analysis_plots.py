@@ -145,6 +145,12 @@ def test_a_flat_or_partly_infinite_landscape_can_be_drawn(value):
     axes = Figure().subplots()
     analysis.plot_landscape(analysis.Landscape(alphas=steps, betas=steps, losses=losses), axes)
     axes.figure.canvas.draw()
+    filled = axes.collections[0]
+    assert filled.levels[0] == 2 and filled.levels[-1] == 3  # as no loss is above another
+    drawn = sum(len(path.vertices) for path in filled.get_paths())
+    assert (drawn > 0) == np.isfinite(value)
+    (middle,) = axes.lines
+    assert [*middle.get_xdata(), *middle.get_ydata()] == [0, 0]
 
 
 def test_lines_in_our_style_differ_in_colour_dashes_or_marker_too():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from support.cli import command
+from support.waiting import wait_until
 
 from lava_bsnn.commands import checks, child
 
@@ -42,7 +44,7 @@ def not_installed(name):
 
 @pytest.mark.lava
 def test_a_sound_installation_has_no_problem_and_every_note_a_remedy():
-    done = doctor("--json", "-")
+    done = command("doctor", "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads(done.stdout)
     assert content["ok"] is True
@@ -108,20 +110,18 @@ def test_nothing_that_a_late_child_has_started_is_left(monkeypatch, tmp_path):
     with pytest.raises(checks.CheckError, match="took longer"):
         checks.child(code, str(tmp_path / "pid"))
     grandchild = int((tmp_path / "pid").read_text())
-    for _ in range(50):
-        try:
-            os.kill(grandchild, 0)
-        except ProcessLookupError:
-            return
-        if _is_zombie(grandchild):  # ended; nobody has asked for its exit code
-            return
-        time.sleep(0.1)
-    pytest.fail("the grandchild lives")
+    wait_until(lambda: not _lives(grandchild), 5)
 
 
-def _is_zombie(pid):
+def _lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
     stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    with contextlib.suppress(FileNotFoundError):  # it ended meanwhile; or a system without /proc
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"  # ended, its exit code not asked for
+    return not stat.parents[1].exists()
 
 
 def test_ctrl_c_ends_the_checks_at_once(tmp_path):
@@ -133,8 +133,7 @@ def test_ctrl_c_ends_the_checks_at_once(tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
     )
-    while not (tmp_path / "up").exists():
-        time.sleep(0.05)
+    wait_until((tmp_path / "up").exists)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support import ddp_worker
+from support.cli import command
 
 from lava_bsnn import models, training
 from lava_bsnn.errors import LavaBsnnError, OptionError
@@ -54,15 +55,6 @@ def small_model(method="binary"):
 def small_data(size=32):
     rng = np.random.default_rng(0)
     return rng.random((size, 1, 8, 8), dtype=np.float32), np.arange(size) % 5
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "lava_bsnn", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=ONE_THREAD,
-    )
 
 
 def flat(value, name=""):

@@ -3,12 +3,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import subprocess
-import sys
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from support.cli import command
 
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.neuron import MultiThresholdLIF
@@ -133,28 +134,42 @@ def test_unknown_recipes_are_answered_with_near_ones():
         load_recipe("cifar10-resnet-agmm")
 
 
-def test_a_run_is_evaluated_to_the_accuracy_it_reported(tmp_path):
-    recipe = load_recipe("digits-agmm").replace([*SMALL, "ema_decay=0.5"])
-    result = train(recipe, tmp_path)
-    assert evaluate_run(tmp_path).test_accuracy == pytest.approx(result.test_accuracy)
-    assert evaluate_run(tmp_path, "best.pt").test_accuracy == pytest.approx(result.best_test_accuracy)
+@pytest.fixture
+def finished(trained_run, tmp_path):
+    """A copy of a run that is done, its recipe, and the figures that it reported."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    figures = json.loads(trained_run.with_suffix(".json").read_text())
+    return folder, load_recipe(folder / "config.yaml"), SimpleNamespace(**figures)
+
+
+def test_a_run_is_evaluated_to_the_accuracy_it_reported(finished):
+    folder, recipe, result = finished
+    assert recipe == load_recipe("digits-agmm").replace([*SMALL, "ema_decay=0.5"])
+    assert evaluate_run(folder).test_accuracy == pytest.approx(result.test_accuracy)
+    assert evaluate_run(folder, "best.pt").test_accuracy == pytest.approx(result.best_test_accuracy)
     for name in ("config.yaml", "metrics.csv", "training_curve.png"):
-        assert (tmp_path / name).stat().st_size > 100
-    assert list(tmp_path.glob("events.out.tfevents.*"))
+        assert (folder / name).stat().st_size > 100
+    assert list(folder.glob("events.out.tfevents.*"))
     with pytest.raises(LavaBsnnError, match="holds a run already; continue it with --resume"):
-        train(recipe, tmp_path)
-    (tmp_path / "metrics.csv").write_text("garbage")
-    again = train(recipe.replace(["num_workers=1"]), tmp_path, resume=True)  # nothing is left to do
-    assert again.test_accuracy == result.test_accuracy == evaluate_run(tmp_path).test_accuracy
-    assert again.best_epoch == result.best_epoch
-    assert load_recipe(tmp_path / "config.yaml").num_workers == 1
-    with pytest.raises(LavaBsnnError, match="was started with lr=0.002, not 0.1; a run is resumed"):
-        train(recipe.replace(["lr=0.1"]), tmp_path, resume=True)
-    (tmp_path / "config.yaml").write_text(recipe.replace(["weight_decay=0.5"]).to_yaml())
-    with pytest.raises(LavaBsnnError, match="was written with weight_decay=0.0001, not 0.5"):
-        train(recipe.replace(["weight_decay=0.5"]), tmp_path, resume=True)
+        train(recipe, folder)
     with pytest.raises(LavaBsnnError, match="holds no run"):
-        load_run(tmp_path / "nothing")
+        load_run(folder / "nothing")
+
+
+@pytest.mark.lava
+def test_a_run_is_resumed_with_other_workers_but_no_other_training(finished):
+    folder, recipe, result = finished
+    (folder / "metrics.csv").write_text("garbage")
+    again = train(recipe.replace(["num_workers=1"]), folder, resume=True)  # nothing is left to do
+    assert again.test_accuracy == result.test_accuracy == evaluate_run(folder).test_accuracy
+    assert again.best_epoch == result.best_epoch
+    assert load_recipe(folder / "config.yaml").num_workers == 1
+    with pytest.raises(LavaBsnnError, match="was started with lr=0.002, not 0.1; a run is resumed"):
+        train(recipe.replace(["lr=0.1"]), folder, resume=True)
+    (folder / "config.yaml").write_text(recipe.replace(["weight_decay=0.5"]).to_yaml())
+    with pytest.raises(LavaBsnnError, match="was written with weight_decay=0.0001, not 0.5"):
+        train(recipe.replace(["weight_decay=0.5"]), folder, resume=True)
 
 
 def test_a_run_that_never_took_a_step_does_not_block_its_folder(tmp_path):
@@ -222,12 +237,6 @@ def test_spike_regulation_acts_on_the_rates():
     logits = model.train()(torch.rand(4, 1, 8, 8))
     loss(logits, torch.arange(4))
     assert set(loss.values) == {"tet", "spikes"} and loss.values["spikes"] > 0
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "lava_bsnn", *map(str, arguments)], capture_output=True, text=True, **options
-    )
 
 
 def test_commands_print_what_machines_read(tmp_path):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from support.cli import command
 
 from lava_bsnn import data
 from lava_bsnn.data import loading
@@ -194,9 +193,8 @@ def test_counts_beyond_their_bits_are_refused_or_reported(tmp_path):
 
 
 def test_a_command_reports_saturated_counts(tmp_path):
-    arguments = ["--set", *FEW, "input_bits=2", "saturate=true", "--out", tmp_path, "--json", "-"]
-    command = [sys.executable, "-m", "lava_bsnn", "train", "digits-events-agmm", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    settings = (*FEW, "input_bits=2", "saturate=true")
+    done = command("train", "digits-events-agmm", "--set", *settings, "--out", tmp_path, "--json", "-")
     assert done.returncode == 0, done.stderr
     assert 0.1 < json.loads(done.stdout)["saturated"] < 0.3
     assert "above the largest" in done.stderr

@@ -115,12 +115,13 @@ CASES = [(name, how) for name in MODELS for how in ("fresh", "trained", "matched
 def case(request):
     name, how = request.param
     model = make(name, how)
-    name = f"{name}-{how}"
-    return name, model, convert(model, "extended")
+    reports = {}
+    net = convert(model, "extended", report=lambda layer: reports.update({layer.name: layer}))
+    return f"{name}-{how}", model, net, reports
 
 
 def test_a_model_survives_the_file(case, tmp_path):
-    _, _, net = case
+    _, _, net, _ = case
     write(net, tmp_path / "a.net")
     back = read(tmp_path / "a.net")
     assert back == net and hash(back) == hash(net) and back.digest() == net.digest()
@@ -131,9 +132,21 @@ def test_a_model_survives_the_file(case, tmp_path):
         np.testing.assert_array_equal(trace.spikes, second.layers[name].spikes)
 
 
+def test_integers_are_those_of_the_float_model(case, rounding_errors):
+    """A wrong scale, sign or order costs thresholds, in whatever layer; rounding costs next to nothing."""
+    name, model, net, reports = case
+    found = rounding_errors(model, net, reports, spikes_in())
+    assert found.keys() == reports.keys()
+    for layer, (_, worst) in found.items():
+        if "matched" in name:
+            assert worst == 0, layer
+        else:
+            assert worst < (0.004 if "hybrid" in name else 0.001), (layer, worst)
+
+
 def test_integers_follow_the_float_model(case, float_spikes, float_models):
-    """Rounding changes few spikes of the first layers; a wrong scale, sign or order changes many."""
-    name, model, net = case
+    """Matched models are equal in every spike; others add up their rounding from layer to layer."""
+    name, model, net, _ = case
     x = spikes_in()
     ours = simulate(net, x, trace=True)
     theirs, _ = float_spikes(model, x)
@@ -174,18 +187,16 @@ def test_integer_gates_follow_the_real_ones(alpha):
 
 @pytest.mark.parametrize("case", [case for case in CASES if "matched" in str(case)], indirect=True, ids=str)
 def test_readouts_add_up_the_logits(case, float_spikes):
-    _, model, net = case
-    reports = []
-    convert(model, "extended", report=reports.append)
+    _, model, net, reports = case
     x = spikes_in()
     _, logits = float_spikes(model, x)
-    potential = simulate(net, x).readout / reports[-1].unit
+    potential = simulate(net, x).readout / reports[net.output.name].unit
     sums = logits.cumsum(-1)
     np.testing.assert_allclose(potential, sums, atol=2e-2 * np.abs(sums).max())
 
 
 def test_hidden_weights_are_single_bits_and_skips_align(case, float_models):
-    name, _, net = case
+    name, _, net, _ = case
     layers = {layer.name: layer for layer in net.layers}
     if "resnet" in name:
         skips = [layer for layer in net.layers if len(layer.connections) > 1]

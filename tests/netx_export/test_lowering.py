@@ -30,6 +30,7 @@ def agreement(net, shape, steps=4):
             if isinstance(module, (block.Conv, block.Dense)):
                 layer = next(layers)
                 integer = torch.from_numpy(result.layers[layer.name].spikes)
+                assert 0.1 < integer.float().mean() < 0.9, layer.name
                 shares[layer.name] = float((integer == y.bool().reshape(integer.shape)).float().mean())
                 y = integer.float().reshape(y.shape)
     return fixed, shares
@@ -46,8 +47,12 @@ def test_integer_spikes_follow_the_float_model(settle, pooled):
         block.Dense(PARAMS, 64 if pooled else 256, 32, binarize="layer"),
         block.Readout(None, 32, 5),
     )
-    fixed, shares = agreement(settle(net, (2, 8, 8)), (2, 8, 8))
-    assert min(shares.values()) > 0.98, shares
+    settle(net, (2, 8, 8))
+    for module in net:
+        if getattr(module, "norm", None) is not None:
+            torch.nn.init.constant_(module.norm.bias, 0.5)  # else hardly a neuron fires
+    fixed, shares = agreement(net, (2, 8, 8))
+    assert min(shares.values()) > 0.99, shares
     assert [type(layer.neuron) for layer in fixed.layers] == [network.LIF] * 3 + [network.Readout]
 
 

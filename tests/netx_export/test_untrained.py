@@ -15,6 +15,8 @@ from netx_export import convert
 PARAMS = {"threshold": 1.0, "voltage_decay": 0.5}
 NEVER = "its batch norm never saw data; train the model, or run some batches through it in training mode"
 
+LAYERS = ["residual0", "dense2", "readout3"]
+
 
 def network(*, first=(), name="residual"):
     torch.manual_seed(0)
@@ -45,19 +47,21 @@ def test_one_batch_norm_without_data_is_enough(settle, name):
 
 
 def test_one_batch_is_enough(settle):
-    convert(settle(network(), batches=1), "extended")
+    net = convert(settle(network(), batches=1), "extended")
+    assert [layer.name for layer in net.layers] == LAYERS
 
 
 def test_statistics_that_were_loaded_or_set_count_as_data():
     model = network().eval()
     for norm in (m for m in model.modules() if isinstance(m, BatchNorm)):
         norm.running_var.mul_(2)
-    convert(model, "extended")
+    assert [layer.name for layer in convert(model, "extended").layers] == LAYERS
 
 
 def test_a_model_without_batch_norm_needs_no_data():
     blocks = [block.Dense(PARAMS, 8, 4, norm=None), block.Readout(None, 4, 2)]
-    convert(models.SpikingNetwork(blocks, in_shape=(8,), num_steps=3))
+    net = convert(models.SpikingNetwork(blocks, in_shape=(8,), num_steps=3))
+    assert net.layers[0].shape == (4,) and net.layers[0].connections[0].synapse.weight.any()
 
 
 @pytest.mark.parametrize("profile", ["stock", "extended"])

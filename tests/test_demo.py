@@ -1,0 +1,155 @@
+"""The whole demo as a user runs it, and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.cli import command
+from support.waiting import wait_until
+
+from lava_bsnn import models, training
+from lava_bsnn.demo import MODEL
+from netx_export import compare, read, run, simulate
+
+pytestmark = pytest.mark.lava
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The whole demo as a user runs it, once."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [sys.executable, "-m", "lava_bsnn", "demo", "--json", "figures.json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads((folder / "figures.json").read_text()), done.stdout
+
+
+def test_demo_reaches_its_figures(demo):
+    _, figures, _ = demo
+    assert set(figures) == {
+        "float_accuracy",
+        "fixed_accuracy",
+        "lava_samples",
+        "lava_steps",
+        "lava_mismatches",
+        "net_bytes",
+        "slayer_net_bytes",
+        "seconds",
+    }
+    assert figures["float_accuracy"] >= 0.97
+    assert abs(figures["float_accuracy"] - figures["fixed_accuracy"]) <= 0.005
+    assert figures["lava_samples"] >= 5
+    assert figures["lava_steps"] == figures["lava_samples"] * 8
+    assert figures["lava_mismatches"] == 0
+    assert figures["net_bytes"] < figures["slayer_net_bytes"] / 5
+
+
+def test_demo_writes_its_folder(demo):
+    folder, figures, output = demo
+    out = folder / "runs/demo"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoint.pt",
+        "demo.net",
+        "membrane_trace.png",
+        "metrics.json",
+        "spike_raster.png",
+        "training_curve.png",
+    ]
+    assert (out / "demo.net").stat().st_size == figures["net_bytes"]
+    assert figures.items() <= json.loads((out / "metrics.json").read_text()).items()
+    assert "mismatches" in output
+    for path in out.glob("*.png"):
+        assert np.asarray(Image.open(path).convert("L")).std() > 5  # not blank
+
+
+def test_demo_checkpoint_is_weights_only_and_gives_the_network_again(demo):
+    from netx_export import convert
+
+    out = demo[0] / "runs/demo"
+    assert set(torch.load(out / "checkpoint.pt", weights_only=True)) == {"model", "epochs", "num_steps"}
+    model = models.create("cnn", **MODEL)
+    assert training.load_checkpoint(out / "checkpoint.pt", model)["num_steps"] == 8
+    assert convert(model.eval()) == read(out / "demo.net")
+
+
+def test_parity_fails_when_one_integer_of_the_demo_network_changes(demo):
+    from dataclasses import replace
+
+    net = read(demo[0] / "runs/demo/demo.net")
+    x = net.encode(np.random.default_rng(0).random((1, 1, 8, 8)), 4)
+    lava = run(net, x, "stock", trace=True)
+    assert compare(simulate(net, x, trace=True), lava).mismatches == 0
+    last = net.output
+    bias = last.neuron.bias.copy()
+    bias[3] += 1
+    changed = replace(net, layers=(*net.layers[:-1], replace(last, neuron=replace(last.neuron, bias=bias))))
+    comparison = compare(simulate(changed, x, trace=True), lava)
+    assert comparison.mismatches == 4  # one class, every step
+    assert comparison.first.startswith("output readout, step 0, sample 0, neuron (3,)")
+
+
+def test_inspect_shows_the_layers(demo):
+    done = command("inspect", demo[0] / "runs/demo/demo.net")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert "its digest is right" in lines[-2]
+    assert lines[-1] == "takes 4-bit intensities over 8 steps"
+    assert [line.split()[0] for line in lines[:-3]] == [
+        "layer",
+        "input",
+        "conv1",
+        "conv2",
+        "dense4",
+        "readout5",
+    ]
+
+
+def test_json_on_standard_output_is_nothing_but_json(tmp_path):
+    done = command("demo", "--json", "-", "--epochs", 1, "--num-steps", 2, "--lava-samples", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lava_mismatches"] == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counts processes in /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_while_lava_runs_leaves_no_process(tmp_path, number, code):
+    """Ctrl-C reaches the whole foreground process group, SIGTERM the command alone."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lava_bsnn.cli", "demo", "--epochs", "1", "--lava-samples", "400"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def members():
+        """Processes of the command's session, zombies left out."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                state, _, _, session, *_ = stat.read_text().rpartition(")")[2].split()
+                if int(session) == process.pid and state != "Z":
+                    found.append(stat.parent.name)
+        return found
+
+    wait_until(lambda: len(members()) >= 6)  # Lava has forked its processes
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    wait_until(lambda: not members(), 10)
