@@ -198,7 +198,7 @@ def _hilbert(image: tuple[int, int, int]) -> np.ndarray:
 
 def messages_of(block: Any) -> tuple[Affine, int, int]:
     """A built block's arithmetic on its integer messages, and their range."""
-    folded, source = affine(block), block.source
+    folded, source = affine(block), block.incoming
     return replace(folded, multiplier=folded.multiplier * source.value), source.low, source.high
 
 
@@ -245,7 +245,7 @@ def grid_current(block: Any, x: Tensor, unit: float) -> Tensor:
         unit: membrane steps per unit of current, a power of two.
     """
     folded, low, high = messages_of(block)
-    steps = grid_steps(block, on_grid(folded, unit, block.source.image), x, unit, max(high, -low))
+    steps = grid_steps(block, on_grid(folded, unit, block.incoming.image), x, unit, max(high, -low))
     result: Tensor = (steps.double() / unit).to(x.dtype)  # exact: 24 bits
     return result
 

@@ -12,11 +12,12 @@ only delays the whole train; export and simulation account for it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
 from ..modes import evaluating
-from .base import Block, Shape, SpikingBlock, set_sources
+from .base import Block, Shape, Signal, SpikingBlock
 from .conv import Conv, Pool
 from .dense import DEFAULT_STEPS, Dense, Readout
 from .input import Flatten, Input
@@ -32,6 +33,7 @@ __all__ = [
     "Pool",
     "Readout",
     "Residual",
+    "Signal",
     "SpikingBlock",
     "build",
 ]
@@ -42,14 +44,13 @@ def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shap
 
     Stock SLAYER blocks learn their shape from one step of zeros.
     """
-    shape, blocks = tuple(int(size) for size in input_shape), list(blocks)
+    signal = Signal(shape=tuple(int(size) for size in input_shape))
     for module in blocks:
         if isinstance(module, Block):
-            shape = module.build(shape)
+            signal = module.connect(signal)
         else:
             with evaluating(module):
-                result = module(torch.zeros(1, *shape, 1))
+                result = module(torch.zeros(1, *signal.shape, 1))
             result = result[0] if isinstance(result, tuple) else result
-            shape = tuple(result.shape[1:-1])
-    set_sources(blocks)
-    return shape
+            signal = replace(signal, shape=tuple(result.shape[1:-1]))
+    return signal.shape

@@ -53,28 +53,60 @@ def pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:
     return both
 
 
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """What goes from block to block: messages, which are integers, and what one of them counts.
+
+    Attributes:
+        shape: ``(C, H, W)`` or ``(C,)``.
+        factor: of poolings without neuron and of sub-steps.
+        sender: block with the neurons before; in a tuple, so that it is no submodule.
+        low: smallest message.
+        high: largest message.
+        image: shape of the network's input where it comes as it is and is graded: then neighbouring
+            inputs are much alike.
+    """
+
+    shape: Shape
+    factor: float = 1.0
+    sender: tuple[torch.nn.Module, ...] = ()
+    low: int = 0
+    high: int = 1
+    image: Shape | None = None
+
+    @property
+    def value(self) -> float:
+        """Real value of a message of 1."""
+        value = self.factor
+        for module in self.sender:
+            neuron: Any = module.neuron
+            value *= neuron.threshold if getattr(neuron, "scaled", False) else 1.0
+        return value
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude of a message."""
+        return max(self.high, -self.low)
+
+
 class Block:
-    """A label for errors, and a shape that :meth:`build` sets."""
+    """A label for errors, and what comes in and goes out once it is built."""
 
     label: str
     input_shape: Shape | None = None
-    """Shape that :meth:`build` was called with; None before."""
-    _built_shape: Shape | None = None
-    _source: Source | None = None
+    """Shape that the block was built for; None before."""
+    _incoming: Signal | None = None
+    _outgoing: Signal | None = None
 
     @property
-    def source(self) -> Source:
-        """What the input is; :func:`lava_bsnn.block.build` sets it, spikes before."""
-        return self._source or Source()
-
-    @source.setter
-    def source(self, source: Source) -> None:
-        self._source = source
+    def incoming(self) -> Signal:
+        """What comes in; spikes of no shape before the block is built."""
+        return self._incoming or Signal(shape=())
 
     @property
     def input_scale(self) -> float:
         """What one input spike counts, behind a pooling without neuron or neurons that scale their spikes."""
-        return self.source.value
+        return self.incoming.value
 
     @property
     def shape(self) -> Shape:
@@ -83,22 +115,34 @@ class Block:
         Raises:
             ShapeError: the block has not been built.
         """
-        if self._built_shape is None:
+        if self._outgoing is None:
             raise ShapeError(f"{self.label}: shape is not known yet; call build(input_shape) first")
-        return self._built_shape
+        return self._outgoing.shape
 
     def build(self, input_shape: Iterable[int]) -> Shape:
-        """Fix the shapes for inputs ``(C, H, W)`` or ``(C,)`` and return the output shape.
+        """Fix the shapes for spikes ``(C, H, W)`` or ``(C,)`` and return the output shape.
 
         Raises:
             ShapeError: the block cannot take this input.
         """
-        shape = tuple(int(size) for size in input_shape)
-        self._check_shape(shape)
-        self.input_shape, self._built_shape = shape, self._output_shape(shape)
+        return self.connect(Signal(shape=tuple(int(size) for size in input_shape))).shape
+
+    def connect(self, incoming: Signal) -> Signal:
+        """Fix what comes in, and return what goes out.
+
+        Raises:
+            ShapeError: the block cannot take this input.
+        """
+        self._check_shape(incoming.shape)
+        self._incoming, self.input_shape = incoming, incoming.shape
+        self._outgoing = self._sends(replace(incoming, shape=self._output_shape(incoming.shape)))
         if getattr(self, "neuron", None) is not None:
-            self.neuron.shape = torch.Size(self._built_shape)  # type: ignore[attr-defined]
-        return self._built_shape
+            self.neuron.shape = torch.Size(self._outgoing.shape)  # type: ignore[attr-defined]
+        return self._outgoing
+
+    def _sends(self, signal: Signal) -> Signal:
+        """What goes out, given what comes in, of the output's shape already."""
+        return signal
 
     def _check_shape(self, shape: Shape) -> None:
         raise NotImplementedError
@@ -213,6 +257,11 @@ class SpikingBlock(Block):
         """Membrane steps per unit of current, if the neuron is in matched mode."""
         return getattr(self.neuron, "unit", None)
 
+    def _sends(self, signal: Signal) -> Signal:
+        if self.neuron is None:
+            return signal
+        return Signal(shape=signal.shape, sender=(self,), high=getattr(self.neuron, "levels", 1))  # type: ignore[arg-type]
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
         """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``."""
         z = self.current(x)
@@ -223,65 +272,6 @@ class SpikingBlock(Block):
         if self.delay is not None:
             z = self.delay(z)
         return (z, (z > 0).float().mean()) if self.count_log else z
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What a block's input is: real values of messages, which are integers.
-
-    Attributes:
-        scale: factor of poolings without neuron and of sub-steps.
-        sender: block with the neurons before them; in a tuple, so that it is no submodule.
-        low: smallest message.
-        high: largest message.
-        image: shape of the network's input where it reaches the block as it is and is graded: then
-            neighbouring inputs are much alike.
-    """
-
-    scale: float = 1.0
-    sender: tuple[torch.nn.Module, ...] = ()
-    low: int = 0
-    high: int = 1
-    image: Shape | None = None
-
-    @property
-    def value(self) -> float:
-        """Real value of a message of 1."""
-        value = self.scale
-        for module in self.sender:
-            neuron: Any = module.neuron
-            value *= neuron.threshold if getattr(neuron, "scaled", False) else 1.0
-        return value
-
-
-def set_sources(blocks: Iterable[torch.nn.Module], source: Source | None = None) -> Source:
-    """Tell blocks in a row what their input is; return the same for what comes behind them."""
-    source = source or Source()
-    for module in blocks:
-        pools = hasattr(getattr(module, "synapse", None), "tap_weight")
-        if isinstance(module, Block):  # a pooling keeps one weight for all pixels
-            module.source = replace(source, image=None) if pools else source
-        encoding = getattr(module, "encoding", None)  # of an Input
-        if encoding is not None:
-            shape: Any = getattr(module, "_built_shape", None) or ()
-            image = shape if encoding.bits > 1 and len(shape) == 3 else None
-            low = encoding.low - encoding.signed  # the bits hold one more below
-            source = Source(low=low, high=encoding.high, image=image)
-        count = getattr(module, "count", 1)  # of SubSteps
-        source = replace(source, scale=source.scale / count)
-        if isinstance(module, SpikingBlock):
-            if module.neuron is not None:
-                source = Source(sender=(module,), high=getattr(module.neuron, "levels", 1))
-            elif hasattr(module.synapse, "tap_weight"):
-                taps = math.prod(module.synapse.kernel_size[:2])
-                scale = source.scale * module.synapse.tap_weight
-                source = replace(
-                    source, scale=scale, low=taps * source.low, high=taps * source.high, image=None
-                )
-        elif isinstance(shortcut := getattr(module, "shortcut", None), torch.nn.ModuleList):  # a Residual
-            set_sources(shortcut, source)
-            source = set_sources(module.blocks, source)  # type: ignore[arg-type]
-    return source
 
 
 def conv_size(label: str, layer: Any, size: tuple[int, ...]) -> tuple[int, int]:

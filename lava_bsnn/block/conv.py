@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from .._slayer import block_base
 from ..errors import OptionError, ShapeError
 from ..neuron import LIF
 from ..synapse import Pair
-from .base import Shape, SpikingBlock, WeightHook, conv_size, pair, refuse
+from .base import Shape, Signal, SpikingBlock, WeightHook, conv_size, pair, refuse
 
 
 class Conv(SpikingBlock, block_base.AbstractConv):
@@ -151,6 +153,16 @@ class Pool(SpikingBlock, block_base.AbstractPool):
     def _check_shape(self, shape: Shape) -> None:
         if len(shape) != 3:
             raise ShapeError(f"{self.label}: input shape {shape} is not allowed; use (C, H, W)")
+
+    def connect(self, incoming: Signal) -> Signal:
+        return super().connect(replace(incoming, image=None))  # one weight for all pixels
+
+    def _sends(self, signal: Signal) -> Signal:
+        if self.neuron is not None:
+            return super()._sends(signal)
+        taps = prod(self.synapse.kernel_size[:2])
+        factor = signal.factor * self.synapse.tap_weight
+        return replace(signal, factor=factor, low=taps * signal.low, high=taps * signal.high)
 
     def _output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *conv_size(self.label, self.synapse, shape[1:]))

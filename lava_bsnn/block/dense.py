@@ -127,9 +127,9 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
     @property
     def unit(self) -> float | None:
         """Membrane steps per unit of the logits behind neurons in matched mode, a power of two; else None."""
-        if not any(module.unit for module in self.source.sender):  # type: ignore[misc]
+        if not any(module.unit for module in self.incoming.sender):  # type: ignore[misc]
             return None
-        return readout_unit(*messages_of(self), self.num_steps, self.source.image)
+        return readout_unit(*messages_of(self), self.num_steps, self.incoming.image)
 
     def current(self, x: Tensor, unit: float | None = None) -> Tensor:
         """Return logits per step ``[N, classes, T]``; behind neurons in matched mode, the device's."""

@@ -16,7 +16,7 @@ from ..errors import OptionError, ShapeError
 from ..functional.time import fold_time, is_constant_in_time, unfold_time
 from ..functional.weights import straight_through
 from ..neuron import LIF
-from .base import Block, Shape, make_neuron
+from .base import Block, Shape, Signal, make_neuron
 
 _KEPT, _KEPT_VALUES, _KEEP_EVERY = 16, 1 << 20, 50
 """Samples that an Input keeps, how many values at most, and at which calls of a training."""
@@ -123,6 +123,14 @@ class Input(Block, block_base.AbstractInput):
     def _output_shape(self, shape: Shape) -> Shape:
         rails = self.encoding is not None and self.encoding.rails
         return (2 * shape[0], *shape[1:]) if rails else shape
+
+    def _sends(self, signal: Signal) -> Signal:
+        coding = self.encoding
+        if coding is None:
+            return signal
+        image = signal.shape if coding.bits > 1 and len(signal.shape) == 3 else None
+        low = coding.low - coding.signed  # the bits hold one more below
+        return Signal(shape=signal.shape, low=low, high=coding.high, image=image)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Messages of samples, with a straight-through gradient."""

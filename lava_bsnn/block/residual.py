@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import OptionError, ShapeError
 from ..functional.weights import straight_through
-from .base import Block, Shape, SpikingBlock
+from .base import Block, Signal, SpikingBlock
 
 
 class Residual(Block, torch.nn.Module):
@@ -51,20 +51,19 @@ class Residual(Block, torch.nn.Module):
         neuron: torch.nn.Module = self.blocks[-1].neuron  # type: ignore[assignment]
         return neuron
 
-    def build(self, input_shape: Iterable[int]) -> Shape:
-        shape = skipped = tuple(int(size) for size in input_shape)
-        self.input_shape = shape
+    def connect(self, incoming: Signal) -> Signal:
+        signal = skipped = incoming
         for module in self.blocks:
-            shape = module.build(shape)  # type: ignore[operator]
+            signal = module.connect(signal)  # type: ignore[operator]
         for module in self.shortcut:
-            skipped = module.build(skipped)  # type: ignore[operator]
-        if shape != skipped:
+            skipped = module.connect(skipped)  # type: ignore[operator]
+        if signal.shape != skipped.shape:
             raise ShapeError(
-                f"{self.label}: blocks give shape {shape}, the shortcut {skipped}; "
+                f"{self.label}: blocks give shape {signal.shape}, the shortcut {skipped.shape}; "
                 "use a shortcut with the same stride and features"
             )
-        self._built_shape = shape
-        return shape
+        self._incoming, self._outgoing, self.input_shape = incoming, signal, incoming.shape
+        return signal
 
     def forward(self, x: Tensor) -> Tensor:
         """Map spikes to spikes, ``NCHWT``."""

@@ -72,7 +72,7 @@ def _scale(last: block.SpikingBlock, residual: block.Residual | None) -> int:
     if residual is not None and len(residual.shortcut):
         bound += _bound(residual.shortcut[-1])
     elif residual is not None:
-        bound += residual.source.value * residual.source.high
+        bound += residual.incoming.value * residual.incoming.high
     neuron: Any = last.neuron
     mix = getattr(neuron, "mix", None)
     omega = None if mix is None else mix.on_grid()

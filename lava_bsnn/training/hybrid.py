@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import block
-from ..block.base import Shape, set_sources
+from ..block.base import Shape, Signal
 from ..errors import LavaBsnnError
 from ..models import SpikingNetwork
 from ..neuron import QCFS, MultiThresholdLIF, TemporalMix
@@ -56,7 +57,7 @@ def to_lmht(model: SpikingNetwork, *, levels: int, num_steps: int, mix: str = "f
             mix=mix,
         ).to(activation.theta)
     result.set_steps(num_steps)
-    set_sources(result.blocks)  # counts up to L come in now
+    block.build(result.blocks, result.in_shape)  # counts up to L come in now
     return result
 
 
@@ -116,6 +117,9 @@ class SubSteps(block.Block, torch.nn.Module):
     def _output_shape(self, shape: Shape) -> Shape:
         return shape
 
+    def _sends(self, signal: Signal) -> Signal:
+        return replace(signal, factor=signal.factor / self.count)
+
     def forward(self, x: Tensor) -> Tensor:
         return x.repeat_interleave(self.count, dim=-1) / self.count
 
@@ -155,9 +159,7 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
             if isinstance(module, block.Readout) and module.bias is not None:
                 module.bias.div_(window)
     first: Any = result.blocks[0]
-    sub_steps, behind = SubSteps(window), isinstance(first, block.Input)
-    sub_steps.build(first.shape if behind else result.in_shape)
-    result.blocks.insert(int(behind), sub_steps)
-    set_sources(result.blocks)
+    result.blocks.insert(int(isinstance(first, block.Input)), SubSteps(window))
+    block.build(result.blocks, result.in_shape)
     result.set_steps(model.num_steps, window * model.num_steps)
     return result.eval()

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from lava_bsnn import block
-from lava_bsnn.block.base import set_sources
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, check_option
 from lava_bsnn.models import SpikingNetwork
@@ -92,8 +91,8 @@ def convert(
     )
     first = job.blocks[0]
     built = isinstance(first, block.Block) and first.input_shape is not None
-    if built:
-        set_sources(job.blocks)
+    if built and all(isinstance(one, block.Block) for one in job.blocks):
+        block.build(job.blocks, first.input_shape)  # type: ignore[arg-type]
     _refuse(
         [*_place_problems(job.blocks), *(line for one in job.blocks for line in block_problems(one, job))]
     )

@@ -55,7 +55,7 @@ def export_block(module: Any, handle: Any) -> None:
             "cannot do; use netx_export.write(netx_export.convert(model), path)"
         )
     index = int(handle.name.rsplit("/", 1)[-1])
-    steps, source = getattr(module, "num_steps", block.DEFAULT_STEPS), module.source
+    steps, source = getattr(module, "num_steps", block.DEFAULT_STEPS), module.incoming
     signed = source.low < 0
     bits = source.high.bit_length() + signed if source.high > 1 or signed else 0
     entry = Input(shape=module.input_shape, bits=bits, signed=signed)

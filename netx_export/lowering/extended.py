@@ -90,7 +90,7 @@ class _Lowering:
                 name=name,
                 connections=(Connection(source=source, synapse=pool_synapse(module)),),
                 neuron=network.MultiThreshold(
-                    threshold=step, levels=taps(module) * module.source.high, lam=0
+                    threshold=step, levels=taps(module) * module.incoming.high, lam=0
                 ),
                 shape=module.shape,
             )
@@ -119,16 +119,16 @@ class _Lowering:
             folded=folded,
             low=low,
             high=high,
-            image=module.source.image,
+            image=module.incoming.image,
             synapse=synapse,
             module=module,
             seen=self.seen.inputs[module],
-            value=module.source.value,
+            value=module.incoming.value,
             given=self.seen.given,
         )
 
     def _identity(self, module: block.Residual, source: str) -> Incoming:
-        came, channels = module.source, module.shape[0]
+        came, channels = module.incoming, module.shape[0]
         flattened = len(self.shapes[source]) > len(module.shape)  # a Flatten stands before the residual
         one = Dense(weight=np.eye(channels, dtype=np.int64)) if flattened else Identity()
         return Incoming(

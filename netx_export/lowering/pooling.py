@@ -47,7 +47,7 @@ def taps(pool: block.Pool) -> int:
 
 def sends_messages(pool: block.Pool) -> bool:
     """Whether a window's sums are messages: 8 bits without sign."""
-    return not pool.source.low and taps(pool) * pool.source.high <= LIMITS.levels_max
+    return not pool.incoming.low and taps(pool) * pool.incoming.high <= LIMITS.levels_max
 
 
 def merges(pool: block.Pool, following: Any) -> bool:

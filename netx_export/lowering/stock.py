@@ -114,7 +114,7 @@ def lower_block(
         largest,
         math.floor(LOIHI.activation_max * kept),
         num_steps if isinstance(module, block.Readout) else None,
-        torch.round(x / module.source.value).double().cpu().numpy() if seen.given else None,
+        torch.round(x / module.incoming.value).double().cpu().numpy() if seen.given else None,
     )
     weight, bias, scale = search.best()
     name = layer_name(module, index)
@@ -208,7 +208,7 @@ class _Search:
         self.shape = folded.q.shape
         self.real = folded.q.reshape(len(folded.q), -1) * (folded.multiplier / theta)[:, None]
         self.offset = folded.offset / theta
-        image = module.source.image
+        image = module.incoming.image
         self.image = image if image is not None and math.prod(image) == self.real.shape[1] else None
         self.graded = largest > 1 and is_dense(module)
         self.given = messages is not None
@@ -275,7 +275,7 @@ class _Search:
 def _cost_of(module: Any, messages: np.ndarray | None) -> Callable[[np.ndarray, np.ndarray], float]:
     """Mean square error of the current that errors of weights ``[out, in]`` and biases cause."""
     if messages is None:
-        return _independent(*usual_messages(module.source.low, module.source.high))
+        return _independent(*usual_messages(module.incoming.low, module.incoming.high))
     steps = np.moveaxis(messages, -1, 1).reshape(-1, *messages.shape[1:-1])
     if is_dense(module):
         every = max(1, len(steps) // _COLUMNS)

@@ -29,7 +29,7 @@ class Extended(Target):
 
         for pool, following in bare_pools(job.blocks):
             if not sends_messages(pool) and not merges(pool, following):
-                came = pool.source
+                came = pool.incoming
                 yield (
                     f"{pool.label}: sums of {taps(pool)} messages {came.low}..{came.high} are not in 0.."
                     f"{self.limits.levels_max}; use a smaller window, fewer levels or input bits, or a Dense "

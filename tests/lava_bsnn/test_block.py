@@ -226,7 +226,7 @@ def test_blocks_know_the_messages_that_come_in():
         block.Readout(None, 8, 2),
     ]
     block.build(net, (2, 4, 4))
-    found = [(m.source.low, m.source.high, m.source.value, m.source.image) for m in net[2:]]
+    found = [(m.incoming.low, m.incoming.high, m.incoming.value, m.incoming.image) for m in net[2:]]
     assert found == [(0, 15, 1.0, (2, 4, 4)), (0, 3, 0.5, None), (0, 1, 1.0, None)]
     images = Encoding.images((0.5, 0.5), (0.5, 0.5))
     pooled = [block.Input(encoding=images), block.Pool(None, 2), block.Conv(params, 2, 4, 1, **levels)]
@@ -234,9 +234,9 @@ def test_blocks_know_the_messages_that_come_in():
         [block.Conv(PARAMS, 4, 4, 1)], [block.Pool(None, 1, mode="sum"), block.Conv(None, 4, 4, 1)]
     )
     block.build([*pooled, residual], (2, 8, 8))
-    found = [(m.source.low, m.source.high, m.source.value, m.source.image) for m in (*pooled[1:], residual)]
+    found = [(m.incoming.low, m.incoming.high, m.incoming.value, m.incoming.image) for m in (*pooled[1:], residual)]
     assert found == [(-128, 127, 1.0, None), (-512, 508, 0.25, None), (0, 3, 0.5, None)]
-    assert {(m.source.high, m.source.value) for m in (*residual.blocks, *residual.shortcut)} == {(3, 0.5)}
+    assert {(m.incoming.high, m.incoming.value) for m in (*residual.blocks, *residual.shortcut)} == {(3, 0.5)}
     for entry, shape in (
         (block.Input(), (2, 4, 4)),
         (block.Input(bits=1), (2, 4, 4)),
@@ -244,8 +244,8 @@ def test_blocks_know_the_messages_that_come_in():
     ):
         net[0] = entry
         block.build(net, shape) if len(shape) == 3 else block.build([entry, *net[2:]], shape)
-        assert net[2].source.image is None
-        assert net[2].source.high == (255 if entry.bits == 8 else 1)
+        assert net[2].incoming.image is None
+        assert net[2].incoming.high == (255 if entry.bits == 8 else 1)
 
 
 @pytest.mark.parametrize(

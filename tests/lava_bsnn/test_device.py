@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from lava_bsnn import block, device, fixed_point
-from lava_bsnn.block.base import Source
 from lava_bsnn.device import Affine
 from lava_bsnn.modulation import AGMM
 
@@ -225,8 +224,7 @@ def slow_gate(agmm, steps, unit):
 
 def prepared(module, shape, low, high, scale=1.0, image=None):
     """The block with random batch norm, told what comes in."""
-    module.build(shape)
-    module.source = Source(low=low, high=high, scale=scale, image=image)
+    module.connect(block.Signal(shape=shape, low=low, high=high, factor=scale, image=image))
     rng = torch.Generator().manual_seed(1)
     if module.norm is not None:
         for term, around in (
@@ -243,11 +241,11 @@ def prepared(module, shape, low, high, scale=1.0, image=None):
 
 def check_exact(module, low, high, number=2, num_steps=3):
     """Compare a block's integers with the slow reference; return its sums."""
-    shape, source = module.input_shape, module.source
+    shape, source = module.input_shape, module.incoming
     x = np.random.default_rng(0).integers(low, high + 1, (number, *shape, num_steps))
     folded = device.affine(module)
     folded = Affine(
-        q=folded.q, multiplier=folded.multiplier * source.scale, offset=folded.offset, whole=folded.whole
+        q=folded.q, multiplier=folded.multiplier * source.factor, offset=folded.offset, whole=folded.whole
     )
     unit = device.power_of_two_below((1 << 22) / folded.bound(low, high))
     grid = device.on_grid(folded, unit, source.image)
@@ -257,7 +255,7 @@ def check_exact(module, low, high, number=2, num_steps=3):
     if module.modulation is not None:
         expected = slow_gate(module.modulation, expected, unit)
     for dtype in (torch.float32, torch.float64):
-        ours = device.grid_current(module, torch.from_numpy(x * source.scale).to(dtype), unit)
+        ours = device.grid_current(module, torch.from_numpy(x * source.factor).to(dtype), unit)
         assert ours.dtype == dtype
         np.testing.assert_array_equal(ours.reshape(expected.shape).double().numpy() * unit, expected)
     assert len(np.unique(expected)) > 4 and np.abs(expected).max() < 1 << 23

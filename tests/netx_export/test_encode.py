@@ -74,7 +74,7 @@ def first_messages(model, x):
         model(as_input(model, torch.as_tensor(x)))
     hook.remove()
     (sent,) = seen
-    value = first.source.value
+    value = first.incoming.value
     whole = (sent.double() / value).round()
     assert (sent.double() / value - whole).abs().max() < 1e-4
     return whole.numpy().astype(int)
