@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,11 +12,9 @@ from ._style import BLUE, GREEN, GREY, ORANGE, integers, tidy
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..training import Epoch
 
-
-def plot_training(history: Sequence[Epoch], axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the loss on the first of two axes, and both accuracies in percent on the second."""
+def plot_training(history: Sequence[Any], axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw the loss of epochs of ``fit`` on the first of two axes, accuracies in percent on the second."""
     epochs = [epoch.epoch for epoch in history]
     loss_axes, accuracy_axes = axes
     loss_axes.plot(epochs, [epoch.loss for epoch in history], color=BLUE)

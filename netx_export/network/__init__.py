@@ -6,8 +6,8 @@ from lava_bsnn.encoding import Encoding
 
 from ..neurons import LIF, Membrane, MultiThreshold, Neuron, Readout
 from .front import Gate, Mix
-from .graph import INPUT, Connection, FixedPointNetwork, Input, Layer
-from .synapses import BiasInput, Conv, Dense, Identity, Shape, Synapse
+from .graph import Connection, FixedPointNetwork, Input, Layer
+from .synapses import INPUT, BiasInput, Conv, Dense, Identity, Shape, Synapse
 
 __all__ = [
     "INPUT",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 from ..content import channel_problems, fits_channels, range_problems
 from ..targets import TARGETS, Target, target
 from .front import Gate, Mix
-from .graph import INPUT, Connection, FixedPointNetwork, Layer
 from .input_checks import class_problems, input_problems, step_problems, width_problems
-from .synapses import BiasInput, Dense, Shape, fan_in, reach, weight_of
+from .synapses import INPUT, BiasInput, Dense, Shape, fan_in, reach, weight_of
+
+if TYPE_CHECKING:
+    from .graph import Connection, FixedPointNetwork, Layer
 
 
 def problems(net: FixedPointNetwork) -> Iterator[str]:

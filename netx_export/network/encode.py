@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, ShapeError
 
-from .graph import Input
+if TYPE_CHECKING:
+    from .graph import Input
 
 
 def encode(entry: Input, samples: Any, num_steps: int | None) -> np.ndarray:

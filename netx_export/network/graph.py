@@ -25,14 +25,13 @@ from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
 from ..content import Content, holds
 from ..neurons import Neuron
+from . import checks, summary
+from .encode import encode
 from .front import Gate, Mix
-from .synapses import BiasInput, Shape, Synapse
+from .synapses import INPUT, BiasInput, Shape, Synapse
 
 _TOP = LIMITS.potential_max
 _SHAPE = ("ints", 1, 1 << 24)
-
-INPUT = "input"
-"""Name under which connections refer to the network's input."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,10 +147,8 @@ class FixedPointNetwork(Content):
     classes: tuple[str, ...] = holds("texts", default=(), optional=True, count=(1, LIMITS.classes_max))
 
     def __post_init__(self) -> None:
-        from .checks import problems  # it names the classes of this module
-
         super().__post_init__()
-        found = list(problems(self))
+        found = list(checks.problems(self))
         if found:
             raise ExportError("; ".join(found))
 
@@ -213,11 +210,9 @@ class FixedPointNetwork(Content):
     @property
     def max_steps(self) -> int | None:
         """Steps after which a worst-case input could overflow a readout; None without readout."""
-        from .checks import neuron_bound
-
         if not self.reads_out:
             return None
-        return int(LIMITS.readout_max // max(1, int(neuron_bound(self, self.output).max())))
+        return int(LIMITS.readout_max // max(1, int(checks.neuron_bound(self, self.output).max())))
 
     def encode(self, samples: Any, num_steps: int | None = None) -> np.ndarray:
         """Turn samples into the integers ``[N, *shape, T]`` that enter, as the model's first block does.
@@ -230,20 +225,14 @@ class FixedPointNetwork(Content):
         Raises:
             ExportError: a value or the shape does not fit.
         """
-        from .encode import encode
-
         return encode(self.input, samples, num_steps or self.num_steps)
 
-    def summary(self) -> Any:
+    def summary(self) -> summary.Summary:
         """Totals of weights, bits, neurons and synapses (:class:`netx_export.network.summary.Summary`)."""
-        from .summary import summarize
-
-        return summarize(self)
+        return summary.summarize(self)
 
     def __str__(self) -> str:
-        from .summary import table
-
-        return table(self)
+        return summary.table(self)
 
 
 def _arrival(connection: Connection, depths: dict[str, int]) -> int:

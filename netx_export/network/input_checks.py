@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
-from .graph import FixedPointNetwork, Input
+if TYPE_CHECKING:
+    from .graph import FixedPointNetwork, Input
 
 
 def width_problems(entry: Input) -> Iterator[str]:

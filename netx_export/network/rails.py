@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lava_bsnn.errors import ExportError, ShapeError
 
-from .graph import INPUT, Connection, FixedPointNetwork
-from .synapses import Conv, Dense, Shape, Synapse
+from .synapses import INPUT, Conv, Dense, Shape, Synapse
+
+if TYPE_CHECKING:
+    from .graph import Connection, FixedPointNetwork
 
 
 def two_rails(net: FixedPointNetwork) -> FixedPointNetwork:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .graph import INPUT, Connection, FixedPointNetwork, Layer
-from .synapses import Dense, Shape, weight_bits, weight_of
+from .synapses import INPUT, Dense, Shape, weight_bits, weight_of
+
+if TYPE_CHECKING:
+    from .graph import Connection, FixedPointNetwork, Layer
 
 
 @dataclass(frozen=True, kw_only=True)

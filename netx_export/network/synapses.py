@@ -11,6 +11,8 @@ from lava_bsnn.limits import LIMITS
 
 from ..content import Content, holds
 
+INPUT = "input"
+"""Name under which connections refer to the network's input."""
 Shape = tuple[int, ...]
 _WEIGHT = ("weight", LIMITS.weight_min, LIMITS.weight_max)
 _FAR = 1 << 16

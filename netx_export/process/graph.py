@@ -13,7 +13,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from netx_export.network import INPUT, BiasInput, FixedPointNetwork, Layer
 from netx_export.process.neuron import Neurons
-from netx_export.process.synapse import Wires
+from netx_export.process.synapse import ConnectionProcess
 from netx_export.simulator.state import Clock
 
 
@@ -40,7 +40,7 @@ class LayerBlock(AbstractProcess):
         self.out = OutPort(shape=self.shape)
         self.neuron.s_out.connect(self.out)
         shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
-        self.synapses: list[Wires] = []
+        self.synapses: list[ConnectionProcess] = []
         self.sources: list[tuple[str, InPort]] = []
         for index, connection in enumerate(layer.connections):
             port = InPort(shape=shapes[connection.source][::-1])
@@ -48,7 +48,7 @@ class LayerBlock(AbstractProcess):
             if not isinstance(connection.synapse, BiasInput):
                 wait = net.balancing_delay(layer, connection)
                 source = shapes[connection.source]
-                synapse = Wires(
+                synapse = ConnectionProcess(
                     layer=layer, index=index, source=source, wait=wait, clock=clock, clears=clears
                 )
                 synapse.a_out.connect(self.neuron.a_in)

@@ -16,7 +16,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from netx_export.network import Layer
-from netx_export.simulator.layer import Firing
+from netx_export.simulator.layer import Population
 from netx_export.simulator.rows import from_row, to_row
 from netx_export.simulator.state import Clock, NeuronState
 
@@ -45,7 +45,7 @@ class Neurons(AbstractProcess):
         names = layer.neuron.states
         first = {
             name: from_row(values[0], layer.shape).transpose()
-            for name, values in zip(names, Firing(layer, compiled=False).start(1), strict=True)
+            for name, values in zip(names, Population(layer, compiled=False).start(1), strict=True)
         }
         v, others = first.pop("v"), [first[name] for name in _others(names)]
         self.u, self.v = Var(shape=shape, init=np.zeros(shape, dtype=np.int32)), Var(shape=shape, init=v)
@@ -74,14 +74,14 @@ class PyNeuronsModel(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self._clock, self._shape = proc_params["clock"], proc_params["layer"].shape
-        self._firing = Firing(proc_params["layer"], compiled=False)
-        self._neurons = NeuronState(self._firing)
-        self._sent = np.zeros((1, 1, self._firing.size), dtype=np.uint8)
+        self._population = Population(proc_params["layer"], compiled=False)
+        self._neurons = NeuronState(self._population)
+        self._sent = np.zeros((1, 1, self._population.size), dtype=np.uint8)
 
     def run_spk(self) -> None:
         """Do one step."""
         total, injected = self.a_in.recv(), self.bias_in.recv()
-        row = to_row((injected if self._firing.injects else total).transpose(), self._shape)
+        row = to_row((injected if self._population.injects else total).transpose(), self._shape)
         step, restarts = self._clock.step(self.time_step), self._clock.restarts(self.time_step)
         for values, var in self._states():
             values[...] = var
@@ -95,7 +95,7 @@ class PyNeuronsModel(PyLoihiProcessModel):
 
     def _states(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Views of the states, W, H, C, each with its Var."""
-        names = self._firing.layer.neuron.states
+        names = self._population.layer.neuron.states
         places = {"u": self.u, "v": self.v, **dict(zip(_others(names), self.others, strict=False))}
         return [
             (from_row(values[0], self._shape).transpose(), places[name])

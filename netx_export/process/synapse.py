@@ -17,12 +17,12 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from netx_export.network import Conv, Layer, Shape
 from netx_export.network.synapses import weight_of
-from netx_export.simulator.layer import Incoming
+from netx_export.simulator.layer import Projection
 from netx_export.simulator.rows import from_row, to_row
 from netx_export.simulator.state import Clock, ConnectionState
 
 
-class Wires(AbstractProcess):
+class ConnectionProcess(AbstractProcess):
     """What one connection adds to the currents of a layer, one step after its messages came.
 
     Args:
@@ -46,10 +46,10 @@ class Wires(AbstractProcess):
         self.a_out = OutPort(shape=layer.shape[::-1])
 
 
-@implements(proc=Wires, protocol=LoihiProtocol)
+@implements(proc=ConnectionProcess, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyWiresModel(PyLoihiProcessModel):
+class PyConnectionModel(PyLoihiProcessModel):
     """Sends what it computed from earlier messages, then receives, as Lava's own synapses do."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -61,7 +61,7 @@ class PyWiresModel(PyLoihiProcessModel):
         self._clock, self._clears = proc_params["clock"], proc_params["clears"]
         connection = self._layer.connections[proc_params["index"]]
         self._recurrent = connection.source == self._layer.name
-        self._state = ConnectionState(Dotted(connection, self._source, self._layer.shape))
+        self._state = ConnectionState(MatrixProjection(connection, self._source, self._layer.shape))
         age = 1 + proc_params["wait"]
         self._silence = np.zeros((1, 1, int(np.prod(self._source))), dtype=np.int32)
         self._sent = deque([self._silence] * age, maxlen=age)
@@ -77,7 +77,7 @@ class PyWiresModel(PyLoihiProcessModel):
         self._sent.append(to_row(self.s_in.recv().transpose(), self._source)[None, None])
 
 
-class Dotted(Incoming):
+class MatrixProjection(Projection):
     """By products of matrices, float64, in which the integers here are exact; no kernels."""
 
     def multiply(self, messages: np.ndarray, out: np.ndarray, memory: Any) -> None:

@@ -153,7 +153,7 @@ class _Worker:
         widest = max(layer.width for layer in layers)
         self._weighted = np.zeros(batch_size * num_steps * widest, dtype=np.int32)
         self._memory = [[one.start() for one in layer.incoming] for layer in layers]
-        self._states = [layer.firing.start(batch_size) for layer in layers]
+        self._states = [layer.population.start(batch_size) for layer in layers]
         self._unused = [np.zeros((1, 1, layer.size), dtype=np.int32) for layer in layers]
 
     def run(self, x: np.ndarray, start: int) -> None:
@@ -177,10 +177,10 @@ class _Worker:
                 self._run_recurrent(index, layer, messages, potentials)
             else:
                 state = tuple(one[: len(batch)] for one in self._states[index])
-                layer.firing.reset(state)
-                injects = layer.firing.injects
+                layer.population.reset(state)
+                injects = layer.population.injects
                 taken = self._inject(layer, batch) if injects else self._input(index, layer, messages)
-                layer.firing.run(taken, state, messages[name], potentials)
+                layer.population.run(taken, state, messages[name], potentials)
             if recorded is not None:
                 recorded.messages[start : start + len(batch)] = messages[name][..., : layer.size]
 
@@ -233,7 +233,7 @@ class _Worker:
                 loops.append(ConnectionState(one, num_samples))
             else:
                 total += one.currents(self._weighted_input(index, layer, i, messages), range(num_steps))
-        neurons = NeuronState(layer.firing, num_samples)
+        neurons = NeuronState(layer.population, num_samples)
         before = np.zeros((num_samples, 1, sent.shape[-1]), dtype=np.uint8)
         for t in range(num_steps):
             for loop in loops:

@@ -20,7 +20,7 @@ from .rows import from_row, is_graded, to_row
 from .tables import Tables, tables_of
 
 
-class Incoming:
+class Projection:
     """One connection: the weighted input of messages, and the current that it makes.
 
     Attributes:
@@ -75,7 +75,7 @@ class Incoming:
         return to_row(np.stack(gated, 1), self.target).reshape(size)
 
 
-class EventDriven(Incoming):
+class EventDrivenProjection(Projection):
     """By kernels, which add up the weights of active inputs."""
 
     def __init__(self, connection: Connection, source: Shape, target: Shape, graded: bool) -> None:
@@ -109,7 +109,7 @@ def _prepared(gate: Gate, target: Shape) -> tuple[np.ndarray, int, tuple[int, ..
     return multiplier, gate.shift, tuple(range(-space - whole, 0))
 
 
-class Firing:
+class Population:
     """The neurons of a layer, behind sums of currents or, with ``fused``, one connection's weighted input.
 
     Args:
@@ -121,7 +121,7 @@ class Firing:
         injects: the network's input adds to the neurons' biases: it is what they take.
     """
 
-    def __init__(self, layer: Layer, fused: Incoming | None = None, *, compiled: bool = True) -> None:
+    def __init__(self, layer: Layer, fused: Projection | None = None, *, compiled: bool = True) -> None:
         self.layer, self.size = layer, math.prod(layer.shape)
         neuron = layer.neuron
         self.injects = isinstance(layer.connections[0].synapse, BiasInput)
@@ -232,18 +232,19 @@ class LayerArithmetic:
         incoming: of the connections, in their order.
         fused: whether the neurons take the one connection's weighted input as it is; otherwise
             they take the sum of the currents, mixed.
-        firing: the neurons.
+        population: the neurons.
     """
 
     def __init__(self, net: FixedPointNetwork, layer: Layer) -> None:
         self.layer = layer
         shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
-        self.incoming: list[Incoming] = [
-            EventDriven(c, shapes[c.source], layer.shape, is_graded(net, c.source)) for c in layer.connections
+        self.incoming: list[Projection] = [
+            EventDrivenProjection(c, shapes[c.source], layer.shape, is_graded(net, c.source))
+            for c in layer.connections
         ]
         alone = len(layer.connections) == 1 and layer.connections[0].gate is None and layer.mix is None
-        self.firing = Firing(layer, self.incoming[0] if alone else None)
-        self.fused = alone and self.firing.is_compiled
+        self.population = Population(layer, self.incoming[0] if alone else None)
+        self.fused = alone and self.population.is_compiled
         if alone and not self.fused:
-            self.firing = Firing(layer)
-        self.size, self.width = self.firing.size, self.incoming[0].width
+            self.population = Population(layer)
+        self.size, self.width = self.population.size, self.incoming[0].width

@@ -12,7 +12,7 @@ import numpy as np
 from lava_bsnn import fixed_point
 
 from ..network import Mix
-from .layer import Firing, Incoming
+from .layer import Population, Projection
 
 
 class Clock(NamedTuple):
@@ -43,7 +43,7 @@ class ConnectionState:
         num_samples: N.
     """
 
-    def __init__(self, incoming: Incoming, num_samples: int = 1) -> None:
+    def __init__(self, incoming: Projection, num_samples: int = 1) -> None:
         self.incoming = incoming
         self._weighted = np.zeros((num_samples, 1, incoming.width), dtype=np.int32)
         self._memory = incoming.start()
@@ -84,7 +84,7 @@ class NeuronState:
     """Neurons of a layer and the mixing in front of them, step by step.
 
     Args:
-        firing: the neurons.
+        population: the neurons.
         num_samples: N.
 
     Attributes:
@@ -93,12 +93,12 @@ class NeuronState:
         taken: what the neurons took in the last step, int32 ``[N, 1, at least neurons]``.
     """
 
-    def __init__(self, firing: Firing, num_samples: int = 1) -> None:
-        self._firing, self._mix = firing, firing.layer.mix
+    def __init__(self, population: Population, num_samples: int = 1) -> None:
+        self._population, self._mix = population, population.layer.mix
         self._omega = None if self._mix is None else self._mix.omega.astype(np.int64)
-        self.state = firing.start(num_samples)
-        self.potential = np.zeros((num_samples, 1, firing.size), dtype=np.int32)
-        self.taken = np.zeros((num_samples, 1, firing.size), dtype=np.int32)
+        self.state = population.start(num_samples)
+        self.potential = np.zeros((num_samples, 1, population.size), dtype=np.int32)
+        self.taken = np.zeros((num_samples, 1, population.size), dtype=np.int32)
         self._seen: list[np.ndarray] = []
         self._window: np.ndarray | None = None
 
@@ -106,7 +106,7 @@ class NeuronState:
         """Do one step, and write what the neurons send.
 
         Args:
-            total: sum of the currents, or what :class:`Firing` takes, ``[N, 1, at least neurons]``.
+            total: sum of the currents, or what :class:`Population` takes, ``[N, 1, at least neurons]``.
             step: step of the sample whose currents arrive.
             restarts: a sample begins.
             messages: uint8 ``[N, 1, width]``.
@@ -117,12 +117,12 @@ class NeuronState:
             step -= mix.latency
         self.taken = np.ascontiguousarray(total, dtype=np.int32)
         if restarts:
-            self._firing.reset(self.state)
-        self._firing.run(self.taken, self.state, messages, self.potential, step)
+            self._population.reset(self.state)
+        self._population.run(self.taken, self.state, messages, self.potential, step)
 
     def current(self) -> np.ndarray:
         """Current of the neurons in the last step, decay included, in a row; of one sample."""
-        return self._firing.current(self.taken, self.state)
+        return self._population.current(self.taken, self.state)
 
     def _mixed(self, mix: Mix, total: np.ndarray, step: int) -> np.ndarray:
         """Mixed current of a step; that of a whole window comes T - 1 steps later."""

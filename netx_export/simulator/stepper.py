@@ -165,7 +165,7 @@ class _LayerState:
         self._arithmetic = LayerArithmetic(net, layer)
         latency = layer.mix.latency if layer.mix else 0
         self._clock = Clock(interval=interval, arrival=1 + net.depth(layer.name) - latency + shift)
-        self.neurons = NeuronState(self._arithmetic.firing)
+        self.neurons = NeuronState(self._arithmetic.population)
         self._incoming = [ConnectionState(one) for one in self._arithmetic.incoming]
         self._ages = [net.balancing_delay(layer, c) for c in layer.connections]
 
@@ -176,7 +176,7 @@ class _LayerState:
         if clears:
             for one in self._incoming:
                 one.clear()
-        if self._arithmetic.firing.injects:
+        if self._arithmetic.population.injects:
             total = x
         elif self._arithmetic.fused:
             total = self._incoming[0].weighted(self._messages(0, sent, False))

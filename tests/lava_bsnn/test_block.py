@@ -234,7 +234,9 @@ def test_blocks_know_the_messages_that_come_in():
         [block.Conv(PARAMS, 4, 4, 1)], [block.Pool(None, 1, mode="sum"), block.Conv(None, 4, 4, 1)]
     )
     block.build([*pooled, residual], (2, 8, 8))
-    found = [(m.incoming.low, m.incoming.high, m.incoming.value, m.incoming.image) for m in (*pooled[1:], residual)]
+    found = [
+        (m.incoming.low, m.incoming.high, m.incoming.value, m.incoming.image) for m in (*pooled[1:], residual)
+    ]
     assert found == [(-128, 127, 1.0, None), (-512, 508, 0.25, None), (0, 3, 0.5, None)]
     assert {(m.incoming.high, m.incoming.value) for m in (*residual.blocks, *residual.shortcut)} == {(3, 0.5)}
     for entry, shape in (

@@ -52,7 +52,9 @@ def assert_rounded(module, layer):
     """The integers of a layer are the block's numbers times one scale, rounded."""
     folded = affine(module)
     theta = 1.0 if module.neuron is None else module.neuron.threshold
-    real = (folded.q.reshape(len(folded.q), -1) * folded.multiplier[:, None]) * (module.incoming.value / theta)
+    real = (folded.q.reshape(len(folded.q), -1) * folded.multiplier[:, None]) * (
+        module.incoming.value / theta
+    )
     weight = layer.connections[0].synapse.weight.reshape(real.shape)
     scale = layer.neuron.threshold + 1
     if module.neuron is None:  # the scale is not in the file: one must exist

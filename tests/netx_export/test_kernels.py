@@ -13,7 +13,7 @@ from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 from netx_export import FixedPointNetwork, Stepper, network, simulate
 from netx_export.simulator import kernels
-from netx_export.simulator.layer import EventDriven
+from netx_export.simulator.layer import EventDrivenProjection
 from netx_export.simulator.rows import from_row, message_width, to_row
 
 TOP = fixed_point.STATE_MAX
@@ -104,7 +104,7 @@ def test_weighted_inputs_of_many_events_are_exact(outputs, largest):
     weight = rng.choice([-128, 127, 5], (outputs, 1800))
     x = rng.integers(0, largest + 1, (2, 3, *shape))
     connection = network.Connection(source="input", synapse=network.Dense(weight=weight))
-    synapse = EventDriven(connection, shape, (outputs,), largest > 1)
+    synapse = EventDrivenProjection(connection, shape, (outputs,), largest > 1)
     messages = np.zeros((2, 3, message_width(shape)), np.uint8)
     messages[..., :1800] = to_row(x, shape)
     out = np.full((2, 3, outputs + 16), 9, np.int32)
