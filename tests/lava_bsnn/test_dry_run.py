@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lava_bsnn import data
+from lava_bsnn import analysis, data
 from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.training.dry_run import dry_run
 from lava_bsnn.training.recipe import load_recipe, recipe_names
+from lava_bsnn.training.run import build_model, input_shape
 
 NARROW = {"cnn": 0.25}
 """Width of a quick dry run by model; else 0.1."""
@@ -71,8 +72,14 @@ def test_a_dry_run_tells_what_enters(name, changes, words):
 
 
 def test_a_dry_run_counts_what_the_papers_count():
-    figures = dry_run(load_recipe("cifar100-resnet19-agmm"))
-    assert figures.size_mb == pytest.approx(2.46, abs=0.0056)
+    recipe = load_recipe("cifar100-resnet19-agmm")
+    whole, narrow = (
+        analysis.model_size(build_model(one, input_shape(one), 100)) / 1e6
+        for one in (recipe, recipe.replace(["width=0.1"]))
+    )
+    assert whole == pytest.approx(2.46, abs=0.0056)
+    figures = dry_run(recipe.replace(["width=0.1"]))
+    assert figures.size_mb == narrow
     assert figures.in_shape == (3, 32, 32, 2)
 
 
