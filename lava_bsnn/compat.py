@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -22,7 +21,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 from .errors import LavaMissingError
@@ -46,13 +45,11 @@ def _hashable_dataclasses() -> Iterator[None]:
         dataclasses.dataclass = original
 
 
-def _fork() -> Any:
-    return multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
-
-
 @contextlib.contextmanager
 def _forks() -> Iterator[None]:
-    forked = {name: getattr(_fork(), name) for name in ("Event", "Manager", "Process", "Queue", "Semaphore")}
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    fork: Any = multiprocessing.get_context(method)
+    forked = {name: getattr(fork, name) for name in ("Event", "Manager", "Process", "Queue", "Semaphore")}
     forked["set_start_method"] = lambda *_: None
     original = {name: getattr(multiprocessing, name) for name in forked}
     vars(multiprocessing).update(forked)
@@ -60,14 +57,6 @@ def _forks() -> Iterator[None]:
         yield
     finally:
         vars(multiprocessing).update(original)
-
-
-@contextlib.contextmanager
-def _forked_manager() -> Iterator[None]:
-    yield
-    memory: Any = sys.modules[_MEMORY]
-    manager = functools.partial(memory.managers.SharedMemoryManager, ctx=_fork())
-    memory.managers = SimpleNamespace(SharedMemoryManager=manager)
 
 
 @contextlib.contextmanager
@@ -79,14 +68,12 @@ def _tells_of_failures() -> Iterator[None]:
     lava_runs.install()
 
 
-_MEMORY = "lava.magma.runtime.message_infrastructure.shared_memory_manager"
 _RUNTIME = "lava.magma.runtime.runtime"
 _MENDED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "lava.magma.compiler.var_model": _hashable_dataclasses,
     "lava.magma.compiler.channels.pypychannel": _forks,
     "lava.magma.compiler.channels.watchdog": _forks,
     "lava.magma.runtime.message_infrastructure.multiprocessing": _forks,
-    _MEMORY: _forked_manager,
     _RUNTIME: _tells_of_failures,
 }
 

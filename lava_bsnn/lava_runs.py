@@ -7,6 +7,8 @@ Stock Lava waits for ever for a process that raised an exception or died. :mod:`
 from __future__ import annotations
 
 import contextlib
+import mmap
+import multiprocessing
 import os
 import pickle
 import sys
@@ -14,11 +16,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from lava.magma.compiler.channels.pypychannel import CspRecvPort, CspSendPort
 from lava.magma.runtime import runtime as stock
+from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, MGMT_RESPONSE, enum_equal
+from lava.utils import loihi
 
 from .errors import LavaRunError, line_of
 
@@ -28,12 +33,34 @@ _WAIT = 0.05
 _GRACE = 2.0
 """Seconds for an exception to arrive after Lava's word that there was one."""
 
+_PARENT = 0.5
+"""Seconds until a process notices that its parent was killed."""
+
 
 class ProcessError(Exception):
     """Where in a Lava process an exception was raised."""
 
     def __init__(self, trace: str) -> None:
         super().__init__(f"\n{trace}")
+
+
+class _Memory:
+    """Memory that forked processes share, without names or a process of its own that could outlive them."""
+
+    def __init__(self) -> None:
+        self._blocks: list[memoryview] = []
+
+    def create_shared_memory(self, size: int) -> Any:
+        """Zeros."""
+        self._blocks.append(memoryview(mmap.mmap(-1, max(1, size))))
+        return SimpleNamespace(buf=self._blocks[-1])
+
+    def shutdown(self) -> None:
+        """Give back what nothing uses any more; the rest goes with what does."""
+        for block in self._blocks:
+            with contextlib.suppress(BufferError):  # a thread of a port is about to end
+                block.release()
+        self._blocks.clear()
 
 
 class _RecvPort(CspRecvPort):
@@ -96,6 +123,13 @@ class Runtime(stock.Runtime):
         self._owner = os.getpid()
         with self._ended_by_exceptions():
             super().initialize(node_cfg_idx)
+
+    def _build_message_infrastructure(self) -> None:
+        if loihi.is_installed():  # its closed parts may need the names
+            super()._build_message_infrastructure()
+        else:
+            self._messaging_infrastructure = MultiProcessing()
+            self._messaging_infrastructure._smm = _Memory()
 
     def _start_ports(self) -> None:
         self._look_after(*self.runtime_to_service, *self.service_to_runtime)
@@ -227,30 +261,22 @@ class Runtime(stock.Runtime):
                 actor.join()
         with contextlib.suppress(Exception):
             self.join()  # ends the threads of its ports
-        memory: Any = getattr(self._messaging_infrastructure, "smm", None)
-        if memory is not None:
-            self._free(memory)
-        if self._watchdog_manager is not None:
-            self._watchdog_manager.stop()
-
-    def _free(self, memory: Any) -> None:
-        manager, memory._manager = memory._manager, None
-        if manager is not None:
-            with contextlib.suppress(Exception):
-                manager.shutdown()
         for port in (*self.runtime_to_service, *self.service_to_runtime):
             port._array = []
-        for handle in memory._shared_memory_handles:  # Lava's registry keeps every process, and with it these
-            with contextlib.suppress(BufferError):  # a thread of a port is about to end
-                handle.close()
-        memory._shared_memory_handles.clear()
+        memory: Any = getattr(self._messaging_infrastructure, "smm", None)
+        if memory is not None:
+            with contextlib.suppress(BufferError):
+                memory.shutdown()
+        if self._watchdog_manager is not None:
+            self._watchdog_manager.stop()
 
     def _actors(self) -> list[Any]:
         return getattr(self._messaging_infrastructure, "actors", [])
 
 
 def _process(*_: Any, builder: Any, exception_q: Any) -> None:
-    """Make and run the model of a process; what it raises can be sent to the parent."""
+    """Make and run the model of a process, which does not outlive its parent; what it raises can be sent."""
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     made = False
     try:
         model = builder.build()
@@ -263,6 +289,12 @@ def _process(*_: Any, builder: Any, exception_q: Any) -> None:
         if not made:
             exception_q.put(told)
         raise told from told.__cause__
+
+
+def _end_with(parent: Any) -> None:
+    while os.getppid() == parent.pid:
+        time.sleep(_PARENT)
+    os._exit(1)
 
 
 def _that_can_be_sent(error: Exception) -> Exception:

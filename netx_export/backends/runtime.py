@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,6 @@ from lava_bsnn.errors import LavaBsnnError, LavaRunError, line_of
 from .interrupts import Interrupts, TimeIsOver
 
 _TURN = 0.05
-_PR_SET_PDEATHSIG = 1
 _LASTING = ("lava.", "netx_export.")
 """Packages whose process models stay the same while Python runs."""
 
@@ -33,7 +30,7 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
     """Run a process and all that is connected to it, and end its runtime.
 
     Afterwards no child process and no shared memory of the run is left, also after an exception or
-    Ctrl-C. If this process is killed, its children go with it (on Linux).
+    Ctrl-C. If this process is killed, its children go with it.
 
     Args:
         process: a Lava process that has not run.
@@ -136,11 +133,11 @@ def _models_found_once() -> Iterator[None]:
 def _children_of_this_run(process: Any) -> Iterator[None]:
     """End every child process that is made meanwhile, and free what they shared."""
     before = set(multiprocessing.active_children())
-    _supervised.parent = os.getpid()
+    _supervised.run = True
     try:
         yield
     finally:
-        _supervised.parent = None
+        _supervised.run = False
         _end(process, before)
 
 
@@ -163,17 +160,11 @@ def _clear_models(runtime: Any) -> None:
 
 
 def _after_fork() -> None:
-    """In a child of a run: leave Ctrl-C to the parent, and die with it."""
-    parent = getattr(_supervised, "parent", None)
-    if parent is None:
-        return
-    _supervised.parent = None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+    """In a child of a run: leave Ctrl-C to the parent."""
+    if getattr(_supervised, "run", False):
+        _supervised.run = False
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 if hasattr(os, "register_at_fork"):

@@ -40,20 +40,9 @@ def ends_soon():
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(monkeypatch):
-    """No child processes, no shared memory."""
-    memory = import_lava("lava.magma.runtime.message_infrastructure.shared_memory_manager")
-    create, names = memory.SharedMemoryManager.create_shared_memory, []
-
-    def noted(self, size):
-        handle = create(self, size)
-        names.append(handle.name)
-        return handle
-
-    monkeypatch.setattr(memory.SharedMemoryManager, "create_shared_memory", noted)
+def no_child_is_left():
     yield
     assert multiprocessing.active_children() == []
-    assert [name for name in names if Path("/dev/shm", name.lstrip("/")).exists()] == []
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +205,36 @@ def test_a_forked_copy_of_a_run_does_not_end_it(failing):
     assert child.exitcode == 0
     process.run(condition=steps(3))
     process.stop()
+
+
+KILLED = """
+    import multiprocessing, os, sys
+    import numpy as np
+    import lava_bsnn
+    from lava.magma.core.run_conditions import RunContinuous
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc import io
+    source, sink = io.source.RingBuffer(data=np.ones((3, 8), int)), io.sink.RingBuffer(shape=(3,), buffer=8)
+    source.s_out.connect(sink.a_in)
+    sink.run(condition=RunContinuous(), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_script_that_is_killed_leaves_no_process():
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(KILLED)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=TESTS.parent,
+    )
+    pids = child.stdout.readline().split()
+    assert len(pids) == 3
+    assert child.wait() == -signal.SIGKILL
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(0.05)
 
 
 OTHER_START_METHOD = """
