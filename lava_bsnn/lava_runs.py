@@ -7,34 +7,35 @@ Stock Lava waits for ever for a process that raised an exception or died. :mod:`
 from __future__ import annotations
 
 import contextlib
-import mmap
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from contextvars import ContextVar
 from typing import Any
 
-from lava.magma.compiler.channels.pypychannel import CspRecvPort, CspSendPort
+from lava.magma.compiler.channels.pypychannel import CspRecvPort
 from lava.magma.runtime import runtime as stock
 from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, MGMT_RESPONSE, enum_equal
 from lava.utils import loihi
 
 from .errors import LavaRunError, line_of
-
-_WAIT = 0.05
-"""Seconds until a process that an answer is awaited from is looked at."""
+from .lava_channels import WAIT, Memory, RecvPort, SendPort, first_filled
 
 _GRACE = 2.0
 """Seconds for an exception to arrive after Lava's word that there was one."""
 
 _PARENT = 0.5
 """Seconds until a process notices that its parent was killed."""
+
+on_wait: ContextVar[Callable[[], None] | None] = ContextVar("on_wait", default=None)
+"""Called while a process is awaited; what it raises ends the run. Their parent gets Ctrl-C alone then."""
 
 
 class ProcessError(Exception):
@@ -44,70 +45,9 @@ class ProcessError(Exception):
         super().__init__(f"\n{trace}")
 
 
-class _Memory:
-    """Memory that forked processes share, without names or a process of its own that could outlive them."""
-
-    def __init__(self) -> None:
-        self._blocks: list[memoryview] = []
-
-    def create_shared_memory(self, size: int) -> Any:
-        """Zeros."""
-        self._blocks.append(memoryview(mmap.mmap(-1, max(1, size))))
-        return SimpleNamespace(buf=self._blocks[-1])
-
-    def shutdown(self) -> None:
-        """Give back what nothing uses any more; the rest goes with what does."""
-        for block in self._blocks:
-            with contextlib.suppress(BufferError):  # a thread of a port is about to end
-                block.release()
-        self._blocks.clear()
-
-
-class _RecvPort(CspRecvPort):
-    """Looks after the processes while it waits for a message of theirs."""
-
-    check: Callable[[], None]
-
-    def recv(self) -> Any:
-        _wait([self], self.check)
-        return super().recv()
-
-
-class _SendPort(CspSendPort):
-    """Looks after the processes while it waits for room."""
-
-    check: Callable[[], None]
-
-    def send(self, data: Any) -> None:
-        _wait([self], self.check)
-        super().send(data)
-
-
-def _wait(ports: list[Any], check: Callable[[], None]) -> Any:
-    """The first port that need not wait."""
-    changed: threading.Event | None = None
-    while True:
-        for port in ports:
-            if port.probe():
-                return port
-        if changed is None:
-            changed = threading.Event()
-            for port in ports:
-                port.observer = changed.set
-        elif not changed.wait(_WAIT):
-            check()
-        else:
-            changed.clear()
-
-
 class Runtime(stock.Runtime):
-    """Raises what a process raised, wherever Lava waits for processes, and then ends them all.
+    """Raises what a process raised, wherever Lava waits for processes, and then ends them all."""
 
-    Attributes:
-        on_wait: called again and again while an answer is awaited; what it raises ends the run, too.
-    """
-
-    on_wait: Callable[[], None] = staticmethod(lambda: None)
     exception_q: list[Any]
     _is_started: bool
     _is_running: bool
@@ -129,13 +69,13 @@ class Runtime(stock.Runtime):
             super()._build_message_infrastructure()
         else:
             self._messaging_infrastructure = MultiProcessing()
-            self._messaging_infrastructure._smm = _Memory()
+            self._messaging_infrastructure._smm = Memory()
 
     def _start_ports(self) -> None:
         self._look_after(*self.runtime_to_service, *self.service_to_runtime)
         super()._start_ports()
         for queue in self.exception_q:
-            while not queue._reader.poll(_WAIT):
+            while not queue._reader.poll(WAIT):
                 self._check()
             error = queue.get()
             if error is not None:
@@ -151,7 +91,7 @@ class Runtime(stock.Runtime):
 
     def _look_after(self, *ports: Any) -> None:
         for port in ports:
-            port.__class__ = _RecvPort if isinstance(port, CspRecvPort) else _SendPort
+            port.__class__ = RecvPort if isinstance(port, CspRecvPort) else SendPort
             port.check = self._check
 
     def start(self, run_condition: Any) -> None:
@@ -168,7 +108,7 @@ class Runtime(stock.Runtime):
         waiting = list(self.service_to_runtime) if self._is_running else []
         with self._ended_by_exceptions():
             while waiting:
-                port = _wait(waiting, self._check)
+                port = first_filled(waiting, self._check)
                 answer = port.recv()
                 if enum_equal(answer, MGMT_RESPONSE.REQ_PAUSE):
                     return self.pause()
@@ -218,7 +158,8 @@ class Runtime(stock.Runtime):
         if self._ended:
             raise LavaRunError("this run on Lava has ended; make its processes anew")
         with self._ended_by_exceptions():
-            self.on_wait()
+            if (ask := on_wait.get()) is not None:
+                ask()
             self._raise_failure(failed)
 
     def _raise_failure(self, failed: bool) -> None:
@@ -235,7 +176,7 @@ class Runtime(stock.Runtime):
                     raise LavaRunError(f"a Lava process failed: {line_of(error)}") from where
             if time.monotonic() >= end:
                 break
-            time.sleep(_WAIT / 10)
+            time.sleep(WAIT / 10)
         if failed:
             raise LavaRunError("a Lava process died; is there enough memory?")
 
@@ -276,6 +217,8 @@ class Runtime(stock.Runtime):
 
 def _process(*_: Any, builder: Any, exception_q: Any) -> None:
     """Make and run the model of a process, which does not outlive its parent; what it raises can be sent."""
+    if on_wait.get() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     made = False
     try:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import multiprocessing
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +20,6 @@ _LASTING = ("lava.", "netx_export.")
 
 _lock = threading.Lock()
 _models: dict[type, Any] = {}
-_supervised = threading.local()
 
 
 def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None = None) -> None:
@@ -48,7 +44,7 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
             Interrupts(deadline) as interrupts,
             _alone(interrupts),
             _models_found_once(),
-            _children_of_this_run(process),
+            _ended(process),
         ):
             _run(process, steps, run_cfg, interrupts)
     except TimeIsOver:
@@ -82,16 +78,19 @@ def forgotten() -> Iterator[None]:
 
 def _run(process: Any, steps: int, run_cfg: Any, interrupts: Interrupts) -> None:
     condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps)
+    on_wait = import_lava("lava_bsnn.lava_runs").on_wait
+    before = on_wait.set(interrupts.check)
     try:
         with interrupts.allowed():
             executable = process.compile(run_cfg)
         process.create_runtime(executable=executable)
+        process.runtime.start(condition)
     except LavaBsnnError:
         raise
     except Exception as error:
         raise LavaRunError(f"Lava could not start the run: {line_of(error)}") from error
-    process.runtime.on_wait = interrupts.check
-    process.runtime.start(condition)
+    finally:
+        on_wait.reset(before)
 
 
 @contextlib.contextmanager
@@ -130,24 +129,13 @@ def _models_found_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _children_of_this_run(process: Any) -> Iterator[None]:
-    """End every child process that is made meanwhile, and free what they shared."""
-    before = set(multiprocessing.active_children())
-    _supervised.run = True
+def _ended(process: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        _supervised.run = False
-        _end(process, before)
-
-
-def _end(process: Any, before: set[Any]) -> None:
-    if process.runtime is not None:
-        process.runtime.end()
-    for child in set(multiprocessing.active_children()) - before:
-        child.kill()
-        child.join()
-    _clear_models(process.runtime)
+        if process.runtime is not None:
+            process.runtime.end()
+        _clear_models(process.runtime)
 
 
 def _clear_models(runtime: Any) -> None:
@@ -157,15 +145,3 @@ def _clear_models(runtime: Any) -> None:
     for model in {builder.proc_model for builder in builders.values()}:
         for name in [name for name, value in vars(model).items() if isinstance(value, implicit)]:
             delattr(model, name)
-
-
-def _after_fork() -> None:
-    """In a child of a run: leave Ctrl-C to the parent."""
-    if getattr(_supervised, "run", False):
-        _supervised.run = False
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -200,6 +200,15 @@ def test_an_exception_while_a_process_starts_is_told(make_network, make_data, no
         run(net, make_data(net), "lava-fused", timeout=20)
 
 
+def test_a_process_that_cannot_be_made_in_time_is_stopped(make_network, make_data, nothing_left, monkeypatch):
+    from netx_export.backends import fused
+
+    monkeypatch.setattr(fused.PyFusedModel, "__init__", lambda self, params: time.sleep(1000))
+    net = make_network(in_shape=(9,), convs=(), dense=(8,))
+    with pytest.raises(LavaRunError, match="longer than timeout=3 seconds"):
+        run(net, make_data(net), "lava-fused", timeout=3)
+
+
 def test_a_process_that_dies_is_noticed(make_network, make_data, nothing_left, monkeypatch):
     from netx_export.backends import fused
 
