@@ -1,12 +1,11 @@
-"""Makes lava-nc 0.10.0 and lava-dl 0.6.0 importable on Python 3.11 and newer.
+"""Makes lava-nc 0.10.0 and lava-dl 0.6.0 importable on Python 3.11 and newer, and mends what they do to runs.
 
-``lava.magma.compiler.var_model`` uses instances of plain dataclasses as field
-defaults. Since Python 3.11 a default must be hashable, and dataclasses with
-``eq=True`` are not. A meta path finder waits for that one module and executes it
-with ``dataclasses.dataclass`` adding ``unsafe_hash=True``. Lava's message module sets the
-start method of processes to fork and fails where one is set already, as a data loader with
-workers leaves fork, and a spawned process has spawn; it is executed so that this may happen.
-Nothing of lava is imported before the user imports it; on Python 3.10 nothing is installed.
+A meta path finder waits for some modules of lava and executes them mended. ``lava.magma.compiler.var_model``
+uses instances of plain dataclasses as field defaults; since Python 3.11 a default must be hashable, so
+``dataclasses.dataclass`` adds ``unsafe_hash=True`` there. Lava sets the start method of all processes to
+fork and fails where another one is set; its modules get processes, queues and semaphores that fork, and the
+start method stays as it is. Its runtime becomes :class:`lava_bsnn.lava_runs.Runtime`. Nothing of lava is
+imported before the user imports it.
 """
 
 from __future__ import annotations
@@ -47,24 +46,35 @@ def _hashable_dataclasses() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _fork_may_be_set_again() -> Iterator[None]:
-    original = multiprocessing.set_start_method
-
-    def set_start_method(method: str | None, force: bool = False) -> None:
-        spawned = multiprocessing.parent_process() is not None  # with a method that nobody chose
-        if force or method is None or multiprocessing.get_start_method(allow_none=True) != method:
-            original(method, force or spawned)
-
-    multiprocessing.set_start_method = set_start_method
+def _forks() -> Iterator[None]:
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    fork: Any = multiprocessing.get_context(method)
+    forked = {name: getattr(fork, name) for name in ("Event", "Manager", "Process", "Queue", "Semaphore")}
+    forked["set_start_method"] = lambda *_: None
+    original = {name: getattr(multiprocessing, name) for name in forked}
+    vars(multiprocessing).update(forked)
     try:
         yield
     finally:
-        multiprocessing.set_start_method = original
+        vars(multiprocessing).update(original)
 
 
+@contextlib.contextmanager
+def _tells_of_failures() -> Iterator[None]:
+    with _forks():
+        yield
+    from . import lava_runs
+
+    lava_runs.install()
+
+
+_RUNTIME = "lava.magma.runtime.runtime"
 _MENDED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "lava.magma.compiler.var_model": _hashable_dataclasses,
-    "lava.magma.runtime.message_infrastructure.multiprocessing": _fork_may_be_set_again,
+    "lava.magma.compiler.channels.pypychannel": _forks,
+    "lava.magma.compiler.channels.watchdog": _forks,
+    "lava.magma.runtime.message_infrastructure.multiprocessing": _forks,
+    _RUNTIME: _tells_of_failures,
 }
 
 
@@ -96,13 +106,13 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-def enable_lava() -> bool:
-    """Install the import hook once; return whether this Python needs it."""
-    if sys.version_info < (3, 11):
-        return False
+def enable_lava() -> None:
+    """Install the import hook once."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-    return True
+        if _RUNTIME in sys.modules:  # as on Python 3.10
+            with _tells_of_failures():
+                pass
 
 
 def import_lava(name: str) -> ModuleType:

@@ -37,9 +37,19 @@ class LavaMissingError(LavaBsnnError, ImportError):
     """lava-nc or lava-dl is not installed in this environment."""
 
 
+class LavaRunError(LavaBsnnError, RuntimeError):
+    """A run on Lava failed or took longer than allowed."""
+
+
 def check_option(where: str, name: str, value: Any, allowed: Iterable[Any]) -> None:
     """Raise :class:`OptionError` unless ``value`` is one of ``allowed``."""
     choices = list(allowed)
     if not any(value is choice or value == choice for choice in choices):
         shown = ", ".join(repr(choice) for choice in choices)
         raise OptionError(f"{where}: {name}={value!r} is unknown; use one of {shown}")
+
+
+def line_of(error: BaseException) -> str:
+    """Kind and first line of an exception."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -25,7 +25,7 @@ from .child import CheckError, child, end_children
 SUPPORTED = ((3, 10), (3, 12))
 """First and last version of Python."""
 SHARED_MEMORY = Path("/dev/shm")
-_FEW_SHARED_BYTES = 256 << 20
+_FEW_SHARED_BYTES = 1 << 20
 _LAVA = {"lava-nc": "0.10.0", "lava-dl": "0.6.0"}
 _AGAIN = f"or install again: {INSTALL_LAVA.replace('install', 'install --force-reinstall', 1)}"
 
@@ -278,7 +278,7 @@ def processors() -> list[Finding]:
 
 
 def shared_memory() -> list[Finding]:
-    """Whether Lava's processes can share memory."""
+    """Whether Lava's processes can share semaphores."""
     name, place = "shared memory", SHARED_MEMORY
     if sys.platform != "linux":
         return [Finding(name, "OK", f"left to {platform.system()}")]
@@ -289,7 +289,5 @@ def shared_memory() -> list[Finding]:
     found = f"{place}: {usage.free >> 20:,} of {usage.total >> 20:,} MB free"
     if usage.free >= _FEW_SHARED_BYTES:
         return [Finding(name, "OK", found)]
-    remedy = (
-        "large networks need more (Lava takes 256 bytes per neuron of a connection): docker run --shm-size=1g"
-    )
+    remedy = "semaphores of Lava's channels need some room there: delete what nobody uses any more"
     return [Finding(name, "note", found, remedy)]

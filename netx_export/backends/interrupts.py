@@ -15,11 +15,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-_PATIENCE = 10.0
-"""Seconds after which a signal that comes again is let through: what it waits for may hang."""
-
 _AGAIN = 1.0
-"""Seconds until the alarm of a deadline rings again, for the same reason."""
+"""Seconds until the alarm of a deadline rings again: what it raised may have been lost."""
 
 _ALARM = getattr(signal, "SIGALRM", None)
 _NAMES = ("SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT")
@@ -45,7 +42,7 @@ class Interrupts:
         self._deadline = deadline
         self._ours = None if deadline is None else _ALARM  # else, alarms are the caller's
         self._held = True
-        self._waiting: dict[int, float] = {}
+        self._waiting: set[int] = set()
         self._handlers: dict[int, Any] = {}
         self._timer: tuple[float, float] = (0, 0)
 
@@ -91,21 +88,20 @@ class Interrupts:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._held:
-            now = time.monotonic()
-            if now - self._waiting.setdefault(number, now) < _PATIENCE:
-                return
-        self._deliver(number, frame)
+            self._waiting.add(number)
+        else:
+            self._deliver(number, frame)
 
     def _deliver(self, number: int, frame: FrameType | None) -> None:
         before, self._held = self._held, True
-        self._waiting.pop(number, None)
+        self._waiting.discard(number)
         if number == self._ours:
             raise TimeIsOver
         self._handlers[number](number, frame)
         self._held = before
 
     def _deliver_waiting(self) -> None:
-        for number in list(self._waiting):
+        for number in sorted(self._waiting):
             if number != self._ours:
                 self._deliver(number, None)
 

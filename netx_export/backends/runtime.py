@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
-import multiprocessing
-import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from lava_bsnn.compat import import_lava
-from lava_bsnn.errors import LavaBsnnError
+from lava_bsnn.errors import LavaBsnnError, LavaRunError, line_of
 
 from .interrupts import Interrupts, TimeIsOver
 
-_POLL = 5e-4
 _TURN = 0.05
-_PR_SET_PDEATHSIG = 1
-_GRACE = 2.0
-"""Seconds for an exception of a Lava process to arrive."""
-
 _LASTING = ("lava.", "netx_export.")
 """Packages whose process models stay the same while Python runs."""
 
 _lock = threading.Lock()
 _models: dict[type, Any] = {}
-_supervised = threading.local()
-
-
-class LavaRunError(LavaBsnnError):
-    """A run on Lava failed or took longer than allowed."""
 
 
 def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None = None) -> None:
     """Run a process and all that is connected to it, and end its runtime.
 
     Afterwards no child process and no shared memory of the run is left, also after an exception or
-    Ctrl-C. If this process is killed, its children go with it (on Linux).
+    Ctrl-C. If this process is killed, its children go with it.
 
     Args:
         process: a Lava process that has not run.
@@ -54,17 +39,14 @@ def run_steps(process: Any, steps: int, run_cfg: Any, *, timeout: float | None =
         LavaRunError: an exception in one of Lava's processes, or the time is over.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps, blocking=False)
     try:
         with (
             Interrupts(deadline) as interrupts,
             _alone(interrupts),
             _models_found_once(),
-            _quiet(),
-            _children_of_this_run(process),
+            _ended(process),
         ):
-            _start(process, condition, run_cfg, interrupts)
-            _wait(process.runtime, interrupts)
+            _run(process, steps, run_cfg, interrupts)
     except TimeIsOver:
         raise LavaRunError(
             f"the run on Lava took longer than timeout={timeout:g} seconds and was stopped"
@@ -94,7 +76,10 @@ def forgotten() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _start(process: Any, condition: Any, run_cfg: Any, interrupts: Interrupts) -> None:
+def _run(process: Any, steps: int, run_cfg: Any, interrupts: Interrupts) -> None:
+    condition = import_lava("lava.magma.core.run_conditions").RunSteps(num_steps=steps)
+    on_wait = import_lava("lava_bsnn.lava_runs").on_wait
+    before = on_wait.set(interrupts.check)
     try:
         with interrupts.allowed():
             executable = process.compile(run_cfg)
@@ -103,7 +88,9 @@ def _start(process: Any, condition: Any, run_cfg: Any, interrupts: Interrupts) -
     except LavaBsnnError:
         raise
     except Exception as error:
-        raise LavaRunError(f"Lava could not start the run: {_line(error)}") from error
+        raise LavaRunError(f"Lava could not start the run: {line_of(error)}") from error
+    finally:
+        on_wait.reset(before)
 
 
 @contextlib.contextmanager
@@ -115,54 +102,6 @@ def _alone(interrupts: Interrupts) -> Iterator[None]:
         yield
     finally:
         _lock.release()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lava from printing the exceptions that it raises, too."""
-    runtime: Any = import_lava("lava.magma.runtime.runtime")
-    runtime.print = lambda *_: None
-    try:
-        yield
-    finally:
-        del runtime.print
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-
-
-def _wait(runtime: Any, interrupts: Interrupts) -> None:
-    tokens = import_lava("lava.magma.runtime.mgmt_token_enums")
-    waiting = list(runtime.service_to_runtime)
-    while waiting:
-        for port in waiting[:]:
-            if port.probe():
-                answer = port.recv()
-                if not tokens.enum_equal(answer, tokens.MGMT_RESPONSE.DONE):
-                    raise _failure(runtime)
-                waiting.remove(port)
-        if any(not actor.is_alive() for actor in _actors(runtime)):
-            raise _failure(runtime)
-        interrupts.check()
-        time.sleep(_POLL)
-
-
-def _failure(runtime: Any) -> LavaRunError:
-    """What one of Lava's processes raised."""
-    end = time.monotonic() + _GRACE
-    while time.monotonic() < end:
-        for actor in _actors(runtime):
-            if actor.exception:
-                error, _ = actor.exception
-                return LavaRunError(f"a Lava process failed: {_line(error)}")
-        time.sleep(_POLL)
-    return LavaRunError("a Lava process died; is there enough memory?")
-
-
-def _actors(runtime: Any) -> list[Any]:
-    return getattr(getattr(runtime, "_messaging_infrastructure", None), "actors", [])
 
 
 @contextlib.contextmanager
@@ -190,52 +129,13 @@ def _models_found_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _children_of_this_run(process: Any) -> Iterator[None]:
-    """End every child process that is made meanwhile, and free what they shared."""
-    before = set(multiprocessing.active_children())
-    _supervised.parent = os.getpid()
+def _ended(process: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        _supervised.parent = None
-        _end(process, before)
-
-
-def _end(process: Any, before: set[Any]) -> None:
-    runtime = process.runtime
-    for actor in _actors(runtime):
-        with contextlib.suppress(ValueError):  # closed already
-            actor.kill()
-    for actor in _actors(runtime):
-        with contextlib.suppress(ValueError, AssertionError):
-            actor.join()
-    memory: Any = getattr(getattr(runtime, "_messaging_infrastructure", None), "smm", None)
-    manager = getattr(memory, "_manager", None)
-    if runtime is not None:
-        with contextlib.suppress(Exception):
-            runtime.join()  # ends the threads of its ports
-        runtime._is_started = runtime._is_running = False  # so that nothing stops it a second time
-    if manager is not None:
-        with contextlib.suppress(Exception):
-            manager.shutdown()
-        memory._manager = None
-    if memory is not None:
-        _unmap(runtime, memory._shared_memory_handles)
-    for child in set(multiprocessing.active_children()) - before:
-        child.kill()
-        child.join()
-    _clear_models(runtime)
-
-
-def _unmap(runtime: Any, handles: list[Any]) -> None:
-    """Close what this process has mapped: Lava's registry keeps every process, and with it the run, alive."""
-    for ports in ("runtime_to_service", "service_to_runtime"):
-        for port in getattr(runtime, ports, None) or ():
-            port._array = []
-    for handle in handles:
-        with contextlib.suppress(BufferError):  # a thread of a port is about to end
-            handle.close()
-    handles.clear()
+        if process.runtime is not None:
+            process.runtime.end()
+        _clear_models(process.runtime)
 
 
 def _clear_models(runtime: Any) -> None:
@@ -245,21 +145,3 @@ def _clear_models(runtime: Any) -> None:
     for model in {builder.proc_model for builder in builders.values()}:
         for name in [name for name, value in vars(model).items() if isinstance(value, implicit)]:
             delattr(model, name)
-
-
-def _after_fork() -> None:
-    """In a child of a run: leave Ctrl-C to the parent, and die with it."""
-    parent = getattr(_supervised, "parent", None)
-    if parent is None:
-        return
-    _supervised.parent = None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

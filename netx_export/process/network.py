@@ -23,6 +23,7 @@ from lava_bsnn.errors import ExportError, LavaBsnnError, ShapeError
 from netx_export.hdf5 import read, write
 from netx_export.hdf5.safe import text
 from netx_export.network import FixedPointNetwork
+from netx_export.process.entry import EntryPort
 from netx_export.process.part import blocks, part, port_shapes
 
 
@@ -233,6 +234,23 @@ class Network(AbstractProcess):
             self.inp.connect(port)
         self._graph.out.connect(self.out)
 
+    def check_input(self) -> None:
+        """From now on, messages that the input does not allow raise an error in the processes of the layers.
+
+        Not where the chip's compiler may come to see the ports, nor where lava-dl ignores the input.
+        """
+        if self.net is None or not self.inp.in_connections:
+            return
+        if self._stock_graph and (
+            self.net.input.enters_as_bias or import_lava("lava.utils.loihi").is_installed()
+        ):
+            return
+        targets = self._inputs()
+        for port in targets:
+            self.inp.out_connections.remove(port)
+            port.in_connections.remove(self.inp)
+        EntryPort(self.net.input, self.inp, targets)
+
     def _inputs(self) -> list[InPort]:
         return getattr(self._graph, "inputs", None) or [self._graph.inp]
 
@@ -320,6 +338,7 @@ class PyNetworkModel(AbstractSubProcessModel):
         self._made_late = proc._graph is None
         self._network = proc
         layers = proc.layers
+        proc.check_input()
         if proc.is_readout:
             proc.potential.alias(layers[-1].neuron.v)
 

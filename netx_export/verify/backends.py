@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError, check_option
+from lava_bsnn.errors import (
+    ExportError,
+    LavaMissingError,
+    LavaRunError,
+    OptionError,
+    ShapeError,
+    check_option,
+)
 
 from ..backends import BACKENDS, check_timeout, run
-from ..backends.runtime import LavaRunError
 from ..network import FixedPointNetwork
 from ..simulator import Simulation
 from .parity import compare

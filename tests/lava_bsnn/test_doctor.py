@@ -263,8 +263,8 @@ def test_shared_memory_that_is_missing_or_small(monkeypatch, tmp_path):
     assert finding.state == "problem" and "docker run --shm-size" in finding.remedy
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(checks, "SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(64 << 20, 0, 64 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(64 << 20, 0, 0))
     (finding,) = checks.shared_memory()
-    assert finding.state == "note" and "64 of 64 MB" in finding.found
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 30, 0, 1 << 30))
+    assert finding.state == "note" and "0 of 64 MB" in finding.found
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(64 << 20, 0, 64 << 20))
     assert checks.shared_memory()[0].state == "OK"

@@ -105,21 +105,6 @@ def test_a_deadline_that_was_lost_is_seen_at_the_end_of_the_block():
         lose_what_is_raised()
 
 
-def two_ctrl_c(reached):
-    with Interrupts(None):
-        ctrl_c(reached, "held")
-        time.sleep(0.1)
-        ctrl_c(reached, "not")
-
-
-def test_a_signal_that_comes_again_is_let_through_after_some_time(monkeypatch):
-    monkeypatch.setattr(tested, "_PATIENCE", 0.05)
-    reached = []
-    with pytest.raises(KeyboardInterrupt):
-        two_ctrl_c(reached)
-    assert reached == ["held"]
-
-
 def test_a_handler_that_does_not_raise_ends_nothing():
     rang, reached = [], []
     before = signal.signal(signal.SIGINT, lambda number, frame: rang.append(number))
