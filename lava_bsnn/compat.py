@@ -1,11 +1,13 @@
-"""Makes lava-nc 0.10.0 and lava-dl 0.6.0 importable on Python 3.11 and newer.
+"""Makes lava-nc and lava-dl work on Python 3.11 and newer, and with NumPy 2.
 
-``lava.magma.compiler.var_model`` uses instances of plain dataclasses as field
-defaults. Since Python 3.11 a default must be hashable, and dataclasses with
-``eq=True`` are not. A meta path finder waits for that one module and executes it
-with ``dataclasses.dataclass`` adding ``unsafe_hash=True``. Lava's message module sets the
-start method of processes to fork and fails where one is set already, as a data loader with
-workers leaves fork, and a spawned process has spawn; it is executed so that this may happen.
+A meta path finder waits for the modules that are mended and executes each inside a context:
+
+- ``lava.magma.compiler.var_model`` uses instances of plain dataclasses as field defaults. Since Python 3.11
+  a default must be hashable, so ``dataclasses.dataclass`` adds ``unsafe_hash=True`` meanwhile.
+- Lava sets the start method of processes to fork, and fails where another one is set. It gets no say in
+  that, and everything that it starts or shares comes from the context of fork.
+- Lava's reshaped ports call ``np.reshape`` with a keyword that NumPy 2.5 lacks.
+
 Nothing of lava is imported before the user imports it; on Python 3.10 nothing is installed.
 """
 
@@ -13,13 +15,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import io
 import logging
 import multiprocessing
+import operator
 import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -28,11 +33,17 @@ from typing import Any
 from .errors import LavaMissingError
 
 _CUDA_NOTICE = "No CUDA runtime is found"
-INSTALL_LAVA = "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0"
+LAVA = {"lava-nc": "0.10.0", "lava-dl": "0.6.0"}
+"""The versions of Lava's packages, both the last ones."""
+INSTALL_LAVA = "pip install --no-deps --ignore-requires-python " + " ".join(map("==".join, LAVA.items()))
+
+
+_CHANNELS = "lava.magma.compiler.channels"
+_MESSAGES = "lava.magma.runtime.message_infrastructure"
 
 
 @contextlib.contextmanager
-def _hashable_dataclasses() -> Iterator[None]:
+def _hashable_dataclasses(_: ModuleType) -> Iterator[None]:
     original = dataclasses.dataclass
 
     def hashable_dataclass(cls: Any = None, /, **options: Any) -> Any:
@@ -47,24 +58,48 @@ def _hashable_dataclasses() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _fork_may_be_set_again() -> Iterator[None]:
+def _forked_actors(module: ModuleType) -> Iterator[None]:
     original = multiprocessing.set_start_method
-
-    def set_start_method(method: str | None, force: bool = False) -> None:
-        spawned = multiprocessing.parent_process() is not None  # with a method that nobody chose
-        if force or method is None or multiprocessing.get_start_method(allow_none=True) != method:
-            original(method, force or spawned)
-
-    multiprocessing.set_start_method = set_start_method
+    multiprocessing.set_start_method = lambda method, force=False: None
     try:
         yield
     finally:
         multiprocessing.set_start_method = original
+    module.SystemProcess._Popen = staticmethod(multiprocessing.get_context("fork").Process._Popen)
 
 
-_MENDED: dict[str, Callable[[], AbstractContextManager[None]]] = {
+@contextlib.contextmanager
+def _forked_manager(module: ModuleType) -> Iterator[None]:
+    yield
+    fork = multiprocessing.get_context("fork")
+    manager = functools.partial(module.managers.SharedMemoryManager, ctx=fork)
+    vars(module)["managers"] = types.SimpleNamespace(SharedMemoryManager=manager)
+
+
+@contextlib.contextmanager
+def _forked_names(module: ModuleType) -> Iterator[None]:
+    yield
+    fork = multiprocessing.get_context("fork")
+    for name in vars(module).keys() & {"Event", "Manager", "Process", "Queue", "Semaphore"}:
+        setattr(module, name, getattr(fork, name))
+
+
+@contextlib.contextmanager
+def _reshape_without_keyword(module: ModuleType) -> Iterator[None]:
+    yield
+    port = module.ReshapePort
+    port.get_transform_func_fwd = lambda self: operator.methodcaller("reshape", self.shape)
+    port.get_transform_func_bwd = lambda self: operator.methodcaller("reshape", self.old_shape)
+
+
+_MENDED: dict[str, Callable[[ModuleType], AbstractContextManager[None]]] = {
     "lava.magma.compiler.var_model": _hashable_dataclasses,
-    "lava.magma.runtime.message_infrastructure.multiprocessing": _fork_may_be_set_again,
+    f"{_MESSAGES}.multiprocessing": _forked_actors,
+    f"{_MESSAGES}.shared_memory_manager": _forked_manager,
+    f"{_CHANNELS}.pypychannel": _forked_names,
+    f"{_CHANNELS}.watchdog": _forked_names,
+    "lava.magma.runtime.runtime": _forked_names,
+    "lava.magma.core.process.ports.ports": _reshape_without_keyword,
 }
 
 
@@ -72,7 +107,7 @@ class _MendingLoader(importlib.abc.Loader):
     """Executes a module inside a context, otherwise as its own loader would."""
 
     def __init__(
-        self, loader: importlib.abc.Loader, context: Callable[[], AbstractContextManager[None]]
+        self, loader: importlib.abc.Loader, context: Callable[[ModuleType], AbstractContextManager[None]]
     ) -> None:
         self._loader, self._context = loader, context
 
@@ -80,7 +115,7 @@ class _MendingLoader(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        with self._context():
+        with self._context(module):
             self._loader.exec_module(module)
 
 
