@@ -1,16 +1,21 @@
-# make demo | test | lint | docs | clean. PYTHON=... picks the interpreter (3.10, 3.11 or 3.12).
+# make demo | test | lint | docs | clean. PYTHON=... picks the interpreter; OLDEST=1 takes the oldest packages.
 
-VENV := .venv
+PYTHONS := $(if $(OLDEST),3.11,$(shell sed -nE 's/.*Python :: (3\.[0-9]+)",/\1/p' pyproject.toml))
+VENV := $(if $(OLDEST),.venv-oldest,.venv)
+CONSTRAINTS := $(if $(OLDEST),build/oldest.txt,.ci/constraints.txt)
 BIN := $(VENV)/bin
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
-# Without PYTHON=... an existing environment is kept, else the first supported python is taken.
+# Without PYTHON=... an existing environment is kept, else the newest supported python is taken. pyenv's
+# commands answer only for versions that are chosen there, so its pythons are looked for, too.
 ifndef PYTHON
-PYTHON := $(shell for p in $(BIN)/python python3 python3.11 python3.12 python3.10; do \
-	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions
+PYTHON := $(shell for p in $(BIN)/python \
+	$(foreach v,$(PYTHONS),python$v $(wildcard $(PYENV)/$v.*/bin/python)) python3; do \
+	case " $(PYTHONS) " in (*" $$($$p -c '$(VERSION)' 2>/dev/null) "*) echo $$p; break; esac; done)
 endif
-STAMP := $(VENV)/.installed-$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
+FOUND := $(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
+STAMP := $(VENV)/.installed-$(FOUND)
 # pip refuses lava on Python >= 3.11 although it works there (see lava_bsnn/compat.py).
 LAVA := $(shell grep -oE 'lava-(nc|dl)==[0-9.]+' pyproject.toml)
 
@@ -49,13 +54,18 @@ build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	$(BIN)/python tests/run_notebook.py $< $@
 
 clean:
-	rm -rf $(VENV) build dist runs
+	rm -rf .venv .venv-oldest build dist runs
 
-$(STAMP): pyproject.toml
-	@$(PYTHON) -c '$(SUPPORTED)' || { echo "lava-bsnn needs Python 3.10, 3.11 or 3.12; use make PYTHON=python3.11" >&2; exit 2; }
+build/oldest.txt: pyproject.toml .ci/constraints.txt
+	mkdir -p $(@D)
+	sed -nE 's/^ +"([a-z0-9-]+)>=([0-9.]+),.*/\1==\2/p' $< > $@
+	sed 's/==.*/==/' $@ | grep -vFf - .ci/constraints.txt >> $@
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@test -n '$(filter $(PYTHONS),$(FOUND))' \
+		|| { echo "lava-bsnn needs one of Python $(PYTHONS), as in make PYTHON=python$(firstword $(PYTHONS))" >&2; exit 2; }
 	@echo "installing pinned dependencies into $(VENV) (several GB, a few minutes, once)"
 	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 11))' \
-		|| $(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(LAVA)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(LAVA)
 	touch $@

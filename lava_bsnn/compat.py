@@ -1,11 +1,15 @@
-"""Makes lava-nc 0.10.0 and lava-dl 0.6.0 importable on Python 3.11 and newer, and mends what they do to runs.
+"""Makes lava-nc and lava-dl work on Python 3.11 and newer, with NumPy 2, and mends what they do to runs.
 
-A meta path finder waits for some modules of lava and executes them mended. ``lava.magma.compiler.var_model``
-uses instances of plain dataclasses as field defaults; since Python 3.11 a default must be hashable, so
-``dataclasses.dataclass`` adds ``unsafe_hash=True`` there. Lava sets the start method of all processes to
-fork and fails where another one is set; its modules get processes, queues and semaphores that fork, and the
-start method stays as it is. Its runtime becomes :class:`lava_bsnn.lava_runs.Runtime`. Nothing of lava is
-imported before the user imports it.
+A meta path finder waits for the modules that are mended and executes each inside a context:
+
+- ``lava.magma.compiler.var_model`` uses instances of plain dataclasses as field defaults. Since Python 3.11
+  a default must be hashable, so ``dataclasses.dataclass`` adds ``unsafe_hash=True`` meanwhile.
+- Lava sets the start method of processes to fork, and fails where another one is set. It gets no say in
+  that; its modules get processes, queues and semaphores that fork.
+- Its runtime becomes :class:`lava_bsnn.lava_runs.Runtime`.
+- Its reshaped ports call ``np.reshape`` with a keyword that NumPy 2.5 lacks.
+
+Nothing of lava is imported before the user imports it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import importlib.machinery
 import io
 import logging
 import multiprocessing
+import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,11 +32,13 @@ from typing import Any
 from .errors import LavaMissingError
 
 _CUDA_NOTICE = "No CUDA runtime is found"
-INSTALL_LAVA = "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0"
+LAVA = {"lava-nc": "0.10.0", "lava-dl": "0.6.0"}
+"""The versions of Lava's packages, both the last ones."""
+INSTALL_LAVA = "pip install --no-deps --ignore-requires-python " + " ".join(map("==".join, LAVA.items()))
 
 
 @contextlib.contextmanager
-def _hashable_dataclasses() -> Iterator[None]:
+def _hashable_dataclasses(_: ModuleType) -> Iterator[None]:
     original = dataclasses.dataclass
 
     def hashable_dataclass(cls: Any = None, /, **options: Any) -> Any:
@@ -46,7 +53,7 @@ def _hashable_dataclasses() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _forks() -> Iterator[None]:
+def _forks(_: ModuleType) -> Iterator[None]:
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     fork: Any = multiprocessing.get_context(method)
     forked = {name: getattr(fork, name) for name in ("Event", "Manager", "Process", "Queue", "Semaphore")}
@@ -60,21 +67,30 @@ def _forks() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _tells_of_failures() -> Iterator[None]:
-    with _forks():
+def _tells_of_failures(module: ModuleType) -> Iterator[None]:
+    with _forks(module):
         yield
     from . import lava_runs
 
     lava_runs.install()
 
 
+@contextlib.contextmanager
+def _reshape_without_keyword(module: ModuleType) -> Iterator[None]:
+    yield
+    port: Any = module.ReshapePort  # type: ignore[attr-defined]
+    port.get_transform_func_fwd = lambda self: operator.methodcaller("reshape", self.shape)
+    port.get_transform_func_bwd = lambda self: operator.methodcaller("reshape", self.old_shape)
+
+
 _RUNTIME = "lava.magma.runtime.runtime"
-_MENDED: dict[str, Callable[[], AbstractContextManager[None]]] = {
+_MENDED: dict[str, Callable[[ModuleType], AbstractContextManager[None]]] = {
     "lava.magma.compiler.var_model": _hashable_dataclasses,
     "lava.magma.compiler.channels.pypychannel": _forks,
     "lava.magma.compiler.channels.watchdog": _forks,
     "lava.magma.runtime.message_infrastructure.multiprocessing": _forks,
     _RUNTIME: _tells_of_failures,
+    "lava.magma.core.process.ports.ports": _reshape_without_keyword,
 }
 
 
@@ -82,7 +98,7 @@ class _MendingLoader(importlib.abc.Loader):
     """Executes a module inside a context, otherwise as its own loader would."""
 
     def __init__(
-        self, loader: importlib.abc.Loader, context: Callable[[], AbstractContextManager[None]]
+        self, loader: importlib.abc.Loader, context: Callable[[ModuleType], AbstractContextManager[None]]
     ) -> None:
         self._loader, self._context = loader, context
 
@@ -90,7 +106,7 @@ class _MendingLoader(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        with self._context():
+        with self._context(module):
             self._loader.exec_module(module)
 
 
@@ -111,7 +127,7 @@ def enable_lava() -> None:
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
         if _RUNTIME in sys.modules:  # as on Python 3.10
-            with _tells_of_failures():
+            with _tells_of_failures(sys.modules[_RUNTIME]):
                 pass
 
 

@@ -106,7 +106,7 @@ def loss_landscape(
     with evaluating(model), _restoring(weights) as originals:
         for done, (i, j) in enumerate(np.ndindex(points, points), start=1):
             for weight, original, d1, d2 in zip(weights, originals, first, second, strict=True):
-                weight.copy_(original + steps[i] * d1 + steps[j] * d2)
+                weight.copy_(original + float(steps[i]) * d1 + float(steps[j]) * d2)
             losses[i, j] = float(loss(model))
             if progress is not None:
                 progress(done, points * points)

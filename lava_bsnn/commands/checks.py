@@ -15,18 +15,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .. import __version__
-from ..compat import INSTALL_LAVA
+from ..compat import INSTALL_LAVA, LAVA
 from ..errors import LavaBsnnError
 from .child import CheckError, child, end_children
 
-SUPPORTED = ((3, 10), (3, 12))
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+SUPPORTED = ((3, 10), (3, 13))
 """First and last version of Python."""
 SHARED_MEMORY = Path("/dev/shm")
 _FEW_SHARED_BYTES = 1 << 20
-_LAVA = {"lava-nc": "0.10.0", "lava-dl": "0.6.0"}
 _AGAIN = f"or install again: {INSTALL_LAVA.replace('install', 'install --force-reinstall', 1)}"
 
 
@@ -82,8 +84,8 @@ def python() -> list[Finding]:
     ]
 
 
-def pins() -> dict[str, str]:
-    """Pinned versions of the packages that this Python needs.
+def needs() -> dict[str, SpecifierSet]:
+    """Packages that this Python needs, each with the versions that do.
 
     Raises:
         metadata.PackageNotFoundError: lava-bsnn runs from a folder and is not installed.
@@ -94,29 +96,33 @@ def pins() -> dict[str, str]:
     for text in metadata.requires("lava-bsnn") or []:
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            found[requirement.name] = str(requirement.specifier).removeprefix("==")
+            found[requirement.name] = requirement.specifier
     return found
 
 
+def _range(versions: SpecifierSet) -> str:
+    return ",".join(sorted(map(str, versions), reverse=True))  # as people write it: >=1.26.4,<3
+
+
 def packages() -> list[Finding]:
-    """Every package that lava-bsnn needs, against the version that it is tested with."""
+    """Every package that lava-bsnn needs, against the versions that do."""
     try:
-        wanted = pins()
+        wanted = needs()
     except ImportError as error:  # lava-bsnn or packaging
         remedy = f"install it: pip install {Path(__file__).parents[2]}"
         return [Finding("packages", "note", f"versions cannot be checked: {_line(error)}", remedy)]
     findings, good = [], []
-    for name, pinned in sorted(wanted.items()):
-        remedy = f"pip install {name}=={pinned}"
+    for name, versions in sorted(wanted.items()):
+        remedy = f"pip install '{name}{_range(versions)}'"
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             findings.append(Finding(name, "problem", "not installed", remedy))
             continue
-        if version.split("+")[0] == pinned:  # +cpu and such
+        if versions.contains(version, prereleases=True):
             good.append(f"{name} {version}")
         else:
-            found = f"{version}; tested with {pinned}"
+            found = f"{version}; tested with {_range(versions)}"
             findings.append(Finding(name, "note", found, f"if something fails: {remedy}"))
     if good:
         findings.insert(0, Finding("packages", "OK", ", ".join(good)))
@@ -135,9 +141,9 @@ def torch() -> list[Finding]:
     except CheckError as error:
         wanted = {}
         with contextlib.suppress(ImportError):
-            wanted = pins()
-        names = " ".join(f"{name}=={wanted[name]}" for name in ("torch", "torchvision") if name in wanted)
-        remedy = f"pip install --force-reinstall {names or 'torch torchvision'}"
+            wanted = needs()
+        names = (f"'{name}{_range(wanted[name])}'" for name in ("torch", "torchvision") if name in wanted)
+        remedy = f"pip install --force-reinstall {' '.join(names) or 'torch torchvision'}"
         return [Finding("torch", "problem", str(error), remedy)]
     devices = "CPU and CUDA" if cuda else "CPU only"
     return [Finding("torch", "OK", f"{version}, torchvision {vision}, {devices}")]
@@ -180,9 +186,9 @@ def _lava_version(name: str) -> tuple[str, list[Finding]]:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return "", [Finding(name, "problem", "not installed", f"run: {INSTALL_LAVA}")]
-    if version == _LAVA[name]:
+    if version == LAVA[name]:
         return version, []
-    found = f"{version}; tested with {_LAVA[name]}"
+    found = f"{version}; tested with {LAVA[name]}"
     return version, [Finding(name, "note", found, f"if something fails: {INSTALL_LAVA}")]
 
 

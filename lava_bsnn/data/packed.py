@@ -83,7 +83,7 @@ def write_packed(path: Path, recordings: Sequence[np.ndarray], labels: np.ndarra
         np.savez(file, **_pack(recordings, labels))
 
 
-def _pack(recordings: Sequence[np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
+def _pack(recordings: Sequence[np.ndarray], labels: np.ndarray) -> dict[str, Any]:
     events = np.concatenate(list(recordings))
     side = max(events["x"].max(initial=0), events["y"].max(initial=0))
     pixel = np.uint8 if side < 256 else np.uint16

@@ -35,7 +35,7 @@ def state(model):
 def test_each_filter_of_a_direction_has_the_norm_of_the_weights_filter():
     weight = torch.randn(5, 3, 2, 2, 1) * torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]).view(5, 1, 1, 1, 1)
     direction = analysis.filter_direction(weight, torch.Generator().manual_seed(3))
-    noise = np.array(torch.randn(5, 3, 2, 2, 1, generator=torch.Generator().manual_seed(3)))
+    noise = torch.randn(5, 3, 2, 2, 1, generator=torch.Generator().manual_seed(3)).numpy()
     for channel in range(5):
         filter_norm = np.sqrt((weight[channel].numpy() ** 2).sum())
         expected = noise[channel] / np.sqrt((noise[channel] ** 2).sum()) * filter_norm

@@ -41,6 +41,17 @@ def test_dataclass_is_restored_after_the_import():
     assert run_python(code).strip() == "True"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nothing is hooked on Python 3.10")
+def test_reshaped_ports_reshape():
+    code = (
+        "import lava_bsnn, numpy as np; import lava.magma.core.process.ports.ports as m\n"
+        "port = m.ReshapePort((2, 3), (6,))\n"
+        "fwd, bwd = port.get_transform_func_fwd(), port.get_transform_func_bwd()\n"
+        "print(fwd(np.zeros(6)).shape, bwd(np.zeros((2, 3))).shape)"
+    )
+    assert run_python(code).strip() == "(2, 3) (6,)"
+
+
 MESSAGES = "lava.magma.runtime.message_infrastructure.multiprocessing"
 
 
@@ -60,6 +71,25 @@ def test_another_start_method_stays_and_lava_forks(method):
         "print(mp.get_start_method(), issubclass(lava.SystemProcess, mp.context.ForkProcess))"
     )
     assert run_python(code).split() == [method, "True"]
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_lava_forks_whatever_start_method_is_set(method):
+    """Without a guard of the main module, which only fork does without; the method stays set."""
+    code = (
+        f"import multiprocessing as mp, numpy as np; mp.set_start_method({method!r})\n"
+        "from lava_bsnn.compat import import_lava\n"
+        "Dense = import_lava('lava.proc.dense.process').Dense\n"
+        "LIF = import_lava('lava.proc.lif.process').LIF\n"
+        "steps = import_lava('lava.magma.core.run_conditions').RunSteps(num_steps=3)\n"
+        "config = import_lava('lava.magma.core.run_configs').Loihi2SimCfg(select_tag='fixed_pt')\n"
+        "one, dense = LIF(shape=(1,), bias_mant=9, vth=0), Dense(weights=np.full((1, 1), 64))\n"
+        "other = LIF(shape=(1,)); one.s_out.connect(dense.s_in); dense.a_out.connect(other.a_in)\n"
+        "one.run(condition=steps, run_cfg=config); print(other.u.get()); one.stop()\n"
+        "print(mp.get_start_method(), mp.active_children())"
+    )
+    assert run_python(code).split() == ["[8191.]", method, "[]"]
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
