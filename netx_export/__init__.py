@@ -26,6 +26,7 @@ _PUBLIC = {
     "rails_of": "network.rails",
     "read": "hdf5",
     "register_neuron": "neurons",
+    "register_target": "targets",
     "run": "backends",
     "run_stock": "backends.stock",
     "simulate": "simulator",

@@ -100,6 +100,15 @@ SESSION = {  # command of the documentation -> arguments that make it short
 ALSO = {"lava-bsnn demo", "cp runs/demo/demo.net digits.net"}
 """What the others need, in no page as commands of their own."""
 ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            "lava-bsnn --import adaptive.py inspect adaptive.net",
+            "lava-bsnn --import adaptive.py verify adaptive.net --layers",
+            "lava-bsnn --import adaptive.py train digits-agmm --set method_options.neuron=Adaptive method_options.neuron_params={} --out runs/own",
+            "lava-bsnn --import adaptive.py export runs/own --profile extended --out own.net",
+        ),
+        "tests/netx_export/test_own_neuron.py runs them",
+    ),
     "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
     f"pip install . && {INSTALL_LAVA}": "make installs the same packages in the same two steps",

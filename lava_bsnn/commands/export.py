@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..models import SpikingNetwork
     from ..training import Recipe
 
-Profile = Annotated[Literal["stock", "extended"], tyro.conf.arg(metavar="stock|extended")]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Export(JsonOutput):
@@ -37,8 +35,9 @@ class Export(JsonOutput):
     """The --out of lava-bsnn train."""
     out: Path
     """The .net file to write."""
-    profile: Profile = "extended"
-    """stock: unmodified lava-dl loads it; extended: skips, gates, k-bit and multi-threshold neurons."""
+    profile: Annotated[str, tyro.conf.arg(metavar="stock|extended")] = "extended"
+    """stock: unmodified lava-dl loads it; extended: skips, gates, k-bit and multi-threshold neurons; or a
+    target of your own."""
     best: Flag = False
     """Take the weights of the best epoch, not those of the last."""
     calibration: int = 0

@@ -25,6 +25,7 @@ from netx_export.hdf5.safe import text
 from netx_export.network import FixedPointNetwork
 from netx_export.process.entry import EntryPort
 from netx_export.process.part import blocks, part, port_shapes
+from netx_export.targets import target
 
 
 class Network(AbstractProcess):
@@ -92,7 +93,7 @@ class Network(AbstractProcess):
         self.why_not_fused = ""
         self._whole = net_config if isinstance(net_config, FixedPointNetwork) else self._read(net_config)
         self.net = None if self._whole is None else self._part(self._whole)
-        stock = self.net is None or self.net.profile == "stock"
+        stock = self.net is None or target(self.net.profile).on_lava_dl
         self.clear_delays = not stock if clear_delays is None else clear_delays
         options = {"reset_interval": reset_interval, "reset_offset": reset_offset}
         super().__init__(net=self.net, **options, clear_delays=self.clear_delays)
@@ -122,7 +123,7 @@ class Network(AbstractProcess):
     def _part(self, whole: FixedPointNetwork) -> FixedPointNetwork:
         """The layers that are asked for."""
         order = blocks(whole)
-        if self.filename is not None and whole.profile == "stock" and order[0] is None:
+        if self.filename is not None and order[0] is None:
             with h5py.File(self.filename, "r") as file:  # files of lava-dl may have no input block
                 order = order[text(file["layer"]["0"], "type") != "input" :]
         net = part(whole, order, self.skip_layers, self.num_layers)
@@ -277,9 +278,9 @@ class Network(AbstractProcess):
         from lava.magma.compiler.compiler_graphs import find_processes
 
         pairs = [(self.inp, port) for port in self._inputs()] + [(self._graph.out, self.out)]
-        for source, target in pairs:
-            source.out_connections.remove(target)
-            target.in_connections.remove(source)
+        for source, end in pairs:
+            source.out_connections.remove(end)
+            end.in_connections.remove(source)
         inner = self.inner()
         for process in find_processes(self._graph.layers[0]):
             if process not in inner:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lava_bsnn.errors import ExportError
 from netx_export.network import INPUT, Dense, FixedPointNetwork, Input, Layer
+from netx_export.targets import target
 
 
 def blocks(net: FixedPointNetwork) -> list[Layer | None]:
@@ -15,7 +16,7 @@ def blocks(net: FixedPointNetwork) -> list[Layer | None]:
     Stock files have an input block in front and a flatten block between an image and a dense layer. In
     profile ``"extended"`` each layer is a block.
     """
-    if net.profile == "extended":
+    if not target(net.profile).on_lava_dl:
         return list(net.layers)
     found: list[Layer | None] = [] if net.input.enters_as_bias else [None]
     shape = net.input.shape

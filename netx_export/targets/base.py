@@ -30,13 +30,15 @@ class Target:
         limits: its numbers.
         counts_signs: the largest sum of messages without sign is that of the weights of one sign; else, as
             a bound, that of all magnitudes.
-        layout: module of :mod:`netx_export.hdf5` that writes and reads its files.
+        layout: of its files, a module of :mod:`netx_export.hdf5`.
+        on_lava_dl: unmodified lava-dl builds its networks, which are chains; else our Lava processes do.
     """
 
     name: ClassVar[str]
     limits: ClassVar[Limits] = LIMITS
     counts_signs: ClassVar[bool] = True
     layout: ClassVar[str] = "extended"
+    on_lava_dl: ClassVar[bool] = False
 
     # networks
 
@@ -82,4 +84,5 @@ class Target:
 
     def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
         """Why a backend cannot run a network."""
-        return iter(())
+        if backend in ("stock", "loihi2") and not self.on_lava_dl:
+            yield "stock lava-dl computes networks of profile 'stock' only; use backend 'lava'"

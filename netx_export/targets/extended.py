@@ -9,7 +9,7 @@ from .base import BlockRule, Target
 
 if TYPE_CHECKING:
     from ..lowering.job import Job
-    from ..network import FixedPointNetwork, Layer
+    from ..network import Layer
 
 
 class Extended(Target):
@@ -41,11 +41,6 @@ class Extended(Target):
         from ..lowering.extended import lower_extended
 
         return lower_extended(job)
-
-    def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
-        """Unmodified lava-dl and the chip."""
-        if backend in ("stock", "loihi2"):
-            yield "stock lava-dl computes networks of profile 'stock' only; use backend 'lava'"
 
 
 def _spiking_problems(module: Any, job: Job) -> Iterator[str]:

@@ -27,6 +27,7 @@ class Stock(Target):
     limits = LOIHI
     counts_signs = False
     layout = "stock"
+    on_lava_dl = True
 
     # networks
 
