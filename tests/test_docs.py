@@ -104,7 +104,8 @@ ELSEWHERE = {
         (
             "lava-bsnn --import adaptive.py inspect adaptive.net",
             "lava-bsnn --import adaptive.py verify adaptive.net --layers",
-            "lava-bsnn --import adaptive.py train digits-agmm --set method_options.neuron=Adaptive method_options.neuron_params={} --out runs/own",
+            "lava-bsnn --import adaptive.py train digits-agmm --set method_options.neuron=Adaptive "
+            "method_options.neuron_params={} --out runs/own",
             "lava-bsnn --import adaptive.py export runs/own --profile extended --out own.net",
         ),
         "tests/netx_export/test_own_neuron.py runs them",
