@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
-from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
+from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS, Limits
 
 from ..content import channel_problems, fits_channels, range_problems
 from ..targets import TARGETS, Target, target
@@ -26,7 +26,7 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
         yield f"profile={net.profile!r} is unknown; use {' or '.join(map(repr, TARGETS))}"
         return
     chosen = target(net.profile)
-    widths = list(width_problems(net.input))
+    widths = list(width_problems(net.input, chosen.limits))
     yield from widths
     yield from input_problems(net.input)
     if widths:
@@ -116,12 +116,11 @@ def _value_problems(net: FixedPointNetwork, layer: Layer, chosen: Target) -> Ite
     for connection in layer.connections:
         found += _connection_problems(connection, channels, chosen)
     found += layer.neuron.problems(channels)
-    if not 0 <= layer.neuron.max_message <= LIMITS.levels_max:
-        found.append(
-            f"messages up to {layer.neuron.max_message} are out of range; 0..{LIMITS.levels_max} are allowed"
-        )
+    most = chosen.limits.levels_max
+    if not 0 <= layer.neuron.max_message <= most:
+        found.append(f"messages up to {layer.neuron.max_message} are out of range; 0..{most} are allowed")
     if layer.mix is not None:
-        found += _mix_problems(layer.mix)
+        found += _mix_problems(layer.mix, chosen.limits)
     found += chosen.layer_problems(layer)
     fit = all(
         fits_channels(getattr(part, field, None), channels)
@@ -135,7 +134,8 @@ def _value_problems(net: FixedPointNetwork, layer: Layer, chosen: Target) -> Ite
 
 
 def _connection_problems(connection: Connection, channels: int, chosen: Target) -> Iterator[str]:
-    weight, top = weight_of(connection.synapse), LIMITS.potential_max
+    weight, limits = weight_of(connection.synapse), chosen.limits
+    top = limits.potential_max
     if weight is not None:
         yield from chosen.weight_problems(weight)
     for what in ("scale", "bias"):
@@ -149,29 +149,29 @@ def _connection_problems(connection: Connection, channels: int, chosen: Target) 
         if connection.delay.shape not in allowed:
             yield f"delay of shape {connection.delay.shape} does not fit; use {allowed[0]}"
         else:
-            yield from range_problems("delay", connection.delay, 0, LIMITS.delay_max)
+            yield from range_problems("delay", connection.delay, 0, limits.delay_max)
     if connection.gate is not None:
-        yield from _gate_problems(connection.gate, channels)
+        yield from _gate_problems(connection.gate, channels, limits)
 
 
-def _gate_problems(gate: Gate, channels: int) -> Iterator[str]:
+def _gate_problems(gate: Gate, channels: int, limits: Limits) -> Iterator[str]:
     shape = gate.multiplier.shape
-    if not 1 <= gate.num_steps <= LIMITS.steps_max or shape[1:] not in ((), (channels,)):
+    if not 1 <= gate.num_steps <= limits.steps_max or shape[1:] not in ((), (channels,)):
         yield f"gate multiplier of shape {shape} does not fit; use (T,) or (T, {channels})"
     else:
         yield from range_problems(
-            "gate multiplier", gate.multiplier, -LIMITS.multiplier_max, LIMITS.multiplier_max
+            "gate multiplier", gate.multiplier, -limits.multiplier_max, limits.multiplier_max
         )
-    yield from range_problems("gate shift", gate.shift, 0, LIMITS.gate_shift_max)
+    yield from range_problems("gate shift", gate.shift, 0, limits.gate_shift_max)
     if gate.per not in ("channel", "layer"):
         yield f"gate per={gate.per!r} is unknown; use 'channel' or 'layer'"
 
 
-def _mix_problems(mix: Mix) -> Iterator[str]:
-    if mix.omega.ndim != 2 or len(set(mix.omega.shape)) > 1 or not 1 <= len(mix.omega) <= LIMITS.steps_max:
+def _mix_problems(mix: Mix, limits: Limits) -> Iterator[str]:
+    if mix.omega.ndim != 2 or len(set(mix.omega.shape)) > 1 or not 1 <= len(mix.omega) <= limits.steps_max:
         yield f"mixing matrix of shape {mix.omega.shape} does not fit; use (T, T)"
     else:
-        yield from range_problems("mixing matrix", mix.omega, -LIMITS.factor_max, LIMITS.factor_max)
+        yield from range_problems("mixing matrix", mix.omega, -limits.factor_max, limits.factor_max)
 
 
 def largest_message(net: FixedPointNetwork, source: str) -> int:

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lava_bsnn.encoding import Encoding
-from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
+from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS, Limits
 
 if TYPE_CHECKING:
     from .graph import FixedPointNetwork, Input
 
 
-def width_problems(entry: Input) -> Iterator[str]:
+def width_problems(entry: Input, limits: Limits) -> Iterator[str]:
     """A line if the messages have a width that no input has."""
-    most = LIMITS.message_bits_max
+    most = limits.message_bits_max
     if entry.signed and entry.bits not in (*range(2, most + 1), BIAS_INPUT_BITS):
         yield (
             f"input: bits={entry.bits} is not allowed for signed input; use 2..{most}, "
