@@ -46,7 +46,7 @@ def nothing_left():
     while threading.active_count() > threads and time.monotonic() < end:
         time.sleep(0.01)
     assert threading.active_count() <= threads
-    gc.collect()
+    gc.collect()  # an exception keeps what its traceback shows
     assert len(shared_mappings()) <= len(shared)
 
 
