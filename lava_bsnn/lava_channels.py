@@ -30,8 +30,10 @@ class Memory:
     def shutdown(self) -> None:
         """Give back what nothing uses any more; the rest goes with what does."""
         for block in self._blocks:
+            memory: Any = block.obj
             with contextlib.suppress(BufferError):  # a thread of a port is about to end
                 block.release()
+                memory.close()
         self._blocks.clear()
 
 

@@ -71,6 +71,14 @@ class Runtime(stock.Runtime):
             self._messaging_infrastructure = MultiProcessing()
             self._messaging_infrastructure._smm = Memory()
 
+    def _build_processes(self) -> None:
+        with _ctrl_c_waits():
+            super()._build_processes()
+
+    def _build_runtime_services(self) -> None:
+        with _ctrl_c_waits():
+            super()._build_runtime_services()
+
     def _start_ports(self) -> None:
         self._look_after(*self.runtime_to_service, *self.service_to_runtime)
         super()._start_ports()
@@ -101,7 +109,7 @@ class Runtime(stock.Runtime):
             LavaRunError: a process failed, or the run has ended.
         """
         if self._ended:
-            self._check()
+            _has_ended()
         super().start(run_condition)
 
     def _get_resp_for_run(self) -> None:
@@ -132,11 +140,13 @@ class Runtime(stock.Runtime):
         """End the run.
 
         Raises:
-            LavaRunError: a process failed, which nobody was told yet.
+            LavaRunError: a process failed, and no other exception is on its way.
         """
+        another = sys.exc_info()[0] is not None  # as in a finally after Ctrl-C
         if self._is_started and self._owner == os.getpid():
             self._stopping = True
-            self._order(MGMT_COMMAND.STOP, MGMT_RESPONSE.TERMINATED)
+            with contextlib.suppress(LavaRunError) if another else contextlib.nullcontext():
+                self._order(MGMT_COMMAND.STOP, MGMT_RESPONSE.TERMINATED)
             for actor in self._actors():
                 actor.join()
         self.end()
@@ -156,7 +166,7 @@ class Runtime(stock.Runtime):
     def _check(self, failed: bool = False) -> None:
         """Raise what a process raised, and end the run then."""
         if self._ended:
-            raise LavaRunError("this run on Lava has ended; make its processes anew")
+            _has_ended()
         with self._ended_by_exceptions():
             if (ask := on_wait.get()) is not None:
                 ask()
@@ -204,6 +214,7 @@ class Runtime(stock.Runtime):
             self.join()  # ends the threads of its ports
         for port in (*self.runtime_to_service, *self.service_to_runtime):
             port._array = []
+            port.check = _has_ended  # its thread may live on for a moment, and need not keep the run
         memory: Any = getattr(self._messaging_infrastructure, "smm", None)
         if memory is not None:
             with contextlib.suppress(BufferError):
@@ -215,10 +226,30 @@ class Runtime(stock.Runtime):
         return getattr(self._messaging_infrastructure, "actors", [])
 
 
+def _has_ended() -> None:
+    raise LavaRunError("this run on Lava has ended; make its processes anew")
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """While processes are forked, so that none is made that nobody knows of."""
+    handler: Any = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def _process(*_: Any, builder: Any, exception_q: Any) -> None:
     """Make and run the model of a process, which does not outlive its parent; what it raises can be sent."""
-    if on_wait.get() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler if on_wait.get() is None else signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     made = False
     try:

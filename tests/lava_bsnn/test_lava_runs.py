@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import multiprocessing
 import os
@@ -33,7 +34,7 @@ def ends_soon():
         raise TimeoutError("hangs")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, 20, 2)
+    signal.setitimer(signal.ITIMER_REAL, 60, 2)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -235,6 +236,47 @@ def test_a_script_that_is_killed_leaves_no_process():
     assert child.wait() == -signal.SIGKILL
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         time.sleep(0.05)
+
+
+INTERRUPTED = """
+    import sys
+    import numpy as np
+    import lava_bsnn
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc import io
+    source, sink = io.source.RingBuffer(data=np.ones((3, 8), int)), io.sink.RingBuffer(shape=(3,), buffer=8)
+    source.s_out.connect(sink.a_in)
+    executable = sink.compile(Loihi2SimCfg(select_tag="fixed_pt"))
+    print("ready", flush=True)
+    try:
+        sink.create_runtime(executable=executable)
+        sink.run(condition=RunSteps(num_steps=10**7))
+    except KeyboardInterrupt:
+        sys.exit(77)
+    finally:
+        sink.stop()
+"""
+
+
+@pytest.mark.parametrize("delay", [0, 0.01, 0.03, 1])
+def test_ctrl_c_ends_a_script_while_processes_are_made_and_while_they_run(delay):
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(INTERRUPTED)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=TESTS.parent,
+    )
+    assert child.stdout.readline() == b"ready\n"
+    time.sleep(delay)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal sends it
+    try:
+        code = child.wait(timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    assert code in (77, -signal.SIGINT)  # the latter before it is caught
 
 
 OTHER_START_METHOD = """
