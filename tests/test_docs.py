@@ -18,8 +18,7 @@ from pathlib import Path
 
 import pytest
 from support import documentation
-
-from lava_bsnn import cli
+from support.cli import exit_code
 
 ROOT = Path(__file__).parents[1]
 PAPERS = (ROOT / "docs/papers.md").read_text()
@@ -135,10 +134,7 @@ def run(line, folder):
     """Exit code of a command; lava-bsnn runs in this process, which saves its imports."""
     program, *arguments = shlex.split(line)
     if program == "lava-bsnn":
-        try:
-            return cli.main(arguments)
-        except SystemExit as exit:  # of --help
-            return exit.code or 0
+        return exit_code(arguments)
     python = [sys.executable]
     words = {
         "python": python,
