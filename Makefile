@@ -38,7 +38,7 @@ test-forks: $(STAMP)
 
 test-others: $(STAMP)
 	@mkdir -p build
-	nice $(BIN)/python -m pytest -n auto --dist loadfile -m "not lava and not nightly" > build/test-others.log 2>&1; \
+	nice $(BIN)/python -m pytest -n logical --dist loadfile -m "not lava and not nightly" > build/test-others.log 2>&1; \
 		code=$$?; cat build/test-others.log; exit $$code
 
 lint: $(STAMP)

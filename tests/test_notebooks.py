@@ -36,8 +36,11 @@ def test_notebooks_hold_no_outputs():
             assert stripped, f"{path.name}, cell {index} has outputs; run nbstripout --keep-id on it"
 
 
-@pytest.mark.lava
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+def case(path):
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.lava] if "run_on_lava" in path.stem else [])
+
+
+@pytest.mark.parametrize("path", map(case, NOTEBOOKS))
 def test_notebook_runs(path):
     started, computed = time.monotonic(), children_seconds()
     done = run(path, ROOT / "build/notebooks" / path.name)

@@ -12,6 +12,7 @@ import torch
 from support.cli import command
 
 from lava_bsnn.errors import LavaBsnnError, OptionError
+from lava_bsnn.models import MODELS
 from lava_bsnn.neuron import MultiThresholdLIF
 from lava_bsnn.training.recipe import Recipe, load_recipe, recipe_names
 from lava_bsnn.training.run import build_loss, build_model, evaluate_run, load_run, train
@@ -36,6 +37,22 @@ def test_printed_recipes_read_back_equal(name, tmp_path):
         path = tmp_path / "r.yaml"
         path.write_text(recipe.to_yaml(full=full))
         assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_name_of_a_recipe_says_what_it_trains(name):
+    recipe, words = load_recipe(name), name.split("-")
+    assert recipe.dataset.replace("-", "").startswith(words[0])
+    assert recipe.method in words or (name, recipe.method) == ("digits-demo", "binary")
+    assert {word for word in words if word in MODELS} <= {recipe.model}
+    neuron = recipe.method_options.get("neuron_params", {})
+    told = {
+        "t": recipe.num_steps,
+        "l": neuron.get("levels", recipe.method_options.get("levels")),
+        "u": neuron.get("membrane_bits"),
+    }
+    for before, number, behind in re.findall(r"-([tl]?)(\d+)(u?)\b", name):
+        assert told[before or behind] == int(number)
 
 
 def test_every_field_can_be_set_and_is_described():

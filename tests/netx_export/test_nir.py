@@ -184,7 +184,7 @@ def test_poolings_merge_into_what_is_behind_them(pool, behind):
             tau=np.full(shape, 2e-3),
             r=np.full(shape, 2.0),
             v_leak=np.zeros(shape),
-            v_threshold=np.full(shape, 1.0 if behind == "neuron" else 0.7),
+            v_threshold=np.full(shape, 0.7 if behind != "neuron" or pool is nir.AvgPool2d else 1.0),
         ),
         "output": nir.Output(output_type={"output": np.array(shape)}),
     }
