@@ -169,7 +169,7 @@ class _Lowering:
             Layer(name=name, connections=tuple(connections), neuron=made.neuron, shape=shape, mix=made.mix)
         )
         steps = sum(path.steps(grid, unit) for path, grid in zip(paths, grids, strict=True))
-        theta = None if neuron is None else neuron.threshold
+        theta = None if neuron is None else float(neuron.threshold)
         self._judge(module, name, unit, steps, theta, paths)  # type: ignore[arg-type]
         return added
 

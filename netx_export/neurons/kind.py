@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import ALIGN_BITS
 from lava_bsnn.limits import LIMITS
 
@@ -112,11 +113,16 @@ class Neuron(Content):
         Raises:
             ExportError: 24 bits do not hold the currents.
         """
-        unit = getattr(module, "unit", None)
+        unit, threshold = getattr(module, "unit", None), float(getattr(module, "threshold", 0))
+        if not threshold > 0:
+            raise ExportError(
+                f"{drive.label}: {type(module).__name__} has threshold={threshold}, from which its grid "
+                "follows; give it an attribute threshold > 0"
+            )
         if unit is None:
-            unit = drive.best_unit(drive.largest_unit(module.threshold))
+            unit = drive.best_unit(drive.largest_unit(threshold))
         else:
-            drive.check_matched(unit, module.threshold)
+            drive.check_matched(unit, threshold)
         return Lowered(cls.from_module(module, unit), float(unit))
 
     @classmethod

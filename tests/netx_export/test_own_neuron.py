@@ -209,6 +209,15 @@ def test_modules_that_are_not_registered_are_refused_with_the_remedy(adaptive):
         netx_export.convert(blocks, "extended")
 
 
+def test_modules_without_a_threshold_are_named(adaptive):
+    blocks = [block.Dense({}, 4, 3, neuron=adaptive.Adaptive, norm=None), block.Readout(None, 3, 2)]
+    block.build(blocks, (4,))
+    net = torch.nn.Sequential(*blocks).eval()
+    net[0].neuron.threshold = 0
+    with pytest.raises(ExportError, match=r"Dense\(4, 3\): Adaptive has threshold=0.0, from which"):
+        netx_export.convert(net, "extended")
+
+
 def test_own_neurons_are_not_for_profile_stock(adaptive):
     blocks = [block.Dense({}, 4, 3, neuron=adaptive.Adaptive), block.Readout(None, 3, 2)]
     block.build(blocks, (4,))
