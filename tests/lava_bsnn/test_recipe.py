@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 import shutil
@@ -100,8 +101,8 @@ def test_every_field_can_be_set_and_is_described():
     assert changed.keys() == {field.name for field in dataclasses.fields(Recipe)}
     texts = [f"{k}={json.dumps(list(v) if isinstance(v, tuple) else v)}" for k, v in changed.items()]
     assert dataclasses.asdict(load_recipe("digits-demo").replace(texts)) == changed
-    attributes = Recipe.__doc__.partition("Raises:")[0]
-    described = re.findall(r"^        (\w+): ", attributes, re.MULTILINE)
+    attributes = inspect.getdoc(Recipe).partition("Raises:")[0]
+    described = re.findall(r"^    (\w+): ", attributes, re.MULTILINE)
     assert set(described) == changed.keys()
 
 
