@@ -57,7 +57,9 @@ def late_network(loop):
         connections.append(network.Connection(source="late", synapse=network.Dense(weight=weight)))
     neuron = network.LIF(threshold=90, bias=np.full(6, 20), voltage_decay=300)
     layer = network.Layer(name="late", connections=tuple(connections), neuron=neuron, shape=(6,))
-    return network.FixedPointNetwork(input=network.Input(shape=(9,)), layers=(layer,))
+    return network.FixedPointNetwork(
+        input=network.Input(shape=(9,)), layers=(layer,), profile="extended" if loop else "stock"
+    )
 
 
 @pytest.mark.parametrize("backend", ["lava", "lava-fused"])
