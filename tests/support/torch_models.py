@@ -192,7 +192,7 @@ class ModelMaker:
                     module.bias[torch.rand(len(module.bias)) < 0.5] = self.pick(-8.0, 8.0)
             if hasattr(module, "synapse") and not hasattr(module.synapse, "tap_weight"):
                 weight = module.synapse.weight
-                largest = max(module.source.high, -module.source.low)
+                largest = max(module.incoming.high, -module.incoming.low)
                 weight.normal_(0, 1 / math.sqrt(weight[0].numel()) / self.pick(1, largest))
                 if rng.random() < 0.2:  # every weight at a limit
                     weight.copy_(torch.where(weight < 0, -weight.abs().max(), weight.abs().max()))
