@@ -154,7 +154,8 @@ def kernels() -> list[Finding]:
     code = (
         "import time\n"
         "import numpy as np\n"
-        "from netx_export import kernels, network, simulate\n"
+        "from netx_export import network, simulate\n"
+        "from netx_export.simulator import kernels\n"
         "synapse = network.Dense(weight=np.full((1, 1), 3))\n"
         "layer = network.Layer(\n"
         "    name='a', connections=(network.Connection(source='input', synapse=synapse),),\n"
