@@ -84,6 +84,7 @@ class Drive:
             fits = max(1.0, LIMITS.potential_max / self.bound / (1 << ALIGN_BITS))
             raise ExportError(
                 f"{self.label}: in matched mode a step may add up to {self.bound / threshold:.3g} "
-                f"thresholds, too many for 24 bits; use scale={1 << math.floor(math.log2(fits))}, "
+                "thresholds, too many for 24 bits; use the neuron's "
+                f"scale={1 << math.floor(math.log2(fits))}, "
                 "or norm='batch'"
             )
