@@ -6,7 +6,7 @@ CONSTRAINTS := $(if $(OLDEST),build/oldest.txt,.ci/constraints.txt)
 BIN := $(VENV)/bin
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
-# Without PYTHON=... an existing environment is kept, else the newest supported python is taken. pyenv's
+# Without PYTHON=... an existing environment is kept, else the first one of pyproject's list is taken. pyenv's
 # commands answer only for versions that are chosen there, so its pythons are looked for, too.
 ifndef PYTHON
 PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions

@@ -178,6 +178,10 @@ def test_no_line_of_a_run_is_a_line_where_ctrl_c_leaves_something():
         assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0),
+    reason="CPython 3.13.0 may skip the end of a with block where a signal's handler raises",
+)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the last alarm of all
 def test_signals_leave_nothing_where_they_come_while_another_ends_the_run(monkeypatch):
     """Such as a deadline that passes at Ctrl-C, or an impatient user; here, alarms without a pause."""

@@ -151,7 +151,10 @@ def test_rails_are_positive_and_negative_parts_of_any_integers():
 def test_what_cannot_go_on_rails_is_refused(make_network):
     with pytest.raises(ExportError, match="two_rails: the input of 4 bits sends no signed messages"):
         two_rails(make_network(bits=4))
-    one = layer("in", [connect(network.BiasInput())], (3,))
+    one = replace(
+        layer("in", [connect(network.BiasInput())], (3,)),
+        neuron=network.LIF(threshold=9, bias=np.zeros(3, int)),
+    )
     biased = FixedPointNetwork(input=network.Input(shape=(3,), bits=13, signed=True), layers=(one,))
     with pytest.raises(ExportError, match="two_rails: the input of 13 bits sends no signed messages"):
         two_rails(biased)
