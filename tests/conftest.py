@@ -8,12 +8,11 @@ import torch
 from hypothesis import settings
 from support import generators
 from support.cli import command
-from support.waiting import wait_until
+from support.processes import wait_until
 
 import lava_bsnn  # noqa: F401  makes lava importable before any test module does
 
 torch.set_num_threads(1)  # small tensors; a second thread only waits on a loaded machine
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
 

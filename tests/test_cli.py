@@ -13,7 +13,7 @@ import pytest
 import tyro
 from PIL import Image
 from support.cli import command
-from support.waiting import wait_until
+from support.processes import ONE_THREAD, wait_until
 
 from lava_bsnn import __version__, models, training
 from lava_bsnn.cli import COMMANDS, _commands
@@ -106,6 +106,7 @@ def test_ctrl_c_stops_with_one_line(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "lava_bsnn", "train", "digits-agmm", "--set", *settings, "--out", "r"],
         cwd=tmp_path,
+        env=ONE_THREAD,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

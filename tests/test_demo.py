@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from support.cli import command
-from support.waiting import wait_until
+from support.processes import ONE_THREAD, wait_until
 
 from lava_bsnn import models, training
 from lava_bsnn.demo import MODEL
@@ -31,6 +31,7 @@ def demo(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "lava_bsnn", "demo", "--json", "figures.json"],
         cwd=folder,
+        env=ONE_THREAD,
         capture_output=True,
         text=True,
     )
@@ -131,6 +132,7 @@ def test_stopping_while_lava_runs_leaves_no_process(tmp_path, number, code):
     process = subprocess.Popen(
         [sys.executable, "-m", "lava_bsnn.cli", "demo", "--epochs", "1", "--lava-samples", "400"],
         cwd=tmp_path,
+        env=ONE_THREAD,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from support import documentation
 from support.cli import exit_code
+from support.processes import ONE_THREAD
 
 from lava_bsnn.compat import INSTALL_LAVA
 
@@ -155,10 +156,10 @@ def run(line, folder):
         "tensorboard": [*python, "-m", "tensorboard.main"],
     }.get(program, [program])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    more = {"PATH": path, "OMP_NUM_THREADS": "1", "PRE_COMMIT_HOME": str(folder / ".cache")}
+    more = {"PATH": path, "PRE_COMMIT_HOME": str(folder / ".cache")}
     where = ROOT if program == "pre-commit" and arguments[0] == "run" else folder  # its hooks change nothing
     done = subprocess.run(
-        [*words, *arguments], cwd=where, env={**os.environ, **more}, capture_output=True, text=True
+        [*words, *arguments], cwd=where, env={**ONE_THREAD, **more}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from support.processes import ONE_THREAD
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -21,7 +22,7 @@ SECONDS = 120
 
 def run(source, target):
     arguments = [sys.executable, ROOT / "tests/run_notebook.py", source, target]
-    return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, env=ONE_THREAD)
 
 
 def children_seconds():

@@ -36,7 +36,7 @@ class Export(JsonOutput):
     out: Path
     """The .net file to write."""
     profile: Annotated[str, tyro.conf.arg(metavar="stock|extended")] = "extended"
-    """stock: unmodified lava-dl loads it; extended: skips, gates, k-bit and multi-threshold neurons."""
+    """stock: unmodified lava-dl loads it; extended: skips, gates and all neurons; or a target of your own."""
     best: Flag = False
     """Take the weights of the best epoch, not those of the last."""
     calibration: int = 0

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 from support.cli import command
-from support.waiting import wait_until
+from support.processes import wait_until
 
 from lava_bsnn.commands import checks, child
 

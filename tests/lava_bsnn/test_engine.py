@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from support import ddp_worker
 from support.cli import command
+from support.processes import ONE_THREAD
 
 from lava_bsnn import models, training
 from lava_bsnn.errors import LavaBsnnError, OptionError
@@ -20,7 +20,6 @@ from lava_bsnn.training.batches import epoch_batches, mixed_seed, share
 from lava_bsnn.training.diagnose import first_not_finite
 from lava_bsnn.training.schedule import rate_factor
 
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 TINY = (
     "epochs=3 width=0.25 num_steps=2 checkpoint_steps=5 ema_decay=0.9 clip_norm=1 warmup_epochs=1 "
     "augment=crop label_smoothing=0.1 optimizer=sgd lr=0.05"

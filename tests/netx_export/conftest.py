@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from support import float_models as float_models_module
 from support import generators, oracle, rounding
-from support.waiting import wait_until
+from support.processes import wait_until
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from support.waiting import wait_until
+from support.processes import wait_until
 
 from netx_export.backends import interrupts as tested
 from netx_export.backends.interrupts import Interrupts, TimeIsOver

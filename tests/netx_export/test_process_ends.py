@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.waiting import wait_until
+from support.processes import wait_until
 
 from netx_export import run
 from netx_export.backends.runtime import LavaRunError, _lock

@@ -6,6 +6,7 @@ import unittest
 from types import SimpleNamespace
 
 import pytest
+from support.lava_dl import wheel_tests
 
 from lava_bsnn.compat import import_lava
 from netx_export import FusedSimCfg
@@ -31,7 +32,7 @@ SIGMA_DELTA = ["test_sparse_pilotnet_sdnn"]
 def theirs():
     """Their test module, with ``netx.hdf5.Network`` replaced."""
     import_lava("lava.lib.dl.netx.hdf5")
-    module = pytest.importorskip("tests.lava.lib.dl.netx.test_hdf5", reason="the tests of lava-dl's wheel")
+    module = wheel_tests("lava.lib.dl.netx.test_hdf5")
     made = []
 
     class Counted(Network):

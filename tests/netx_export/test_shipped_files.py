@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.lava_dl import wheel_tests
 
 from lava_bsnn.errors import NetXFormatError
 from netx_export import network, read, simulate, write
@@ -16,13 +16,7 @@ from netx_export.simulator.stepper import stream
 
 @pytest.fixture(scope="module")
 def folder():
-    try:
-        spec = importlib.util.find_spec("tests.lava.lib.dl.netx")
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or spec.origin is None:
-        pytest.skip("the tests of lava-dl's wheel, which hold its recordings, are not installed")
-    return Path(spec.origin).parent
+    return Path(wheel_tests("lava.lib.dl.netx").__file__).parent
 
 
 def pilotnet(folder):

@@ -1,8 +1,12 @@
-"""Waiting for what other processes do."""
+"""Processes that tests start: how many threads they have, and waiting for what they do."""
 
 from __future__ import annotations
 
+import os
 import time
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""Environment in which torch starts no thread, which would only wait beside other tests."""
 
 
 def wait_until(condition, seconds=60.0):
