@@ -7,7 +7,8 @@ A meta path finder waits for the modules that are mended and executes each insid
 - Lava sets the start method of processes to fork, and fails where another one is set. It gets no say in
   that; its modules get processes, queues and semaphores that fork.
 - Its runtime becomes :class:`lava_bsnn.lava_runs.Runtime`.
-- Its reshaped ports call ``np.reshape`` with a keyword that NumPy 2.5 lacks.
+- Its reshaped ports call ``np.reshape`` with a keyword that NumPy 2.5 lacks, and lava-dl's reader of files
+  takes ``int`` of arrays of one number, which NumPy 2.5 refuses.
 
 Nothing of lava is imported before the user imports it.
 """
@@ -83,6 +84,12 @@ def _reshape_without_keyword(module: ModuleType) -> Iterator[None]:
     port.get_transform_func_bwd = lambda self: operator.methodcaller("reshape", self.old_shape)
 
 
+@contextlib.contextmanager
+def _whole_numbers_of_arrays(module: ModuleType) -> Iterator[None]:
+    yield
+    vars(module)["int"] = lambda value: value.item() if getattr(value, "size", 0) == 1 else int(value)
+
+
 _RUNTIME = "lava.magma.runtime.runtime"
 _MENDED: dict[str, Callable[[ModuleType], AbstractContextManager[None]]] = {
     "lava.magma.compiler.var_model": _hashable_dataclasses,
@@ -91,6 +98,7 @@ _MENDED: dict[str, Callable[[ModuleType], AbstractContextManager[None]]] = {
     "lava.magma.runtime.message_infrastructure.multiprocessing": _forks,
     _RUNTIME: _tells_of_failures,
     "lava.magma.core.process.ports.ports": _reshape_without_keyword,
+    "lava.lib.dl.netx.hdf5": _whole_numbers_of_arrays,
 }
 
 

@@ -18,6 +18,9 @@ _TURN = 0.05
 _LASTING = ("lava.", "netx_export.")
 """Packages whose process models stay the same while Python runs."""
 
+_FROZEN = gc.get_freeze_count()
+"""Objects that Python itself freezes when it starts, since 3.12."""
+
 _lock = threading.Lock()
 _models: dict[type, Any] = {}
 
@@ -63,7 +66,7 @@ def forgotten() -> Iterator[None]:
     processes = import_lava("lava.magma.core.process.process").ProcessServer().processes
     variables = import_lava("lava.magma.core.process.variable").VarServer().vars
     before = [(registry, len(registry)) for registry in (processes, variables)]
-    freezes = not gc.get_freeze_count()  # else somebody else does
+    freezes = gc.get_freeze_count() <= _FROZEN  # else somebody else does
     if freezes:
         gc.freeze()
     try:

@@ -164,13 +164,13 @@ def test_runs_leave_no_lava_process_in_memory(make_network, make_data, backend):
 
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
     x = make_data(net, num_samples=1, num_steps=2)
-    users = LIF(shape=(1,))
+    users, frozen = LIF(shape=(1,)), gc.get_freeze_count()
     before = len(alive())
     for _ in range(2):
         run(net, x, backend)
         assert len(alive()) == before
     assert users in ProcessServer().processes
-    assert not gc.get_freeze_count()
+    assert gc.get_freeze_count() <= frozen
 
 
 LONG_RUN = """
