@@ -15,11 +15,18 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 exclude_patterns = ["docs/index.md", "lava_bsnn", "netx_export", "tests"]
 # Without network there is nothing to resolve other projects' names against.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|collections|pathlib|os|types|lava|nir|matplotlib|h5py|tonic)\..*"),
+    (
+        "py:.*",
+        r"(torch|numpy|np|collections|dataclasses|pathlib|os|types|lava|nir|matplotlib|h5py|tonic)\..*",
+    ),
     (
         "py:class",
         r"Axes|Data|Table|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+",
     ),  # names of type checkers
+    (
+        "py:.*",
+        r"(netx_export|lava_bsnn)\..*\.\w+|netx_export\.hdf5|Job|BlockRule|Neuron|\w+_(min|max)",
+    ),
 ]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]

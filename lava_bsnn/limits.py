@@ -83,5 +83,5 @@ LOIHI = Limits(
     membrane_bits_min=STATE_BITS,
     exponents=(ALIGN_BITS,),
 )
-"""Of Loihi and unmodified lava-dl 0.6.0: signed 8-bit weights; beyond, stock lava-dl drops the lowest bit
-where signs are mixed, so that even ones may be larger."""
+"""Of Loihi and unmodified lava-dl 0.6.0, with signed 8-bit weights; beyond, stock lava-dl drops the lowest
+bit where signs are mixed, so that even ones may be larger."""

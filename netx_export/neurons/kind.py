@@ -42,7 +42,7 @@ class Lowered(NamedTuple):
 class Neuron(Content):
     """Base of kinds of neurons: frozen, keyword-only dataclasses with ``eq=False``.
 
-    A kind of its own declares fields with :func:`integer`, :func:`per_channel` or :func:`per_step`, and
+    A kind of its own declares fields with ``integer``, ``per_channel`` or ``per_step``, and
     overrides :meth:`step` and, to be made of a torch module, :meth:`from_module`; see
     :func:`netx_export.register_neuron`.
 
