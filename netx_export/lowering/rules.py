@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,9 +13,8 @@ from lava_bsnn.neuron import QCFS
 from lava_bsnn.training.hybrid import SubSteps
 
 from ..neurons import is_registered, kind_of
+from ..targets.base import BlockRule
 from .job import Job
-
-Rule = Callable[[Any, Job], Iterator[str]]
 
 
 def block_problems(module: Any, job: Job) -> Iterator[str]:
@@ -28,7 +27,7 @@ def block_problems(module: Any, job: Job) -> Iterator[str]:
     yield from rule(module, job)
 
 
-def _rule_of(kind: type, rules: Mapping[type, Rule]) -> Rule | None:
+def _rule_of(kind: type, rules: Mapping[type, BlockRule]) -> BlockRule | None:
     return next((rules[base] for base in kind.__mro__ if base in rules), None)
 
 
@@ -130,7 +129,7 @@ def _subclass_problems(label: str, part: torch.nn.Module) -> Iterator[str]:
         own.update(name for name in methods if not name.startswith("__") and name != "extra_repr")
 
 
-_RULES: dict[type, Rule] = {
+_RULES: dict[type, BlockRule] = {
     block.Input: input_problems,
     block.Flatten: any_problems,
     block.Residual: residual_problems,

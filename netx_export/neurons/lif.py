@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from ..lowering.drive import Drive
 
 TOP = LIMITS.potential_max
-BIAS = {"mantissa": (LIMITS.bias_min, LIMITS.bias_max, " (13 bit)")}
-EXPONENT = {"default": ALIGN_BITS, "optional": True}
+BIAS = (LIMITS.bias_min, LIMITS.bias_max, " (13 bit)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,11 +51,11 @@ class LIF(Neuron):
     """
 
     threshold: PerChannel = holds("value", 0, TOP, mantissa=(0, LIMITS.threshold_max, ""))
-    bias: PerChannel = holds("value", -TOP, TOP, default=0, **BIAS)  # type: ignore[arg-type]
+    bias: PerChannel = holds("value", -TOP, TOP, default=0, mantissa=BIAS)
     current_decay: int = integer(0, LIMITS.decay_max, default=NO_MEMORY)
     voltage_decay: int = integer(0, LIMITS.decay_max, default=0)
     membrane: Membrane | None = holds("node", types=("Membrane",), default=None, optional=True)
-    exponent: int = holds("int", 0, ALIGN_BITS, **EXPONENT)  # type: ignore[arg-type]
+    exponent: int = holds("int", 0, ALIGN_BITS, default=ALIGN_BITS, optional=True)
 
     states: ClassVar[tuple[str, ...]] = ("u", "v")
 

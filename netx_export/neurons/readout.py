@@ -13,7 +13,7 @@ from lava_bsnn.limits import LIMITS
 
 from ..content import holds
 from .kind import Kernel, Neuron, PerChannel, State
-from .lif import BIAS, EXPONENT, TOP, integrated, lif_kernel
+from .lif import BIAS, TOP, integrated, lif_kernel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +25,8 @@ class Readout(Neuron):
         exponent: 6 or 0.
     """
 
-    bias: PerChannel = holds("value", -TOP, TOP, **BIAS)  # type: ignore[arg-type]
-    exponent: int = holds("int", 0, ALIGN_BITS, **EXPONENT)  # type: ignore[arg-type]
+    bias: PerChannel = holds("value", -TOP, TOP, mantissa=BIAS)
+    exponent: int = holds("int", 0, ALIGN_BITS, default=ALIGN_BITS, optional=True)
 
     states: ClassVar[tuple[str, ...]] = ("u", "v")
     threshold = LIMITS.threshold_max

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..network import FixedPointNetwork, Layer
 
 BlockRule = Callable[[Any, "Job"], Iterator[str]]
-"""What a block cannot express, a line each, without its label."""
+"""What a block cannot express, a line each, with its label."""
 
 
 class Target:
