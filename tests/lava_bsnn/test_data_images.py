@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import hashlib
 import pickle
@@ -12,26 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.data_sets import _nowhere, change, one_line  # noqa: F401  a fixture for all tests here
 
 from lava_bsnn import data
 from lava_bsnn.data import static
 from lava_bsnn.errors import DataError
-
-
-@pytest.fixture(autouse=True)
-def _nowhere(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LAVA_BSNN_DATA", raising=False)
-
-
-def change(monkeypatch, name, **fields):
-    monkeypatch.setitem(data.DATASETS, name, dataclasses.replace(data.DATASETS[name], **fields))
-
-
-def one_line(error):
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
 
 # IDX -------------------------------------------------------------------------------------------------
 

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 import struct
 
 import numpy as np
 import pytest
 import torch
+from support.data_sets import _nowhere, change, one_line  # noqa: F401  a fixture for all tests here
 
 from lava_bsnn import data
 from lava_bsnn.errors import DataError
-
-
-@pytest.fixture(autouse=True)
-def _nowhere(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LAVA_BSNN_DATA", raising=False)
-
-
-def change(monkeypatch, name, **fields):
-    monkeypatch.setitem(data.DATASETS, name, dataclasses.replace(data.DATASETS[name], **fields))
-
-
-def one_line(error):
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
 
 # N-MNIST ---------------------------------------------------------------------------------------------
 
