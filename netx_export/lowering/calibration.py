@@ -28,8 +28,6 @@ def mean_gates(
     """
     inputs, labels = calibration if isinstance(calibration, tuple) else (calibration, None)
     inputs = torch.as_tensor(np.asarray(inputs))
-    if not len(inputs):
-        raise ExportError("convert: calibration has no sample; give at least one")
     if labels is not None and np.shape(labels) != (len(inputs),):
         raise ExportError(
             f"convert: calibration has {len(inputs)} samples and labels of shape {np.shape(labels)}; "

@@ -172,6 +172,11 @@ class FixedPointNetwork(Content):
         """Largest message that ``source`` sends: 1 for spikes."""
         return self.input.max_value if source == INPUT else self[source].neuron.max_message
 
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Shapes of the input and of all layers, by name."""
+        return {INPUT: self.input.shape, **{layer.name: layer.shape for layer in self.layers}}
+
     @cached_property
     def _depths(self) -> dict[str, int]:
         depths = {INPUT: 0}

@@ -39,7 +39,7 @@ class LayerBlock(AbstractProcess):
         self.neuron = Neurons(layer=layer, clock=clock)
         self.out = OutPort(shape=self.shape)
         self.neuron.s_out.connect(self.out)
-        shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
+        shapes = net.shapes
         self.synapses: list[ConnectionProcess] = []
         self.sources: list[tuple[str, InPort]] = []
         for index, connection in enumerate(layer.connections):

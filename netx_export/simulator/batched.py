@@ -145,7 +145,7 @@ class _Worker:
         num_steps: int,
     ) -> None:
         self._net, self._layers, self._result = net, layers, result
-        shapes = {INPUT: net.input.shape, **{layer.name: layer.shape for layer in net.layers}}
+        shapes = net.shapes
         self._messages = {
             name: np.zeros((batch_size, num_steps, message_width(shape)), dtype=message_type(net, name))
             for name, shape in shapes.items()

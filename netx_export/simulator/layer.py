@@ -12,7 +12,7 @@ from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.fixed_point import ALIGN_BITS
 from lava_bsnn.limits import LIMITS
 
-from ..network import INPUT, BiasInput, Connection, FixedPointNetwork, Gate, Layer, Shape
+from ..network import BiasInput, Connection, FixedPointNetwork, Gate, Layer, Shape
 from ..network.synapses import weight_of
 from ..neurons import Neuron, State
 from . import kernels
@@ -237,7 +237,7 @@ class LayerArithmetic:
 
     def __init__(self, net: FixedPointNetwork, layer: Layer) -> None:
         self.layer = layer
-        shapes = {INPUT: net.input.shape, **{other.name: other.shape for other in net.layers}}
+        shapes = net.shapes
         self.incoming: list[Projection] = [
             EventDrivenProjection(c, shapes[c.source], layer.shape, is_graded(net, c.source))
             for c in layer.connections

@@ -74,7 +74,7 @@ class Stepper:
         for layer in net.layers:
             for c in layer.connections:
                 longest[c.source] = max(longest.get(c.source, 1), 1 + net.balancing_delay(layer, c))
-        shapes = {INPUT: net.input.shape, **{layer.name: layer.shape for layer in net.layers}}
+        shapes = net.shapes
         # the newest messages first; one row more than is read, for those of the present step
         self._sent = {
             name: deque(
