@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from . import fixed_point
+from .fixed_point import ALIGN_BITS
 from .functional.time import fold_time, unfold_time
-from .modulation import AGMM
+from .limits import LOIHI
+from .modulation import AGMM, ConstantGate
 from .synapse import Dense, OnGrid
 
 GATE_BITS = 18
@@ -89,7 +91,7 @@ def reach(weight: np.ndarray, low: int, high: int) -> np.ndarray:
 
 
 def affine(block: Any) -> Affine:
-    """Fold weights, batch norm (its running statistics) and bias of a spiking block."""
+    """Fold weights, batch norm (its running statistics), bias, and a constant gate of a spiking block."""
     if hasattr(block.synapse, "tap_weight"):
         channels = block.input_shape[0]
         q = np.ones((channels, 1, *block.synapse.kernel_size[:2]))
@@ -112,6 +114,10 @@ def affine(block: Any) -> Affine:
     bias = getattr(block, "bias", None)
     if bias is not None:
         offset = offset + bias.detach().double().cpu().numpy()
+    gate = getattr(block, "modulation", None)
+    if isinstance(gate, ConstantGate):
+        factor = gate.factor.detach().double().cpu().numpy()
+        multiplier, offset = multiplier * factor, offset * factor
     return Affine(q=q, multiplier=multiplier, offset=offset, whole=whole)
 
 
@@ -147,6 +153,46 @@ def on_grid(folded: Affine, unit: float, image: Any = None) -> Grid:
         weight = np.where(stays[:, None], rows, weight)
         scale = np.where(stays, np.rint(ideal), scale)
     return Grid(weight=weight.reshape(q.shape).astype(np.int64), scale=scale.astype(np.int64), bias=bias)
+
+
+def on_mantissas(folded: Affine, unit: float, image: Any = None) -> Grid:
+    """Integers of a block for Loihi's own neurons: weights of 8 bits at one scale, biases of 13 bits.
+
+    What is out of range is clipped, which training in these integers sees.
+
+    Args:
+        folded: the real arithmetic; its multiplier is per message.
+        unit: membrane steps per unit of current.
+        image: as for :func:`on_grid`.
+    """
+    step = 1 << ALIGN_BITS
+    rows = folded.q.reshape(len(folded.q), -1) * (folded.multiplier * (unit / step))[:, None]
+    along = image if image is not None and math.prod(image) == rows.shape[1] else None
+    weight = np.rint(rows) if along is None else round_along(rows, along)
+    weight = weight.clip(-LOIHI.weight_max, LOIHI.weight_max).reshape(folded.q.shape).astype(np.int64)
+    bias = np.rint(folded.offset * (unit / step)).clip(-LOIHI.bias_max, LOIHI.bias_max)
+    return Grid(weight=weight, scale=np.full(len(weight), step), bias=bias.astype(np.int64) * step)
+
+
+def identity_grid(channels: int, value: float, unit: float, *, mantissas: bool) -> Grid:
+    """Integers of an identity shortcut, of which a message counts ``value``.
+
+    Args:
+        mantissas: for Loihi's own neurons, where it is a synapse with a mantissa of 8 bits and an exponent.
+    """
+    steps = float(np.rint(value * unit))
+    if mantissas:
+        steps = float(one_sign(np.array(value * unit / (1 << ALIGN_BITS)))) * (1 << ALIGN_BITS)
+    ones = np.ones((channels, 1), dtype=np.int64)
+    return Grid(weight=ones, scale=np.full(channels, int(steps)), bias=np.zeros(channels, dtype=np.int64))
+
+
+def one_sign(values: np.ndarray) -> np.ndarray:
+    """The nearest to positive values that weights of one sign are: 8 bits, times a common power of two."""
+    top = float(np.max(values))
+    step = 2.0 ** max(0, math.ceil(math.log2(max(top, 1.0) / (LOIHI.one_sign_max + 0.5))))
+    rounded: np.ndarray = np.rint(values / step) * step
+    return rounded
 
 
 def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -207,13 +253,31 @@ def power_of_two_below(value: float) -> float:
     return 2.0 ** math.floor(math.log2(value))
 
 
-def readout_unit(folded: Affine, low: int, high: int, num_steps: int, image: Any = None) -> float:
+def readout_unit(
+    folded: Affine, low: int, high: int, num_steps: int, image: Any = None, *, mantissas: bool = False
+) -> float:
     """Largest power of two as unit of a readout with which ``num_steps`` steps cannot overflow."""
     bound = folded.bound(low, high) or 1.0  # without weights
     unit = power_of_two_below(fixed_point.READOUT_MAX / (bound * num_steps))
-    while on_grid(folded, unit, image).bound(low, high) * num_steps > fixed_point.READOUT_MAX:
+    if mantissas:
+        unit = min(unit, power_of_two_below(mantissa_unit([folded], bound)))
+    rounded = on_mantissas if mantissas else on_grid
+    while rounded(folded, unit, image).bound(low, high) * num_steps > fixed_point.READOUT_MAX:
         unit /= 2
     return unit
+
+
+def mantissa_unit(paths: list[Affine], threshold: float) -> float:
+    """Most membrane steps per unit of current with which weights, biases and threshold are in range."""
+    most = max(float((np.abs(one.multiplier) * _magnitude(one.q)).max()) for one in paths)
+    bias = float(np.abs(sum(one.offset for one in paths)).max())
+    sizes = ((most, LOIHI.weight_max), (bias, LOIHI.bias_max), (threshold, LOIHI.threshold_max))
+    return min(limit / max(size, 1e-30) for size, limit in sizes) * (1 << ALIGN_BITS)
+
+
+def _magnitude(q: np.ndarray) -> np.ndarray:
+    largest: np.ndarray = np.abs(q.reshape(len(q), -1)).max(1)
+    return largest
 
 
 def gate_multiplier(alpha: np.ndarray, unit: float, count: int) -> tuple[np.ndarray, int]:
@@ -245,7 +309,8 @@ def grid_current(block: Any, x: Tensor, unit: float) -> Tensor:
         unit: membrane steps per unit of current, a power of two.
     """
     folded, low, high = messages_of(block)
-    steps = grid_steps(block, on_grid(folded, unit, block.incoming.image), x, unit, max(high, -low))
+    rounded = on_mantissas if block.mantissas else on_grid
+    steps = grid_steps(block, rounded(folded, unit, block.incoming.image), x, unit, max(high, -low))
     result: Tensor = (steps.double() / unit).to(x.dtype)  # exact: 24 bits
     return result
 

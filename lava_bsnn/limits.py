@@ -20,12 +20,14 @@ class Limits:
             that wider weights take two.
         even_weight_min, even_weight_max: of layers all of whose weights are even; None where that makes no
             difference.
+        one_sign_max: of a weight in a synapse all of whose weights are positive.
         sum_max: magnitude of a weighted sum of messages, weight steps: our simulators' 32 bits.
         activation_max: of a step's weighted input, weight steps: what the 24-bit current holds.
         potential_max: of current and potential, membrane steps: 24 bits, sign included.
         readout_max: potential of a readout; beyond, a neuron of the highest threshold would fire.
         bias_min, bias_max: signed 13-bit mantissa, exponent 6: in weight steps.
         threshold_max: unsigned 17-bit mantissa, in weight steps.
+        soft_threshold_max: of a soft reset, membrane steps: half of it is a mantissa of 12 bits.
         exponents: thresholds and biases are in membrane steps, or mantissas in weight steps.
         decay_max: NetX stores ``iDecay`` and ``vDecay`` in 0..4096.
         message_bits_max: width of a graded message (``input_message_bits``).
@@ -46,6 +48,7 @@ class Limits:
     weight_max: int = fixed_point.WIDE_WEIGHT_MAX
     even_weight_min: int | None = None
     even_weight_max: int | None = None
+    one_sign_max: int = 255
     sum_max: int = (1 << 31) - 1
     activation_max: int = STATE_MAX >> ALIGN_BITS
     potential_max: int = STATE_MAX
@@ -53,6 +56,7 @@ class Limits:
     bias_min: int = -(1 << 12)
     bias_max: int = (1 << 12) - 1
     threshold_max: int = (1 << 17) - 1
+    soft_threshold_max: int = ((1 << 12) - 1) << (ALIGN_BITS + 1)
     exponents: tuple[int, ...] = (0, ALIGN_BITS)
     decay_max: int = NO_MEMORY
     message_bits_max: int = encoding.MESSAGE_BITS_MAX

@@ -47,3 +47,24 @@ class AGMM(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Gate the current ``[N, C, H, W, T]`` or ``[N, C, T]``."""
         return agmm(x, self.alpha, self.per)
+
+
+class ConstantGate(torch.nn.Module):
+    """A gate that does not see its input: one learned factor per channel, for neurons without AGMM.
+
+    It is a part of the weights on the device (:func:`lava_bsnn.device.affine`).
+
+    Args:
+        factor: ``[C]``.
+    """
+
+    def __init__(self, factor: Tensor) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(factor.detach().clone().float())
+
+    def extra_repr(self) -> str:
+        return f"features={len(self.factor)}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the current ``[N, C, H, W, T]`` or ``[N, C, T]``."""
+        return x * self.factor.view(-1, *[1] * (x.dim() - 2))

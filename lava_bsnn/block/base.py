@@ -16,7 +16,7 @@ from .._slayer import Delay, step_delay
 from ..device import grid_current
 from ..errors import OptionError, ShapeError, check_option
 from ..functional.weights import SCALES, straight_through
-from ..modulation import AGMM
+from ..modulation import AGMM, ConstantGate
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize
 
@@ -194,6 +194,8 @@ class SpikingBlock(Block):
     delay: torch.nn.Module | None
     delay_shift: bool
     count_log: bool
+    mantissas: bool = False
+    """In matched mode: integers are those of Loihi's own neurons (:func:`lava_bsnn.device.on_mantissas`)."""
 
     def _set_weight_hook(
         self,
@@ -241,7 +243,11 @@ class SpikingBlock(Block):
         self._check_input(x)
         unit = self.unit if unit is None else unit
         takes_statistics = self.norm is not None and self.norm.training
-        on_grid = unit is not None and not takes_statistics and isinstance(self.modulation, (AGMM, NoneType))
+        on_grid = (
+            unit is not None
+            and not takes_statistics
+            and isinstance(self.modulation, (AGMM, ConstantGate, NoneType))
+        )
         exact = grid_current(self, x, unit) if on_grid and unit is not None else None
         if exact is not None and not torch.is_grad_enabled():
             return exact

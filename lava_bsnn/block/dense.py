@@ -129,7 +129,7 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         """Membrane steps per unit of the logits behind neurons in matched mode, a power of two; else None."""
         if not any(module.unit for module in self.incoming.sender):  # type: ignore[misc]
             return None
-        return readout_unit(*messages_of(self), self.num_steps, self.incoming.image)
+        return readout_unit(*messages_of(self), self.num_steps, self.incoming.image, mantissas=self.mantissas)
 
     def current(self, x: Tensor, unit: float | None = None) -> Tensor:
         """Return logits per step ``[N, classes, T]``; behind neurons in matched mode, the device's."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from ..device import identity_grid
 from ..errors import OptionError, ShapeError
 from ..functional.weights import straight_through
 from .base import Block, Signal, SpikingBlock
@@ -80,9 +81,11 @@ class Residual(Block, torch.nn.Module):
 
     def _on_grid(self, x: Tensor) -> Tensor:
         """An identity shortcut as the device adds it, if the last block's neuron is in matched mode."""
-        unit: float | None = self.blocks[-1].unit  # type: ignore[assignment]
-        value = self.input_scale
-        if unit is None or float(unit * value).is_integer():
+        last: SpikingBlock = self.blocks[-1]  # type: ignore[assignment]
+        unit, value = last.unit, self.input_scale
+        if unit is None:
+            return x
+        steps = int(identity_grid(1, value, unit, mantissas=last.mantissas).scale[0])
+        if steps == unit * value:
             return x  # is on the grid
-        exact = torch.round(x.detach() / value) * (round(unit * value) / unit)
-        return straight_through(exact, x)
+        return straight_through(torch.round(x.detach() / value) * (steps / unit), x)

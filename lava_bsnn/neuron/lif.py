@@ -154,6 +154,9 @@ class LIF(neuron_base.Neuron):
         if not 0 <= self.membrane_shift <= 22:
             raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
 
+    mantissas: bool = False
+    """In matched mode: the threshold is a mantissa, as of Loihi's own neurons."""
+
     def match_device(self, scale: int | None = None) -> None:
         """Go over to ``membrane_mode="matched"``, unless it is on; without ``membrane_bits``, with 24 bits.
 
@@ -251,7 +254,11 @@ class LIF(neuron_base.Neuron):
             shift=self.membrane_shift,
             unit=self.w_scale << ALIGN_BITS,
             # fires at the threshold itself
-            threshold=math.ceil(self._threshold * (self.w_scale << ALIGN_BITS)) - 1,
+            threshold=(
+                (math.ceil(self._threshold * self.w_scale) - 1) << ALIGN_BITS
+                if self.mantissas
+                else math.ceil(self._threshold * (self.w_scale << ALIGN_BITS)) - 1
+            ),
             voltage_decay=self.cx_voltage_decay,
         )
 

@@ -90,7 +90,14 @@ class MultiThresholdLIF(neuron_base.Neuron):
     def threshold(self) -> float:
         """theta; in matched mode, a whole number of membrane steps."""
         theta, unit = float(self.theta.detach()), self.unit
-        return theta if unit is None else max(1, round(unit * theta)) / unit
+        return theta if unit is None else self._steps(theta, unit) / unit
+
+    mantissas: bool = False
+    """In matched mode: half the threshold is a mantissa, as of Loihi's own neurons."""
+
+    def _steps(self, theta: float, unit: float) -> int:
+        step = 2 << ALIGN_BITS if self.mantissas else 1
+        return max(1, round(unit * theta / step)) * step
 
     @property
     def unit(self) -> int | None:
@@ -113,7 +120,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
 
     def on_grid(self, unit: float) -> FixedPointMultiThreshold:
         """The device's integers for ``unit`` membrane steps per unit of current."""
-        theta = max(1, round(unit * self.threshold))
+        theta = self._steps(self.threshold, unit)
         return FixedPointMultiThreshold(
             unit=unit,
             threshold=theta,

@@ -9,12 +9,19 @@ import torch
 
 from .. import block, device, fixed_point
 from .._slayer import neuron_base
-from ..errors import LavaBsnnError
+from ..errors import LavaBsnnError, check_option
+from ..limits import LOIHI
 from ..norm import BatchNorm
-from .batches import Data
+from .batches import Data, as_dataset
 from .engine import Epoch
+from .gates import freeze_gates, has_gates
 from .loop import fit
 from .schedule import optimizer
+
+TARGETS = ("extended", "stock", "loihi")
+"""Targets in whose integers a model can be trained."""
+_CALIBRATION = 512
+"""Samples of the training set over which gates are averaged."""
 
 
 def has_matched_mode(model: torch.nn.Module) -> bool:
@@ -22,26 +29,65 @@ def has_matched_mode(model: torch.nn.Module) -> bool:
     return all(hasattr(neuron, "match_device") for neuron in _neurons(model))
 
 
-def match_device(model: torch.nn.Module) -> None:
+def match_device(model: torch.nn.Module, target: str = "extended", calibration: Any = None) -> None:
     """Let a trained model compute as the device will: batch norm frozen, neurons in matched mode.
 
-    Membranes of k bits keep their bits, others get 24. Each layer's grid is the finest, a power of two, on
-    which its worst-case current takes half of 24 bits. From then on the forward pass, in training and
-    evaluation, is that of ``netx_export.convert(model, "extended")``, spike for spike.
+    From then on the forward pass, in training and evaluation, is that of ``netx_export.convert(model,
+    target)``, spike for spike.
+
+    For ``"extended"`` membranes of k bits keep their bits, others get 24, and each layer's grid is the
+    finest, a power of two, on which its worst-case current takes half of 24 bits. For ``"stock"`` and
+    ``"loihi"`` it is the finest, a power of two, on which weights fit 8 bits, biases 13 bits, and the
+    current 24, too; gates of AGMM become factors per channel, which go on learning.
+
+    Args:
+        target: in whose integers: ``"extended"``, ``"stock"`` or ``"loihi"``.
+        calibration: inputs as the model takes them, or (inputs, labels), over which gates are averaged; for
+            models with AGMM and targets without gates.
 
     Raises:
         LavaBsnnError: a neuron has no matched mode: neither LIF nor MultiThresholdLIF, or a LIF with
             ``current_decay`` below 1, or ``membrane_when`` other than ``"stored"``; or a layer whose currents
-            are too large for 24 bits. Nothing is changed then.
+            are too large for 24 bits; or one that the target has no neurons for. Nothing is changed then.
     """
+    check_option("match_device", "target", target, TARGETS)
+    chip = target != "extended"
+    if chip and has_gates(model) and calibration is None:
+        raise LavaBsnnError(
+            f"match_device: gates of AGMM become constants for target={target!r}; give calibration=inputs, "
+            "over which they are averaged"
+        )
     for neuron in _neurons(model):
         if not hasattr(neuron, "match_device"):
             raise LavaBsnnError(
                 f"match_device: {type(neuron).__name__} has no matched mode; use LIF or MultiThresholdLIF "
                 "neurons, or give it methods match_device and unit"
             )
-    _match(copy.deepcopy(model))  # raises before anything is changed
-    _match(model)
+        if chip:
+            _check_chip_neuron(neuron, target)
+    tried = copy.deepcopy(model)  # raises before anything is changed
+    for one in (tried, model):
+        if chip and has_gates(one):
+            freeze_gates(one, *(calibration if isinstance(calibration, tuple) else (calibration,)))
+        _match(one, mantissas=chip)
+
+
+def _check_chip_neuron(neuron: Any, target: str) -> None:
+    bits, levels = getattr(neuron, "membrane_bits", None), getattr(neuron, "levels", 1)
+    if bits is not None and bits < fixed_point.STATE_BITS:
+        raise LavaBsnnError(
+            f"match_device: membranes of {bits} bits do not exist for target={target!r}; use 'extended', or "
+            "train without membrane_bits"
+        )
+    if (
+        levels > 1
+        or getattr(neuron, "lam_logit", None) is not None
+        or getattr(neuron, "mix", None) is not None
+    ):
+        raise LavaBsnnError(
+            f"match_device: neurons of L={levels} thresholds, mixing of steps or a learned leak do not exist "
+            f"for target={target!r}; use 'extended'"
+        )
 
 
 def _neurons(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -49,7 +95,12 @@ def _neurons(model: torch.nn.Module) -> list[torch.nn.Module]:
     return [neuron for neuron in found if isinstance(neuron, torch.nn.Module)]
 
 
-def _match(model: torch.nn.Module) -> None:
+def _match(model: torch.nn.Module, *, mantissas: bool) -> None:
+    for part in model.modules():
+        if isinstance(part, block.SpikingBlock):
+            part.mantissas = mantissas
+            if part.neuron is not None:
+                part.neuron.mantissas = mantissas  # type: ignore[assignment]
     shortcuts = {
         module.blocks[-1]: module  # type: ignore[index]
         for module in model.modules()
@@ -68,9 +119,10 @@ def _match(model: torch.nn.Module) -> None:
 
 def _scale(last: block.SpikingBlock, residual: block.Residual | None) -> int:
     """Largest power of two as weight steps per unit of current."""
-    bound = _bound(last)
+    bound, paths = _bound(last), [device.messages_of(last)[0]]
     if residual is not None and len(residual.shortcut):
         bound += _bound(residual.shortcut[-1])
+        paths.append(device.messages_of(residual.shortcut[-1])[0])
     elif residual is not None:
         bound += residual.incoming.value * residual.incoming.high
     neuron: Any = last.neuron
@@ -80,6 +132,9 @@ def _scale(last: block.SpikingBlock, residual: block.Residual | None) -> int:
         bound *= max(1.0, float(omega.abs().sum(1).max()) / fixed_point.ONE)
     bound = max(bound, neuron.threshold, getattr(neuron, "membrane_range", 0.0))
     unit = fixed_point.STATE_MAX / device.HEADROOM / bound
+    if last.mantissas:
+        soft = LOIHI.soft_threshold_max / neuron.threshold if hasattr(neuron, "levels") else unit
+        unit = min(unit, soft, device.mantissa_unit(paths, neuron.threshold))
     scale = device.power_of_two_below(unit) / (1 << fixed_point.ALIGN_BITS) if unit > 0 else 0.0
     if scale < 1:  # not finite, too
         raise LavaBsnnError(
@@ -96,12 +151,26 @@ def _bound(module: Any) -> float:
 
 
 def finetune(
-    model: torch.nn.Module, train: Data, test: Data, *, epochs: int = 3, lr: float = 2e-4, **options: Any
+    model: torch.nn.Module,
+    train: Data,
+    test: Data,
+    *,
+    epochs: int = 3,
+    lr: float = 2e-4,
+    target: str = "extended",
+    **options: Any,
 ) -> list[Epoch]:
     """Train on with the device's integers in the forward pass (quantisation-aware training).
 
     Batch norm is folded: its statistics stay as they are, gain and offset are rounded to the device's
-    grid and still learn. See :func:`match_device`; options are those of :func:`fit`.
+    grid and still learn. See :func:`match_device`; options are those of :func:`fit`. Where ``target`` has no
+    gates, those of AGMM begin as their means over the first samples of ``train``.
     """
-    match_device(model)
+    calibration = None
+    if target != "extended" and has_gates(model):
+        data = as_dataset(train, "train")
+        calibration = torch.stack(
+            [torch.as_tensor(data[index][0]) for index in range(min(_CALIBRATION, len(data)))]
+        )
+    match_device(model, target, calibration)
     return fit(model, train, test, epochs=epochs, optimizer=optimizer(lr=lr), **options)

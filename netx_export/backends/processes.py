@@ -159,7 +159,9 @@ def run_processes(
     from ..process import Network
     from .fused import FusedSimCfg
 
-    clears = fused or any(target(net.profile).backend_problems(net, "stock"))
+    chosen, clears = target(net.profile), True if fused else None
+    if chosen.processes == "lava-dl" and any(chosen.backend_problems(net, "stock")):
+        clears = True
     process = Network(net, **run_options(net, x.shape[-1]), clear_delays=clears)
     sim_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg
     run_cfg = FusedSimCfg() if fused else sim_cfg(select_tag="fixed_pt")

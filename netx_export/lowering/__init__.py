@@ -9,12 +9,16 @@ was seen (:mod:`~netx_export.lowering.resolution`).
 
 from __future__ import annotations
 
+import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from lava_bsnn import block
 from lava_bsnn.encoding import Encoding
@@ -22,17 +26,18 @@ from lava_bsnn.errors import ExportError, check_option
 from lava_bsnn.models import SpikingNetwork
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import TemporalMix
+from lava_bsnn.training.gates import freeze_gates, has_gates
 from lava_bsnn.training.hybrid import SubSteps, to_single_threshold
 
 from ..network import FixedPointNetwork, Input
 from ..targets import TARGETS, target
-from .calibration import Calibration
 from .job import Job
 from .observe import observe, samples_for
 from .resolution import LayerReport
 from .rules import block_problems
 from .wiring import check_wiring, unwrapped
 
+Calibration = Tensor | np.ndarray | tuple[Any, Any]
 __all__ = ["Calibration", "LayerReport", "convert"]
 
 
@@ -106,6 +111,7 @@ def convert(
         job.model = to_single_threshold(model)  # type: ignore[arg-type]
         job.blocks = _blocks_of(job.model)
     _refuse(list(job.target.chain_problems(job)))
+    _freeze_gates(job)
     out_steps = getattr(job.model, "out_steps", None)
     job.entry = _input_of(job.blocks, in_steps, out_steps)
     job.num_steps = int(out_steps or in_steps) if num_steps is None else num_steps
@@ -117,6 +123,18 @@ def convert(
         profile=profile,
         classes=tuple(getattr(job.model, "classes", ())),
     )
+
+
+def _freeze_gates(job: Job) -> None:
+    """Gates that the target does not have become their means over the calibration samples."""
+    if job.target.has_gates or not has_gates(torch.nn.ModuleList(job.blocks)):
+        return
+    modules = torch.nn.ModuleList(job.blocks)
+    network = job.model if isinstance(job.model, torch.nn.Module) else torch.nn.Sequential(*modules)
+    network, modules = copy.deepcopy((network, modules))
+    given = job.calibration if isinstance(job.calibration, tuple) else (job.calibration,)
+    warnings.warn(f"convert: gates became constants: {freeze_gates(network, *given)}", stacklevel=3)
+    job.model, job.blocks = network, list(modules)
 
 
 def _refuse(problems: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from ..hdf5 import schema, stock
 from ..network import INPUT, Encoding, FixedPointNetwork, Input
 from ..targets import target
 from .job import Job
+from .mantissas import Mantissas
 from .observe import observe
 from .rules import block_problems
-from .stock import lower_block
 
 
 def export_block(module: Any, handle: Any) -> None:
@@ -35,7 +36,8 @@ def export_block(module: Any, handle: Any) -> None:
         raise ExportError(
             f"{module.label}: shape is not known yet; call block.build(model, input_shape) first"
         )
-    problems = list(block_problems(module, Job(target=target("stock"), model=module, blocks=[module])))
+    job = Job(target=target("stock"), model=module, blocks=[module])
+    problems = list(block_problems(module, job))
     if problems:
         raise ExportError("; ".join(problems))
     if isinstance(module, block.Input):
@@ -59,9 +61,11 @@ def export_block(module: Any, handle: Any) -> None:
     signed = source.low < 0
     bits = source.high.bit_length() + signed if source.high > 1 or signed else 0
     entry = Input(shape=module.input_shape, bits=bits, signed=signed)
-    layer, _ = lower_block(module, index, INPUT, steps, observe([module], _random(entry)))
-    FixedPointNetwork(input=entry, layers=(layer,))  # validates the layer
-    stock.write_layer(handle, layer)
+    job = replace(job, entry=entry, num_steps=steps, seen=observe([module], _random(entry)))
+    walk = Mantissas(job)
+    walk.add(module, INPUT, index, None)
+    FixedPointNetwork(input=entry, layers=tuple(walk.layers))  # validates the layer
+    stock.write_layer(handle, *walk.layers)
 
 
 def _random(entry: Input) -> torch.Tensor:

@@ -12,80 +12,36 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lava_bsnn import block, device, fixed_point
-from lava_bsnn.device import Affine
 from lava_bsnn.modulation import AGMM
-from lava_bsnn.training.hybrid import SubSteps
 
 from .. import network
-from ..network import INPUT, Connection, Conv, Dense, Gate, Identity, Layer, Synapse
+from ..network import Connection, Gate, Layer
 from ..neurons import Lowered, kind_of
 from .drive import Drive
-from .incoming import Incoming, arithmetic
+from .incoming import Incoming
 from .job import Job
-from .names import inner_name, layer_name
-from .pooling import behind, is_bare_pool, is_dense, merges, over_window, pool_synapse, taps
+from .pooling import merges, pool_synapse, taps
 from .readout import readout_grid
 from .resolution import judge
+from .walk import Walk
 
 
 def lower_extended(job: Job) -> tuple[Layer, ...]:
     """Lower checked blocks; ``job.report`` is called for each layer."""
-    lowering = _Lowering(job)
-    source = INPUT
-    for index, module in enumerate(job.blocks):
-        if is_bare_pool(module) and merges(module, behind(job.blocks, index)):  # type: ignore[arg-type]
-            lowering.merged = module  # type: ignore[assignment]
-        else:
-            source = lowering.add(module, source, index)
-    return tuple(lowering.layers)
+    return _Extended(job).through()
 
 
-class _Lowering:
-    def __init__(self, job: Job) -> None:
-        self.num_steps, self.report, self.seen = job.num_steps, job.report, job.seen
-        self.layers: list[Layer] = []
-        self.shapes = {INPUT: job.entry.shape}
-        self.merged: block.Pool | None = None  # pooling that becomes a part of the dense layer behind it
+class _Extended(Walk):
+    def merges(self, pool: block.Pool, following: Any) -> bool:
+        return merges(pool, following)
 
-    def add(self, module: Any, source: str, place: int | str) -> str:
-        """Append the layers of one block; return the name of the last."""
-        if isinstance(module, (block.Input, block.Flatten, SubSteps)):
-            return source
-        name = layer_name(module, place)
-        if isinstance(module, block.Residual):
-            return self._residual(module, source, name)
-        if is_bare_pool(module):
-            return self._relay(module, source, name)
-        shape = module.shape if len(module.shape) == 3 and not is_dense(module) else module.shape[:1]
-        return self._layer(module, [self._path(module, source)], name, shape)
-
-    def _residual(self, module: block.Residual, source: str, name: str) -> str:
-        inner = source
-        *before, last = module.blocks
-        for position, one in enumerate(before):
-            inner = self.add(one, inner, inner_name(name, position))
-        paths = [self._path(last, inner)]
-        skipped = source
-        *before, shortcut = (*module.shortcut,) or (None,)
-        for position, one in enumerate(before):
-            skipped = self.add(one, skipped, inner_name(name, f"shortcut{position}"))
-        paths.append(self._identity(module, skipped) if shortcut is None else self._path(shortcut, skipped))
-        return self._layer(last, paths, name, last.shape)  # type: ignore[arg-type]
-
-    def _append(self, layer: Layer) -> str:
-        self.layers.append(layer)
-        self.shapes[layer.name] = layer.shape
-        return layer.name
-
-    def _relay(self, module: block.Pool, source: str, name: str) -> str:
-        """Sums of spikes as messages: what a pooling without neuron hands on."""
+    def relay(self, module: block.Pool, source: str, name: str) -> str:
         step = 1 << fixed_point.ALIGN_BITS
-        return self._append(
+        return self.append(
             Layer(
                 name=name,
                 connections=(Connection(source=source, synapse=pool_synapse(module)),),
@@ -96,63 +52,15 @@ class _Lowering:
             )
         )
 
-    def _path(self, module: Any, source: str) -> Incoming:
-        folded, low, high = arithmetic(module)
-        pool, self.merged = self.merged, None
-
-        def synapse(weight: np.ndarray) -> Synapse:
-            if is_dense(module):
-                return Dense(weight=weight if pool is None else over_window(pool, weight))
-            if isinstance(module, block.Pool):
-                return pool_synapse(module, weight)
-            layer = module.synapse
-            return Conv(
-                weight=weight,
-                stride=layer.stride[:2],
-                padding=layer.padding[:2],
-                dilation=layer.dilation[:2],
-                groups=layer.groups,
-            )
-
-        return Incoming(
-            source=source,
-            folded=folded,
-            low=low,
-            high=high,
-            image=module.incoming.image,
-            synapse=synapse,
-            module=module,
-            seen=self.seen.inputs[module],
-            value=module.incoming.value,
-            given=self.seen.given,
-        )
-
-    def _identity(self, module: block.Residual, source: str) -> Incoming:
-        came, channels = module.incoming, module.shape[0]
-        flattened = len(self.shapes[source]) > len(module.shape)  # a Flatten stands before the residual
-        one = Dense(weight=np.eye(channels, dtype=np.int64)) if flattened else Identity()
-        return Incoming(
-            source=source,
-            folded=Affine(
-                q=np.ones((channels, 1)), multiplier=np.full(channels, came.value), offset=np.zeros(channels)
-            ),
-            low=came.low,
-            high=came.high,
-            synapse=lambda weight: one,
-            seen=self.seen.inputs[module],
-            value=came.value,
-            given=self.seen.given,
-        )
-
-    def _layer(self, module: Any, paths: list[Incoming], name: str, shape: tuple[int, ...]) -> str:
+    def layer(self, module: Any, paths: list[Incoming], name: str, shape: tuple[int, ...]) -> str:
         neuron = module.neuron
         if neuron is None:
-            unit, grid = readout_grid(paths[0], self.num_steps, matched=module.unit is not None)
+            unit, grid = readout_grid(paths[0], self.job.num_steps, matched=module.unit is not None)
             grids, made = [grid], Lowered(network.Readout(bias=0, exponent=0), unit)
         else:
             kind = kind_of(neuron)
             assert kind is not None
-            made = kind.lower(neuron, Drive(label=module.label, incoming=paths, num_steps=self.num_steps))
+            made = kind.lower(neuron, Drive(label=module.label, incoming=paths, num_steps=self.job.num_steps))
             unit = made.unit
             grids = [path.on_grid(unit) for path in paths]
         connections = [
@@ -165,7 +73,7 @@ class _Lowering:
             )
             for path, grid in zip(paths, grids, strict=True)
         ]
-        added = self._append(
+        added = self.append(
             Layer(name=name, connections=tuple(connections), neuron=made.neuron, shape=shape, mix=made.mix)
         )
         steps = sum(path.steps(grid, unit) for path, grid in zip(paths, grids, strict=True))
@@ -177,7 +85,7 @@ class _Lowering:
         self, module: Any, name: str, unit: float, steps: Tensor, theta: float | None, paths: list[Incoming]
     ) -> None:
         """Compare the currents of the integers with the model's, behind the mixing."""
-        real, ours = self.seen.currents[module], steps.double() / unit
+        real, ours = self.job.seen.currents[module], steps.double() / unit
         if theta is None:
             ours = ours[:, :, 0, 0] if ours.dim() == 5 else ours
         elif getattr(module.neuron, "mix", None) is not None:
@@ -188,10 +96,10 @@ class _Lowering:
                 ours = exact.mix(ours.movedim(-1, 0), exact.omega).movedim(0, -1)
         inputs = sum(path.folded.q[0].size for path in paths)
         largest = max(path.largest for path in paths)
-        over = f" and {self.num_steps} steps" if theta is None else ""
+        over = f" and {self.job.num_steps} steps" if theta is None else ""
         cause = f"24 bits leave too few weight steps over {inputs} inputs of up to {largest}{over}"
         remedy = "use fewer inputs, input bits, levels or steps, or retrain with norm='batch'"
-        self.report(judge(name, module.label, unit, ours, real, theta, cause, remedy))
+        self.job.report(judge(name, module.label, unit, ours, real, theta, cause, remedy))
 
 
 def _gate(agmm: AGMM, unit: float, shape: tuple[int, ...]) -> Gate:

@@ -35,6 +35,7 @@ class Incoming:
         seen: what comes in for some samples: messages times ``value``.
         value: real value of a message of 1.
         given: what comes in is the caller's: rounding is chosen by it.
+        mantissas: the model was trained in the integers of Loihi's own neurons.
     """
 
     source: str
@@ -47,11 +48,13 @@ class Incoming:
     seen: Tensor
     value: float
     given: bool = False
+    mantissas: bool = False
 
     @property
     def agmm(self) -> AGMM | None:
         """The gate behind it."""
-        return None if self.module is None else self.module.modulation
+        gate = None if self.module is None else self.module.modulation
+        return gate if isinstance(gate, AGMM) else None
 
     @property
     def largest(self) -> int:
@@ -65,7 +68,11 @@ class Incoming:
 
     def on_grid(self, unit: float) -> Grid:
         """Integers for ``unit`` membrane steps per unit of current."""
-        return device.on_grid(self.folded, unit, self.image)
+        if self.module is None:
+            channels, value = len(self.folded.multiplier), float(self.folded.multiplier[0])
+            return device.identity_grid(channels, value, unit, mantissas=self.mantissas)
+        rounded = device.on_mantissas if self.mantissas else device.on_grid
+        return rounded(self.folded, unit, self.image)
 
     def steps(self, grid: Grid, unit: float) -> Tensor:
         """Membrane steps that the integers add for the samples, gates included, int64 ``[N, *shape, T]``."""

@@ -40,6 +40,15 @@ def bare_pools(blocks: list[Any]) -> Iterator[tuple[block.Pool, Any]]:
                     yield one, None
 
 
+def rows(blocks: list[Any]) -> Iterator[list[Any]]:
+    """The chain, and the rows of blocks inside of residuals."""
+    yield blocks
+    for module in blocks:
+        if isinstance(module, block.Residual):
+            yield from rows(list(module.blocks))
+            yield list(module.shortcut)
+
+
 def taps(pool: block.Pool) -> int:
     """Values of a window."""
     return math.prod(pool.synapse.kernel_size[:2])
@@ -75,3 +84,15 @@ def over_window(pool: block.Pool, q: np.ndarray) -> np.ndarray:
     q = np.kron(q.reshape(len(q), channels, *pool.shape[1:]), np.ones(pool.synapse.kernel_size[:2], q.dtype))
     rest = ((0, 0), (0, 0), (0, height - q.shape[2]), (0, width - q.shape[3]))
     return np.pad(q, rest).reshape(len(q), -1)
+
+
+def over_pooled(pool: block.Pool, conv: Conv) -> Conv:
+    """A convolution behind a pooling whose windows tile the image, for that image."""
+    factor = pool.synapse.kernel_size[:2]
+    return Conv(
+        weight=np.kron(conv.weight, np.ones(factor, dtype=np.int64)),
+        stride=(conv.stride[0] * factor[0], conv.stride[1] * factor[1]),
+        padding=(conv.padding[0] * factor[0], conv.padding[1] * factor[1]),
+        dilation=conv.dilation,
+        groups=conv.groups,
+    )

@@ -19,7 +19,7 @@ def readout_grid(path: Incoming, num_steps: int, *, matched: bool) -> tuple[floa
     """
     folded, low, high = path.folded, path.low, path.high
     if matched:
-        unit = device.readout_unit(folded, low, high, num_steps, path.image)
+        unit = device.readout_unit(folded, low, high, num_steps, path.image, mantissas=path.mantissas)
         return unit, path.on_grid(unit)
     unit = LIMITS.readout_max / ((path.bound or 1.0) * num_steps)  # without weights any will do
     while True:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import NoneType
 from typing import Any
 
 import torch
 
 from lava_bsnn import block
-from lava_bsnn.modulation import AGMM
+from lava_bsnn.modulation import AGMM, ConstantGate
 from lava_bsnn.neuron import QCFS
 from lava_bsnn.training.hybrid import SubSteps
 
@@ -65,10 +66,10 @@ def spiking_problems(module: Any, job: Job) -> Iterator[str]:
     yield from any_problems(module, job)
     label, neuron = module.label, module.neuron
     yield from _norm_problems(module)
-    if module.modulation is not None and not isinstance(module.modulation, AGMM):
+    if not isinstance(module.modulation, (AGMM, ConstantGate, NoneType)):
         kind = type(module.modulation).__name__
         yield f"{label}: modulation {kind} cannot be exported; use AGMM or modulation=None"
-    elif module.modulation is not None and isinstance(module, block.Dense) and _is_image(module):
+    elif isinstance(module.modulation, AGMM) and isinstance(module, block.Dense) and _is_image(module):
         yield f"{label}: AGMM behind a dense layer on an image; put block.Flatten() in front"
     if module.delay is not None:
         yield f"{label}: axonal delays cannot be exported; use delay=False"

@@ -225,6 +225,12 @@ def neuron_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
     return bound
 
 
+def most_steps(net: FixedPointNetwork, layer: Layer) -> int | None:
+    """Steps over which the neurons may add up a worst-case input; None if it may be any number."""
+    largest = target(net.profile).largest_sum(layer)
+    return None if largest is None else int(largest // max(1, int(neuron_bound(net, layer).max())))
+
+
 def _sum_problems(net: FixedPointNetwork, layer: Layer) -> Iterator[str]:
     for connection in layer.connections:
         sums = int(fan_in(connection.synapse).max()) * largest_message(net, connection.source)

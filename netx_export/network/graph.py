@@ -214,10 +214,9 @@ class FixedPointNetwork(Content):
 
     @property
     def max_steps(self) -> int | None:
-        """Steps after which a worst-case input could overflow a readout; None without readout."""
-        if not self.reads_out:
-            return None
-        return int(LIMITS.readout_max // max(1, int(checks.neuron_bound(self, self.output).max())))
+        """Steps after which a worst-case input could overflow a sum over time; None where there is none."""
+        limits = [checks.most_steps(self, layer) for layer in self.layers]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def encode(self, samples: Any, num_steps: int | None = None) -> np.ndarray:
         """Turn samples into the integers ``[N, *shape, T]`` that enter, as the model's first block does.

@@ -126,6 +126,16 @@ class Neuron(Content):
         return Lowered(cls.from_module(module, unit), float(unit))
 
     @classmethod
+    def with_mantissas(cls, module: Any, scale: float, bias: np.ndarray) -> Neuron:
+        """Neurons of a trained module in the mantissas of Loihi's own neurons.
+
+        Args:
+            scale: weight steps per threshold.
+            bias: weight steps ``[C]``.
+        """
+        raise NotImplementedError
+
+    @classmethod
     def module_problems(cls, module: Any) -> Iterator[str]:
         """What of a trained module no target can express, a line each."""
         return iter(())

@@ -98,6 +98,12 @@ class LIF(Neuron):
         return Lowered(cls(threshold=threshold, membrane=membrane, exponent=0, **decays), float(unit))
 
     @classmethod
+    def with_mantissas(cls, module: Any, scale: float, bias: np.ndarray) -> Neuron:
+        """Neurons that fire at the threshold itself."""
+        decays = {"current_decay": module.cx_current_decay, "voltage_decay": module.cx_voltage_decay}
+        return cls(threshold=math.ceil(scale) - 1, bias=bias, **decays)
+
+    @classmethod
     def module_problems(cls, module: Any) -> Iterator[str]:
         """A norm of SLAYER in front of the neurons."""
         if module.norm is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lava_bsnn import fixed_point
-from lava_bsnn.fixed_point import ONE
+from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from lava_bsnn.limits import LIMITS
 
 from .kind import Kernel, Lowered, Neuron, PerChannel, State, integer, per_channel, per_step
@@ -104,3 +104,14 @@ class MultiThreshold(Neuron):
         )
         mix = None if exact.omega is None else Mix(omega=exact.omega.cpu().numpy())
         return Lowered(made, float(exact.unit), mix)
+
+    @classmethod
+    def with_mantissas(cls, module: Any, scale: float, bias: np.ndarray) -> Neuron:
+        """Neurons whose half threshold is a mantissa, as those of one threshold are on Loihi."""
+        threshold = max(1, round(scale / 2)) << (ALIGN_BITS + 1)
+        return cls(
+            threshold=threshold,
+            levels=module.levels,
+            initial=round(threshold * module.initial),
+            bias=bias << ALIGN_BITS,
+        )

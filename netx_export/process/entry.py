@@ -26,13 +26,20 @@ class EntryPort(AbstractVirtualPort):
         self._check = functools.partial(checked, low=entry.min_value, high=entry.max_value)
         port._connect_forward([self], AbstractPort, [None])
         for target in targets:
-            self.connect(target)
+            join(self, target)
 
     def get_transform_func_fwd(self) -> Callable[[np.ndarray], np.ndarray]:
         """Check messages."""
         return self._check
 
     get_transform_func_bwd = get_transform_func_fwd
+
+
+def join(source: AbstractPort, target: AbstractPort) -> None:
+    """Connect two ports, over a reshape where one is flat."""
+    if source.shape != target.shape:
+        source = source.reshape(target.shape)
+    source.connect(target)
 
 
 def checked(x: np.ndarray, *, low: int, high: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from lava_bsnn.errors import ExportError, LavaBsnnError, ShapeError
 from netx_export.hdf5 import read, write
 from netx_export.hdf5.safe import text
 from netx_export.network import FixedPointNetwork
-from netx_export.process.entry import EntryPort
+from netx_export.process.entry import EntryPort, join
 from netx_export.process.part import blocks, part, port_shapes
 from netx_export.targets import target
 
@@ -93,13 +93,15 @@ class Network(AbstractProcess):
         self.why_not_fused = ""
         self._whole = net_config if isinstance(net_config, FixedPointNetwork) else self._read(net_config)
         self.net = None if self._whole is None else self._part(self._whole)
-        stock = self.net is None or target(self.net.profile).on_lava_dl
+        processes = "lava-dl" if self.net is None else target(self.net.profile).processes
+        stock = processes != "ours"
         self.clear_delays = not stock if clear_delays is None else clear_delays
         options = {"reset_interval": reset_interval, "reset_offset": reset_offset}
         super().__init__(net=self.net, **options, clear_delays=self.clear_delays)
         self._stock_graph = stock and (self.net is None or not self.clear_delays)
+        self._on_lava_dl = self._stock_graph and processes == "lava-dl"
         if self.net is not None:
-            inp, out = port_shapes(self.net, flat=self._stock_graph)
+            inp, out = port_shapes(self.net, flat=self._on_lava_dl)
             neurons = sum(int(np.prod(layer.shape)) for layer in self.net.layers)
         else:
             graph = self._build()
@@ -190,7 +192,7 @@ class Network(AbstractProcess):
         return len(self.layers if self.net is None else self.net.layers)
 
     def __str__(self) -> str:
-        if not self._stock_graph:
+        if not self._on_lava_dl:
             return str(self.net)
         return self._graph.net_str if self.layers and self._graph is not None else ""
 
@@ -205,6 +207,11 @@ class Network(AbstractProcess):
             from netx_export.process.graph import Graph
 
             self._graph = Graph(self.net, self.reset_interval, self.reset_offset, self.clear_delays)
+            return self._graph
+        if not self._on_lava_dl and self.net is not None:
+            from netx_export.process.chip_graph import ChipGraph
+
+            self._graph = ChipGraph(self.net, self.reset_interval, self.reset_offset)
             return self._graph
         stock = import_lava("lava.lib.dl.netx.hdf5").Network
         options: dict[str, Any] = {
@@ -232,7 +239,7 @@ class Network(AbstractProcess):
         for process in self.inner():
             process.parent_proc = self
         for port in self._inputs():
-            self.inp.connect(port)
+            join(self.inp, port)
         self._graph.out.connect(self.out)
 
     def check_input(self) -> None:
@@ -248,8 +255,9 @@ class Network(AbstractProcess):
             return
         targets = self._inputs()
         for port in targets:
-            self.inp.out_connections.remove(port)
-            port.in_connections.remove(self.inp)
+            (before,) = port.in_connections  # inp, or a reshape of it
+            port.in_connections.remove(before)
+            self.inp.out_connections.remove(port if before is self.inp else before)
         EntryPort(self.net.input, self.inp, targets)
 
     def _inputs(self) -> list[InPort]:
@@ -261,7 +269,8 @@ class Network(AbstractProcess):
             return []
         found = [self._graph] if isinstance(self._graph, AbstractProcess) else []
         for layer in self._graph.layers:
-            found.append(layer)
+            if isinstance(layer, AbstractProcess):
+                found.append(layer)
             found += [value for key, value in vars(layer).items() if key in _PARTS and value is not None]
             found += getattr(layer, "synapses", [])
         return found
@@ -277,10 +286,12 @@ class Network(AbstractProcess):
             return
         from lava.magma.compiler.compiler_graphs import find_processes
 
-        pairs = [(self.inp, port) for port in self._inputs()] + [(self._graph.out, self.out)]
-        for source, end in pairs:
-            source.out_connections.remove(end)
-            end.in_connections.remove(source)
+        for end in [*self._inputs(), self.out]:
+            for source in list(end.in_connections):
+                source.out_connections.remove(end)
+                end.in_connections.remove(source)
+                if source in self.inp.out_connections:  # a reshape
+                    self.inp.out_connections.remove(source)
         inner = self.inner()
         for process in find_processes(self._graph.layers[0]):
             if process not in inner:
@@ -315,8 +326,8 @@ class _NotInThisRun:
     wait = pause = stop
 
 
-_PARTS = ("synapse", "synapse_rec", "real_synapse", "imag_synapse", "neuron")
-"""Attributes of lava-dl's blocks that hold processes."""
+_PARTS = ("synapse", "synapse_rec", "real_synapse", "imag_synapse", "neuron", "restart")
+"""Attributes of layers that hold processes."""
 
 
 def _is_layered(path: str | os.PathLike[str]) -> bool:

@@ -14,9 +14,9 @@ def blocks(net: FixedPointNetwork) -> list[Layer | None]:
     """The blocks of the network's file; None for those without neurons.
 
     Stock files have an input block in front and a flatten block between an image and a dense layer. In
-    profile ``"extended"`` each layer is a block.
+    other profiles each layer is a block.
     """
-    if not target(net.profile).on_lava_dl:
+    if target(net.profile).processes != "lava-dl":
         return list(net.layers)
     found: list[Layer | None] = [] if net.input.enters_as_bias else [None]
     shape = net.input.shape

@@ -6,11 +6,12 @@ from lava_bsnn.errors import OptionError, check_option
 
 from .base import Target
 from .extended import Extended
+from .loihi import Loihi
 from .stock import Stock
 
-__all__ = ["TARGETS", "Extended", "Stock", "Target", "register_target", "target"]
+__all__ = ["TARGETS", "Extended", "Loihi", "Stock", "Target", "register_target", "target"]
 
-TARGETS: dict[str, Target] = {one.name: one for one in (Stock(), Extended())}
+TARGETS: dict[str, Target] = {one.name: one for one in (Stock(), Loihi(), Extended())}
 _OURS = tuple(TARGETS)
 
 

@@ -30,15 +30,18 @@ class Target:
         limits: its numbers.
         counts_signs: the largest sum of messages without sign is that of the weights of one sign; else, as
             a bound, that of all magnitudes.
+        has_gates: its layers may have gates; else they become constants.
         layout: of its files, a module of :mod:`netx_export.hdf5`.
-        on_lava_dl: unmodified lava-dl builds its networks, which are chains; else our Lava processes do.
+        processes: that compute its networks on Lava: ``"lava-dl"``: unmodified lava-dl builds them, which are
+            chains; ``"lava-nc"``: unmodified processes of lava-nc; ``"ours"``.
     """
 
     name: ClassVar[str]
     limits: ClassVar[Limits] = LIMITS
     counts_signs: ClassVar[bool] = True
+    has_gates: ClassVar[bool] = True
     layout: ClassVar[str] = "extended"
-    on_lava_dl: ClassVar[bool] = False
+    processes: ClassVar[str] = "ours"
 
     # networks
 
@@ -66,6 +69,10 @@ class Target:
         """What cannot be computed of a network whose layers are sound."""
         return iter(())
 
+    def largest_sum(self, layer: Layer) -> int | None:
+        """Largest potential of neurons that add up all that comes in, a readout; None for others."""
+        return self.limits.readout_max if layer.neuron.reads_out else None
+
     # models
 
     def block_rules(self) -> Mapping[type, BlockRule]:
@@ -84,5 +91,10 @@ class Target:
 
     def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
         """Why a backend cannot run a network."""
-        if backend in ("stock", "loihi2") and not self.on_lava_dl:
-            yield "stock lava-dl computes networks of profile 'stock' only; use backend 'lava'"
+        if backend == "stock" and self.processes != "lava-dl":
+            yield "unmodified lava-dl computes networks of profile 'stock' only; use backend 'lava'"
+        if backend == "loihi2" and self.processes == "ours":
+            yield (
+                f"the processes of profile {self.name!r} have no model on the chip; use profile 'loihi' "
+                "or 'stock', or backend 'lava'"
+            )

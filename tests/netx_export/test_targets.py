@@ -104,7 +104,9 @@ def test_a_target_of_one_s_own_is_one_file(narrow, tmp_path, capsys):
 def test_files_name_targets_that_are_not_registered(narrow, capsys):
     netx_export.write(netx_export.convert(chain(), "narrow", num_steps=4), "narrow.net")
     del targets.TARGETS["narrow"]
-    with pytest.raises(NetXFormatError, match="profile='narrow' is unknown; use 'stock' or 'extended'"):
+    with pytest.raises(
+        NetXFormatError, match="profile='narrow' is unknown; use 'stock' or 'loihi' or 'extended'"
+    ):
         netx_export.read("narrow.net")
     with pytest.raises(OptionError, match="profile='narrow'"):
         netx_export.convert(chain(), "narrow")

@@ -1,4 +1,4 @@
-"""Random networks of both profiles, and random torch models, for the parity suite."""
+"""Random networks of all profiles, and random torch models, for the parity suite."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def generate():
     """Generators of random networks by profile, of torch models, and of samples for them."""
     return SimpleNamespace(
         stock=generators.random_stock,
+        loihi=generators.random_loihi,
         extended=random_extended,
         torch=torch_models.random_model,
         samples=torch_models.random_samples,

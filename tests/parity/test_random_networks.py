@@ -1,6 +1,6 @@
 """Random networks give the same on every backend: every spike of every layer at every step.
 
-Networks of both profiles are made of random integers; random torch models are converted, and what enters
+Networks of all profiles are made of random integers; random torch models are converted, and what enters
 them, their own spikes, and their logits in evaluation are compared, too. The fast tests are a sample;
 ``pytest -m nightly -rP`` runs at least 300 different networks of each kind and prints how many.
 """
@@ -28,6 +28,7 @@ from netx_export.verify import random_data
 CHECKS = [HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 BACKENDS = {
     "stock": ("lava-fused", "lava", "stock"),
+    "loihi": ("lava-fused", "lava"),
     "extended": ("lava-fused", "lava"),
     "torch": ("lava-fused", "lava"),
 }
@@ -132,7 +133,9 @@ def assert_backends_agree(net, x, names, run=run):
     return compared
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("stock", 60), ("extended", 60), ("torch", 120)])
+@pytest.mark.parametrize(
+    ("kind", "examples"), [("stock", 60), ("loihi", 60), ("extended", 60), ("torch", 120)]
+)
 def test_the_simulator_agrees_with_the_stepper_and_with_torch(generate, float_spikes, kind, examples):
     @some(examples)
     @cases()
@@ -150,6 +153,7 @@ def test_the_simulator_agrees_with_the_stepper_and_with_torch(generate, float_sp
     ("kind", "names", "examples"),
     [
         ("stock", ("lava-fused", "stock"), 5),
+        ("loihi", ("lava-fused", "lava"), 7),
         ("extended", ("lava-fused", "lava"), 7),
         ("torch", ("lava-fused", "lava"), 3),
     ],

@@ -268,6 +268,68 @@ def stock_conv(rng, shape):
     )
 
 
+def random_loihi(seed, depth, num_steps):
+    """A graph of ``depth`` layers of lava-nc's processes; raises ExportError for some seeds."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 4)), *rng.integers(2, 7, 2).tolist())
+    if rng.random() < 0.25:
+        shape = (int(rng.integers(1, 12)),)
+    bits = int(rng.choice([0, 0, 4, 8]))
+    entry = network.Input(shape=shape, bits=bits, signed=bool(bits and rng.random() < 0.3))
+    shapes, depths, layers = {network.INPUT: shape}, {network.INPUT: 0}, []
+    for i in range(depth):
+        name, last = f"layer{i}", i == depth - 1
+        source = str(rng.choice(list(shapes)[-2:]))
+        shape = shapes[source]
+        if len(shape) == 3 and rng.random() < 0.8 and not (last and rng.random() < 0.5):
+            synapse = stock_conv(rng, shape)
+            shape = synapse.output_shape(shape)
+        elif rng.random() < 0.2:
+            synapse = network.Identity()
+        else:
+            synapse = network.Dense(weight=stock_weights(rng, (int(rng.integers(1, 9)), int(np.prod(shape)))))
+            shape = synapse.output_shape(shape)
+        made = [loihi_connection(rng, source, synapse, shape)]
+        for other in rng.permutation(list(shapes)):
+            wait = depths[str(other)] - depths[source]
+            if rng.random() < 0.6 and (wait <= 0 or not isinstance(synapse, network.Conv)):
+                if shapes[str(other)] == shape:
+                    skip = network.Identity()
+                elif len(shape) == 1:
+                    skip = network.Dense(
+                        weight=stock_weights(rng, (shape[0], int(np.prod(shapes[str(other)]))))
+                    )
+                else:
+                    continue
+                made.append(loihi_connection(rng, str(other), skip, shape))
+                break
+        fan_in = int(np.prod(synapse.weight.shape[1:])) if hasattr(synapse, "weight") else 1
+        neuron = stock_neuron(rng, shape[0], fan_in)
+        if rng.random() < 0.25:
+            half = int(rng.integers(1, 20 * fan_in + 2))
+            neuron = network.MultiThreshold(
+                threshold=min(half, 4095) << 7,
+                levels=1,
+                initial=int(rng.integers(0, half << 7)),
+                bias=rng.integers(-60, 60, shape[0]) << 6,
+            )
+        if last and rng.random() < 0.5:
+            neuron = network.Readout(bias=rng.integers(-50, 50, shape[0]))
+        layers.append(network.Layer(name=name, connections=tuple(made), neuron=neuron, shape=shape))
+        shapes[name], depths[name] = shape, 1 + max(depths[c.source] for c in made)
+    return FixedPointNetwork(input=entry, layers=tuple(layers), profile="loihi"), num_steps
+
+
+def loihi_connection(rng, source, synapse, shape):
+    """A connection; of identities with mantissas, for each channel or for all."""
+    if not isinstance(synapse, network.Identity):
+        return network.Connection(source=source, synapse=synapse)
+    scale = rng.integers(1, 256, shape[0] if rng.random() < 0.5 else 1) << int(rng.integers(0, 5))
+    return network.Connection(
+        source=source, synapse=synapse, scale=np.broadcast_to(scale, shape[:1]).astype(np.int64) << 6
+    )
+
+
 def random_stock(seed, depth, num_steps):
     """A chain of ``depth`` layers that unmodified lava-dl computes; raises ExportError for some seeds."""
     rng = np.random.default_rng(seed)

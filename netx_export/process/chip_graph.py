@@ -1,0 +1,222 @@
+"""A network as a graph of unmodified processes of lava-nc, which Loihi 2 has models for.
+
+==================  ====================================================================================
+process             computes
+==================  ====================================================================================
+``Conv``            convolutions
+``Dense``           dense layers
+``DelayDense``      dense layers that wait for a longer path, or have axonal delays
+``Sparse``          identities of skips: a mantissa of one sign and an exponent
+``DelaySparse``     identities that wait for a longer path
+``LIFReset``        neurons, reset when a sample's first step arrives
+``LIF``             neurons without resets
+``ATRLIF``          neurons of one threshold with soft reset; only on the CPU, with a :class:`Restart`
+==================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse  # type: ignore[import-untyped]
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyRefPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import OutPort, RefPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.atrlif.process import ATRLIF
+from lava.proc.conv import process as conv
+from lava.proc.dense import process as dense
+from lava.proc.lif import process as lif
+from lava.proc.sparse.process import DelaySparse, Sparse
+from lava.utils.weightutils import SignMode
+
+from lava_bsnn.fixed_point import ALIGN_BITS
+from netx_export.network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Layer
+from netx_export.neurons import LIF, MultiThreshold, Readout
+from netx_export.process.entry import join
+from netx_export.targets.loihi import mantissas
+
+_MIXED = {"sign_mode": SignMode.MIXED, "weight_exp": -1}
+"""Synapses of both signs hold even numbers: twice the weights, halved."""
+
+
+class ChipLayer:
+    """Processes of a layer.
+
+    Attributes:
+        synapses: one per connection.
+        neuron: a ``LIFReset``, ``LIF`` or ``ATRLIF``, W, H, C.
+        out: what it sends.
+        restart: resets an ``ATRLIF``, which cannot by itself; else None.
+    """
+
+    def __init__(self, neuron: AbstractProcess, restart: AbstractProcess | None) -> None:
+        self.synapses: list[AbstractProcess] = []
+        self.neuron, self.restart = neuron, restart
+        self.out: OutPort = neuron.s_out
+
+
+class ChipGraph:
+    """Layers and what feeds them.
+
+    Args:
+        net: of profile ``"loihi"`` or a narrower one.
+        interval: steps between resets, or None.
+        offset: of the resets, as in lava-dl.
+
+    Attributes:
+        layers: in the network's order.
+        inputs: ports that the network's input feeds.
+        out: what the last layer sends.
+    """
+
+    def __init__(self, net: FixedPointNetwork, interval: int | None, offset: int) -> None:
+        self.layers: list[ChipLayer] = []
+        self.inputs: list[Any] = []
+        outs: dict[str, OutPort] = {}
+        first = net.depth(net.layers[0].name)
+        for layer in net.layers:
+            arrival = 1 + net.depth(layer.name) + offset - first
+            made = _neurons(layer, interval, arrival)
+            outs[layer.name] = made.out
+            for connection in layer.connections:
+                bits = net.input.bits if connection.source == INPUT else 0
+                wait = net.balancing_delay(layer, connection)
+                synapse = _synapse(connection, net.shapes[connection.source], layer, wait, bits)
+                made.synapses.append(synapse)
+                join(synapse.a_out, made.neuron.a_in)
+                if connection.source == INPUT:
+                    self.inputs.append(synapse.s_in)
+                else:
+                    join(outs[connection.source], synapse.s_in)
+            self.layers.append(made)
+        self.out = self.layers[-1].out
+
+
+def _neurons(layer: Layer, interval: int | None, arrival: int) -> ChipLayer:
+    neuron, shape = layer.neuron, layer.shape[::-1]
+    if isinstance(neuron, MultiThreshold):
+        half = neuron.threshold >> (ALIGN_BITS + 1)
+        start = np.broadcast_to(np.asarray(neuron.initial - neuron.threshold // 2), shape)
+        made = ATRLIF(
+            shape=shape,
+            v=start.astype(np.int32),
+            theta_0=half,
+            theta=half,
+            theta_step=0,
+            delta_i=4095 / 4096,  # forgets all: the model adds 1 / 4096
+            delta_v=0,
+            delta_theta=0,
+            delta_r=0,
+            bias_mant=_per_neuron(np.asarray(neuron.bias) >> ALIGN_BITS, shape),
+            bias_exp=ALIGN_BITS,
+        )
+        return ChipLayer(made, None if interval is None else Restart(made, start, interval, arrival))
+    assert isinstance(neuron, (LIF, Readout))
+    options: dict[str, Any] = {
+        "shape": shape,
+        "du": neuron.current_decay - 1,  # the process adds 1
+        "dv": neuron.voltage_decay,
+        "bias_mant": _per_neuron(neuron.bias, shape),
+        "bias_exp": ALIGN_BITS,
+        "vth": neuron.threshold,
+    }
+    if interval is None:
+        return ChipLayer(lif.LIF(**options), None)
+    return ChipLayer(lif.LIFReset(reset_interval=interval, reset_offset=arrival % interval, **options), None)
+
+
+def _per_neuron(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Values per channel, the last axis of W, H, C."""
+    return np.broadcast_to(np.asarray(values), shape).astype(np.int32)
+
+
+def _synapse(
+    connection: Connection, source: tuple[int, ...], layer: Layer, wait: int, bits: int
+) -> AbstractProcess:
+    synapse = connection.synapse
+    if isinstance(synapse, Conv):
+        assert not wait and connection.delay is None, f"{layer.name}: a convolution cannot wait"
+        return conv.Conv(
+            weight=synapse.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1).astype(np.int32),
+            input_shape=source[::-1],
+            stride=synapse.stride[::-1],
+            padding=synapse.padding[::-1],
+            dilation=synapse.dilation[::-1],
+            groups=synapse.groups,
+            num_message_bits=bits,
+        )
+    delays = _delays(connection, layer, source, wait)
+    if isinstance(synapse, Dense):
+        options = {"weights": 2 * _as_flat(synapse.weight, source).astype(np.int32), **_MIXED}
+        if delays is None:
+            return dense.Dense(num_message_bits=bits, **options)
+        return dense.DelayDense(delays=delays, num_message_bits=bits, **options)
+    scale = np.full(1, 1 << ALIGN_BITS) if connection.scale is None else connection.scale
+    values, exponent = mantissas(scale)
+    weights = scipy.sparse.diags(_per_neuron(values, layer.shape[::-1]).ravel()).tocsr().astype(np.int32)
+    options = {"weights": weights, "weight_exp": exponent, "num_message_bits": bits}
+    if delays is None:
+        return Sparse(**options)
+    each = scipy.sparse.diags(delays, dtype=int).tocsr()
+    return DelaySparse(delays=each, max_delay=int(delays.max()), **options)
+
+
+def _delays(connection: Connection, layer: Layer, source: tuple[int, ...], wait: int) -> np.ndarray | None:
+    """Steps for which each synapse waits, ``[out, in]``, or of an identity ``[neurons]``; None for none."""
+    delay = connection.delay
+    if not wait and delay is None:
+        return None
+    steps = np.full(1, wait) if delay is None else delay.astype(np.int64) + wait
+    if not isinstance(connection.synapse, Dense):
+        return _per_neuron(steps, layer.shape[::-1]).ravel().astype(int)
+    steps = _as_flat(steps, source) if steps.ndim == 2 else steps[:, None]
+    return np.broadcast_to(steps, connection.synapse.weight.shape).astype(int)
+
+
+def _as_flat(rows: np.ndarray, source: tuple[int, ...]) -> np.ndarray:
+    """Rows over C, H, W as rows over W, H, C, in which ports are flattened."""
+    return rows.reshape(len(rows), *source).transpose(0, *range(len(source), 0, -1)).reshape(len(rows), -1)
+
+
+class Restart(AbstractProcess):
+    """Sets an ``ATRLIF`` to its first state when a sample's first step arrives, which it cannot by itself.
+
+    Args:
+        neuron: the process.
+        start: its potential before a sample, W, H, C.
+        interval: steps of a sample.
+        arrival: Lava's time of the first sample's first step at the neurons.
+    """
+
+    def __init__(self, neuron: ATRLIF, start: np.ndarray, interval: int, arrival: int) -> None:
+        shape = neuron.v.shape
+        super().__init__(start=start.astype(np.int32), interval=interval, arrival=arrival)
+        self.potential, self.refractory = RefPort(shape=shape), RefPort(shape=shape)
+        self.potential.connect_var(neuron.v)
+        self.refractory.connect_var(neuron.r)
+
+
+@implements(proc=Restart, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyRestartModel(PyLoihiProcessModel):
+    """Writes behind the last step of a sample, and of the pipeline's filling."""
+
+    potential: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
+    refractory: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
+
+    def post_guard(self) -> bool:
+        """Whether the next step is a sample's first."""
+        return (self.time_step + 1 - self.proc_params["arrival"]) % self.proc_params["interval"] == 0
+
+    def run_post_mgmt(self) -> None:
+        """Restart."""
+        self.potential.write(self.proc_params["start"])
+        self.refractory.write(np.zeros_like(self.proc_params["start"]))
+        self.potential.wait()
