@@ -210,6 +210,8 @@ def _fact(where: str, key: str, value: Any) -> Fact:
     number, low = table.get("value"), int(key not in _ZERO)
     if type(number) is not int or number < low:
         raise OptionError(f"{where}: {key}={number!r} is not allowed; use an integer of {low} or more")
+    if key == "shares_convolutions":
+        check_option(where, key, number, (0, 1))
     certainty = table.get("certainty", "assumed")
     check_option(where, f"certainty of {key}", certainty, get_args(Certainty))
     return Fact(value=number, source=str(table.get("source", Path(where).name)), certainty=certainty)
