@@ -38,7 +38,7 @@ class Chip:
     """A chip, or a board of several; all but the names are :class:`Fact`.
 
     Attributes:
-        name: key in :data:`CHIPS`.
+        name: key in :data:`~netx_export.placement.CHIPS`.
         title: name for readers.
         chips: on the board; None for a bare chip, of which any number may be used.
         cores: neurocores per chip.
@@ -174,7 +174,7 @@ def chip(name: str) -> Chip:
 
 
 def chip_from_toml(path: str | Path) -> Chip:
-    """A chip of :data:`CHIPS` with other facts.
+    """A chip of :data:`~netx_export.placement.CHIPS` with other facts.
 
     The file names it as ``base``; each further key is a fact: a number, which counts as assumed, or a table
     with ``value``, ``source`` and ``certainty``. The chip is named after the file.
