@@ -10,7 +10,7 @@ from lava_bsnn.compat import import_lava
 
 from ..network import FixedPointNetwork
 from ..simulator import Simulation, Trace, simulation_of
-from ..targets import target
+from . import backend_problems
 from .runtime import run_steps
 
 
@@ -159,7 +159,7 @@ def run_processes(
     from ..process import Network
     from .fused import FusedSimCfg
 
-    clears = fused or any(target(net.profile).backend_problems(net, "stock"))
+    clears = fused or bool(backend_problems(net, "stock", len(x)))
     process = Network(net, **run_options(net, x.shape[-1]), clear_delays=clears)
     sim_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg
     run_cfg = FusedSimCfg() if fused else sim_cfg(select_tag="fixed_pt")

@@ -48,6 +48,7 @@ def lower_extended(job: Job) -> tuple[Layer, ...]:
 class _Lowering:
     def __init__(self, job: Job) -> None:
         self.num_steps, self.report, self.seen = job.num_steps, job.report, job.seen
+        self.persistent, self.readout_decay = job.persistent, job.readout_decay
         self.layers: list[Layer] = []
         self.shapes = {INPUT: job.entry.shape}
         self.merged: block.Pool | None = None  # pooling that becomes a part of the dense layer behind it
@@ -148,11 +149,13 @@ class _Lowering:
         neuron = module.neuron
         if neuron is None:
             unit, grid = readout_grid(paths[0], self.num_steps, matched=module.unit is not None)
-            grids, made = [grid], Lowered(network.Readout(bias=0, exponent=0), unit)
+            readout = network.Readout(bias=0, exponent=0, voltage_decay=self.readout_decay)
+            grids, made = [grid], Lowered(readout, unit)
         else:
             kind = kind_of(neuron)
             assert kind is not None
-            made = kind.lower(neuron, Drive(label=module.label, incoming=paths, num_steps=self.num_steps))
+            steps_added = None if self.persistent else self.num_steps
+            made = kind.lower(neuron, Drive(label=module.label, incoming=paths, num_steps=steps_added))
             unit = made.unit
             grids = [path.on_grid(unit) for path in paths]
         connections = [

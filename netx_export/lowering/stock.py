@@ -27,13 +27,14 @@ from torch import Tensor
 from lava_bsnn import block, device
 from lava_bsnn.device import Affine, Grid
 from lava_bsnn.errors import ExportError
-from lava_bsnn.fixed_point import ALIGN_BITS, ONE
+from lava_bsnn.fixed_point import ALIGN_BITS
 from lava_bsnn.limits import LOIHI
 from lava_bsnn.modulation import AGMM
 
 from .. import network
 from ..network import INPUT, Connection, Layer, Shape, Synapse
 from .calibration import mean_gates
+from .drive import share_of_a_step
 from .incoming import arithmetic
 from .job import Job
 from .names import layer_name
@@ -71,6 +72,7 @@ def lower_stock(job: Job) -> tuple[Layer, ...]:
                 job.seen,
                 pool,
                 gates,  # type: ignore[arg-type]
+                job.readout_decay,
             )
             job.report(made)
             layers.append(layer)
@@ -86,6 +88,7 @@ def lower_block(
     seen: Observed,
     pool: block.Pool | None = None,
     gates: Gates | None = None,
+    readout_decay: int = 0,
 ) -> tuple[Layer, LayerReport]:
     """Lower one block at place ``index`` that ``source`` feeds.
 
@@ -93,6 +96,7 @@ def lower_block(
         num_steps: steps for which a readout must not overflow.
         seen: what the block saw of some samples.
         pool: pooling without neuron in front of it.
+        readout_decay: leak of a readout in 1/4096; 0 in samples, not in streams.
     """
     folded, low, high = arithmetic(module)
     largest = max(high, -low)
@@ -105,7 +109,7 @@ def lower_block(
     fires: Any = module.neuron
     if fires is not None:
         theta = fires.threshold
-        kept = max(fires.cx_current_decay / ONE, 1 / num_steps)  # a current adds up
+        kept = share_of_a_step(fires.cx_current_decay, None if readout_decay else num_steps)
     x = seen.inputs[module]  # type: ignore[index]
     search = _Search(
         module,
@@ -121,7 +125,7 @@ def lower_block(
     synapse = _synapse(module, weight, pool)
     unit = scale / theta * (1 << ALIGN_BITS)
     report = _judged(module, name, unit, weight, bias, largest, seen, search.readout_steps)
-    neuron: network.LIF | network.Readout = network.Readout(bias=bias)
+    neuron: network.LIF | network.Readout = network.Readout(bias=bias, voltage_decay=readout_decay)
     if fires is not None:
         neuron = network.LIF(
             threshold=int(scale) - 1,

@@ -21,6 +21,7 @@ import numpy as np
 
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError
+from lava_bsnn.fixed_point import ONE
 from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
 from ..content import Content, holds
@@ -135,6 +136,8 @@ class FixedPointNetwork(Content):
         profile: name of the target (:mod:`netx_export.targets`). ``"stock"``: what unmodified lava-dl 0.6.0
             can compute; ``"extended"``: all.
         classes: names of the classes, in the order of the output; empty if unknown.
+        persistent: a sample is a stream of any length: it starts from rest and is never reset (SLAYER's
+            ``persistent_state``).
 
     Raises:
         ExportError: shapes do not fit or a value is outside ``lava_bsnn.limits``;
@@ -145,6 +148,7 @@ class FixedPointNetwork(Content):
     layers: tuple[Layer, ...] = holds("nodes", types=("Layer",))
     profile: str = holds("text", default="stock")
     classes: tuple[str, ...] = holds("texts", default=(), optional=True, count=(1, LIMITS.classes_max))
+    persistent: bool = holds("bool", default=False, optional=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,10 +218,13 @@ class FixedPointNetwork(Content):
 
     @property
     def max_steps(self) -> int | None:
-        """Steps after which a worst-case input could overflow a readout; None without readout."""
+        """Steps after which a worst-case input could overflow a readout; None if it never can."""
         if not self.reads_out:
             return None
-        return int(LIMITS.readout_max // max(1, int(checks.neuron_bound(self, self.output).max())))
+        bound, decay = max(1, int(checks.neuron_bound(self, self.output).max())), self.output.neuron.leak
+        if bound * ONE <= LIMITS.readout_max * decay:  # as much leaks as comes
+            return None
+        return LIMITS.readout_max // bound
 
     def encode(self, samples: Any, num_steps: int | None = None) -> np.ndarray:
         """Turn samples into the integers ``[N, *shape, T]`` that enter, as the model's first block does.

@@ -83,6 +83,6 @@ class Target:
     # runs
 
     def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
-        """Why a backend cannot run a network."""
+        """Why a backend cannot run samples of a network, or one stream if it is ``persistent``."""
         if backend in ("stock", "loihi2") and not self.on_lava_dl:
             yield "stock lava-dl computes networks of profile 'stock' only; use backend 'lava'"

@@ -134,18 +134,33 @@ class Stock(Target):
         """Messages that stock Lava keeps across resets, and inputs that the chip cannot take."""
         if backend not in ("stock", "loihi2"):
             return
-        names = [
+        kept = [
             layer.name
             for layer in net.layers
             if any(c.source == layer.name or c.delay is not None for c in layer.connections)
         ]
-        if names:
+        if kept and not net.persistent:
             yield (
-                f"{', '.join(names)}: stock Lava keeps messages in delays and recurrent synapses across "
+                f"{', '.join(kept)}: stock Lava keeps messages in delays and recurrent synapses across "
                 "resets, so that samples mix; use backend 'lava' or 'lava-fused', which clear them"
+            )
+        elif kept and (early := _early(net)):
+            yield (
+                f"{', '.join(early)}: biases make spikes before a stream arrives, which stock Lava keeps in "
+                f"delays and recurrent synapses of {', '.join(kept)}; use backend 'lava' or 'lava-fused'"
             )
         if backend == "loihi2" and net.input.enters_as_bias:
             yield "loihi2: inputs that enter as biases cannot be streamed to the chip; train without them"
+
+
+def _early(net: FixedPointNetwork) -> list[str]:
+    """Layers that send while the pipeline fills, before the first step of the input reaches them."""
+    if not net.latency or not any(np.any(layer.neuron.bias) for layer in net.layers):
+        return []
+    from ..simulator.stepper import stream
+
+    sent = stream(net, np.zeros((*net.input.shape, net.latency), dtype=np.int32)).messages
+    return [layer.name for layer in net.layers if sent[layer.name][..., : net.depth(layer.name)].any()]
 
 
 def _dense_problems(net: FixedPointNetwork, layer: Layer, loops: list[Connection]) -> Iterator[str]:

@@ -238,8 +238,8 @@ def graph_with(**nodes):
     [
         (graph_with(affine=nir.Delay(delay=np.ones(3))), "affine: node Delay is not supported"),
         (
-            graph_with(**{"if": nir.LI(tau=np.ones(3), r=np.ones(3), v_leak=np.ones(3))}),
-            "if: node LI is not supported",
+            graph_with(**{"if": nir.Threshold(threshold=np.ones(3))}),
+            "if: node Threshold is not supported",
         ),
         (
             graph_with(**{"if": nir.IF(r=np.ones(3), v_threshold=np.ones(3), v_reset=np.ones(3))}),
