@@ -200,16 +200,29 @@ def test_torch_that_starts_anew_with_each_part_differs():
 
 
 def test_a_model_in_the_middle_of_a_stream_is_left_there_and_gives_the_same_network():
-    model, rested = stream_model(3)
-    x = torch.from_numpy(np.asarray(random_samples(model, 16, 6, np.random.default_rng(0)))).float()
-    model(x[..., :4])
+    model = plain()
+    x = torch.from_numpy(random_input(convert(model, "extended"), 5, num_samples=16)).float()
+    told = []
+    net = convert(model, "extended", calibration=x, report=told.append)
+    rested = netx_export.agreement(model, net, x)
+    model(x)
     before = {name: value.clone() for name, value in model.named_buffers()}
-    assert convert(model, "extended", calibration=x) == convert(model, "extended", calibration=x)
-    assert convert(model, "extended") == rested
-    assert rested == convert(model, "extended")
+    assert before["blocks.0.neuron.voltage_state"].shape == (16, 8)
+    again = []
+    assert convert(model, "extended", calibration=x, report=again.append) == net
+    assert again == told
+    assert netx_export.agreement(model, net, x) == rested
     after = dict(model.named_buffers())
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert all(n.persistent_state for n in model.modules() if isinstance(n, (LIF, MultiThresholdLIF)))
+    assert all(n.persistent_state for n in model.modules() if isinstance(n, LIF))
+
+
+def test_agreement_weighs_steps_as_the_leak_does():
+    model = plain()
+    net = convert(model, "extended", num_steps=1)
+    x = random_input(net, 30, num_samples=60).astype(np.float32)
+    assert netx_export.agreement(model, net, x).same_class > 0.97
+    assert len(set(simulate(net, x.astype(int)).prediction)) > 1
 
 
 def plain(*, current_decay=1.0, persistent=(True, True), last=True, **options):
