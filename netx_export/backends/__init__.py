@@ -34,7 +34,8 @@ def run(
     """Run all samples of ``data`` on a backend; results do not depend on which.
 
     Except in the simulator, samples stream back to back with resets between them, and pipeline delays are
-    removed from the result. No child process or shared memory outlives the call.
+    removed from the result. Each sample of a ``persistent`` network is a stream of its own. No child process
+    or shared memory outlives the call.
 
     Args:
         net: the network.
@@ -65,7 +66,7 @@ def run(
     if options and backend != "loihi2":
         check_option("run", "option", next(iter(options)), ("trace", "timeout", "probe"))
     data = check_data(net, data)
-    check_backend(net, backend)
+    check_backend(net, backend, len(data))
     start = time.perf_counter()
     result = _run(net, data, backend, {"trace": trace, "timeout": timeout}, probe, options)
     return replace(result, seconds=time.perf_counter() - start)
@@ -100,15 +101,22 @@ def _run(
         return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)
 
 
-def check_backend(net: FixedPointNetwork, backend: str) -> None:
+def check_backend(net: FixedPointNetwork, backend: str, num_samples: int) -> None:
     """Refuse a network that a backend cannot run.
 
     Raises:
         ExportError: every reason is listed.
     """
-    problems = list(target(net.profile).backend_problems(net, backend))
+    problems = backend_problems(net, backend, num_samples)
     if problems:
         raise ExportError("; ".join(problems))
+
+
+def backend_problems(net: FixedPointNetwork, backend: str, num_samples: int) -> list[str]:
+    """Why a backend cannot run so many samples; several streams need resets in between, as samples do."""
+    if num_samples > 1 and net.persistent:
+        net = replace(net, persistent=False)
+    return list(target(net.profile).backend_problems(net, backend))
 
 
 def check_timeout(where: str, timeout: float | None) -> None:

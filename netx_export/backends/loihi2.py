@@ -66,7 +66,7 @@ def run_loihi2(
     check_option("loihi2", "host", host, (None, "slurm", "ethernet"))
     check_option("loihi2", "trace", trace, (False,))
     check_option("loihi2", "timeout", timeout, (None,))
-    check_loihi2(net, x.shape[-1])
+    check_loihi2(net, x.shape[-1], len(x))
     if net.input.signed:
         net, x = _on_rails(net, x)
     if host == "slurm":
@@ -86,14 +86,14 @@ def _on_rails(net: FixedPointNetwork, x: np.ndarray) -> tuple[FixedPointNetwork,
     return two_rails(net), rails_of(x)
 
 
-def check_loihi2(net: FixedPointNetwork, num_steps: int) -> None:
+def check_loihi2(net: FixedPointNetwork, num_steps: int, num_samples: int = 1) -> None:
     """Refuse what the chip cannot run.
 
     Raises:
         ExportError: not a stock network, or an input that enters as bias.
         ShapeError: the number of steps is not a power of two.
     """
-    check_backend(net, "loihi2")
+    check_backend(net, "loihi2", num_samples)
     if num_steps & (num_steps - 1):
         below = 1 << (num_steps.bit_length() - 1)
         raise ShapeError(

@@ -40,8 +40,8 @@ def run_stock(
         LavaRunError: the run failed, or the time is over.
     """
     net = read(path)
-    check_backend(net, "stock")
     x = check_data(net, x)
+    check_backend(net, "stock", len(x))
     network = import_lava("lava.lib.dl.netx.hdf5").Network(
         net_config=os.fspath(path),
         input_message_bits=0 if net.input.enters_as_bias else net.input.bits,

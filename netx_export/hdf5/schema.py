@@ -24,6 +24,8 @@ BY_BLOCKS = "lava_bsnn_blocks"
 """Attribute of a file that our blocks wrote one by one, without version and digest."""
 SIGNED, ENCODING, CLASSES = "input_signed", "encoding", "classes"
 """Attributes of a stock file, which lava-dl ignores; the latter two JSON as in the extended layout."""
+PERSISTENT = "persistent"
+"""Attribute of a stock file, which lava-dl ignores: samples are streams; there if true."""
 
 
 @dataclass(frozen=True)

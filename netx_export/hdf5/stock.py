@@ -48,8 +48,10 @@ def write_network(file: h5py.File, net: FixedPointNetwork) -> None:
 
 
 def write_input(file: h5py.File, net: FixedPointNetwork) -> None:
-    """Write the attributes that tell what enters, and the names of the classes."""
+    """Write the attributes that tell what enters, the names of the classes, and if samples are streams."""
     write_entry(file, net.input)
+    if net.persistent:
+        file.attrs[schema.PERSISTENT] = True
     if net.classes:
         file.attrs[schema.CLASSES] = np.bytes_(extended.as_text(list(net.classes)))
 

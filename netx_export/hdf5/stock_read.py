@@ -35,7 +35,7 @@ from .safe import attribute, integer, integers, local, long_text, text
 
 _PAIRS = ("stride", "padding", "dilation")
 _DEFAULT_TRANSFORM = (64, 0)
-_READOUT = (LIMITS.threshold_max, NO_MEMORY, 0)
+_READOUT = (LIMITS.threshold_max, NO_MEMORY)
 _ALWAYS = {"refDelay": 1, "wgtExp": 0, "messageBits": 0}
 """Keys of a neuron that may be missing, with the one value that is supported."""
 
@@ -76,7 +76,10 @@ def read_network(file: h5py.File) -> FixedPointNetwork:
             )
     if entry is None:
         raise NetXFormatError("no input layer with a shape; export it with lava-bsnn")
-    return FixedPointNetwork(input=entry, layers=tuple(layers), classes=_read_classes(file))
+    persistent = schema.VERSION in file.attrs and _flag(file, schema.PERSISTENT)
+    return FixedPointNetwork(
+        input=entry, layers=tuple(layers), classes=_read_classes(file), persistent=persistent
+    )
 
 
 def _graded_input(file: h5py.File, shape: Shape) -> Input:
@@ -87,10 +90,14 @@ def _graded_input(file: h5py.File, shape: Shape) -> Input:
     coded = long_text(file, schema.ENCODING, schema.MAX_STRUCTURE)
     where = f"attribute {schema.ENCODING}"
     encoding = None if coded is None else extended.read_encoding(coded, where)
-    signed = attribute(file, schema.SIGNED, 0)
-    if signed not in (0, 1):
-        raise NetXFormatError(f"attribute {schema.SIGNED}: {str(signed)[:40]!r} is not allowed; use 0 or 1")
-    return Input(shape=shape, bits=bits, signed=bool(signed), encoding=encoding)
+    return Input(shape=shape, bits=bits, signed=_flag(file, schema.SIGNED), encoding=encoding)
+
+
+def _flag(file: h5py.File, name: str) -> bool:
+    value = attribute(file, name, 0)
+    if value not in (0, 1):
+        raise NetXFormatError(f"attribute {name}: {str(value)[:40]!r} is not allowed; use 0 or 1")
+    return bool(value)
 
 
 def _read_classes(file: h5py.File) -> tuple[str, ...]:
@@ -171,8 +178,8 @@ def _read_neuron(handle: h5py.Group, bias: np.ndarray, *, may_read_out: bool) ->
         if value != allowed:
             raise NetXFormatError(f"{params.name}/{key}: {value} is not supported; use {allowed}")
     numbers = tuple(integer(params, key) for key in ("vThMant", "iDecay", "vDecay"))
-    if numbers == _READOUT and attribute(handle, "readout", int(may_read_out)):
-        return Readout(bias=bias)
+    if numbers[:2] == _READOUT and attribute(handle, "readout", int(may_read_out and not numbers[2])):
+        return Readout(bias=bias, voltage_decay=numbers[2])
     return LIF(threshold=numbers[0], bias=bias, current_decay=numbers[1], voltage_decay=numbers[2])
 
 

@@ -24,6 +24,7 @@ from lava_bsnn import block
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, check_option
 from lava_bsnn.models import SpikingNetwork
+from lava_bsnn.modes import from_rest
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import TemporalMix
 from lava_bsnn.training.gates import freeze_gates, has_gates
@@ -66,7 +67,8 @@ def convert(
             samples. Profile ``"stock"`` replaces AGMM's gates by their means over them, and warns of
             what that costs.
         num_steps: steps per sample for which the readout must not overflow; by default
-            ``model.num_steps``, or 16.
+            ``model.num_steps``, or 16. In a stream (neurons with ``persistent_state``), the readout leaks:
+            it forgets with this time constant, 1 for the logits of each step.
         single_threshold: turn LM-HT neurons into single-threshold ones over L times the steps;
             each step of the input is then repeated L times.
         ignore_membrane: let profile ``"stock"`` keep 24 bits where fewer were trained.
@@ -94,6 +96,15 @@ def convert(
         ignore_membrane=ignore_membrane,
         report=report or (lambda layer: None),
     )
+    job.persistent = any(
+        getattr(module.neuron, "persistent_state", False)
+        for module in torch.nn.ModuleList(job.blocks).modules()
+        if isinstance(module, block.SpikingBlock)
+    )
+    if single_threshold and job.persistent:
+        raise ExportError(
+            "convert: single_threshold=True is for windows of T steps; use persistent_state=False"
+        )
     first = job.blocks[0]
     built = isinstance(first, block.Block) and first.input_shape is not None
     if built and all(isinstance(one, block.Block) for one in job.blocks):
@@ -113,15 +124,17 @@ def convert(
     _refuse(list(job.target.chain_problems(job)))
     _freeze_gates(job)
     out_steps = getattr(job.model, "out_steps", None)
-    job.entry = _input_of(job.blocks, in_steps, out_steps)
+    job.entry = _input_of(job.blocks, None if job.persistent else out_steps)
     job.num_steps = int(out_steps or in_steps) if num_steps is None else num_steps
     samples = samples_for(job.blocks, first.input_shape, in_steps, inputs)  # type: ignore[arg-type]
-    job.seen = observe(job.blocks, samples, given=inputs is not None)
+    with from_rest(torch.nn.ModuleList(job.blocks)):
+        job.seen = observe(job.blocks, samples, given=inputs is not None)
     return FixedPointNetwork(
         input=job.entry,
         layers=job.target.lower(job),
         profile=profile,
         classes=tuple(getattr(job.model, "classes", ())),
+        persistent=job.persistent,
     )
 
 
@@ -151,7 +164,7 @@ def _place_problems(blocks: list[Any]) -> Iterator[str]:
             yield f"{module.label}: a Readout in the middle cannot be exported; put it last"
 
 
-def _input_of(blocks: list[Any], in_steps: int, out_steps: int | None) -> Input:
+def _input_of(blocks: list[Any], out_steps: int | None) -> Input:
     """What enters the network: what the first block takes, over the model's own steps if it has such."""
     first = blocks[0]
     shape = first.shape if isinstance(first, block.Input) else first.input_shape

@@ -9,12 +9,18 @@ import numpy as np
 
 from lava_bsnn import device
 from lava_bsnn.errors import ExportError
-from lava_bsnn.fixed_point import ALIGN_BITS
+from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from lava_bsnn.limits import LIMITS
 
 from .incoming import Incoming
 
 _CANDIDATES = 64
+
+
+def share_of_a_step(current_decay: int, num_steps: int | None) -> float:
+    """Share of the largest current that one step may bring: a filter adds currents up, all of a sample or,
+    with ``num_steps=None``, as many as its leak leaves."""
+    return max(current_decay / ONE, 1 / num_steps if num_steps else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +30,16 @@ class Drive:
     Attributes:
         label: of the block, for errors.
         incoming: of each connection.
-        num_steps: steps of a sample.
+        num_steps: steps of a sample; None for a stream, which has no end.
     """
 
     label: str
     incoming: list[Incoming]
-    num_steps: int
+    num_steps: int | None
+
+    def share_of_a_step(self, current_decay: int) -> float:
+        """See :func:`share_of_a_step`."""
+        return share_of_a_step(current_decay, self.num_steps)
 
     @property
     def bound(self) -> float:

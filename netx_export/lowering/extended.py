@@ -56,11 +56,13 @@ class _Extended(Walk):
         neuron = module.neuron
         if neuron is None:
             unit, grid = readout_grid(paths[0], self.job.num_steps, matched=module.unit is not None)
-            grids, made = [grid], Lowered(network.Readout(bias=0, exponent=0), unit)
+            readout = network.Readout(bias=0, exponent=0, voltage_decay=self.job.readout_decay)
+            grids, made = [grid], Lowered(readout, unit)
         else:
             kind = kind_of(neuron)
             assert kind is not None
-            made = kind.lower(neuron, Drive(label=module.label, incoming=paths, num_steps=self.job.num_steps))
+            steps_added = None if self.job.persistent else self.job.num_steps
+            made = kind.lower(neuron, Drive(label=module.label, incoming=paths, num_steps=steps_added))
             unit = made.unit
             grids = [path.on_grid(unit) for path in paths]
         connections = [

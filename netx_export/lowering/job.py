@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lava_bsnn import block
+from lava_bsnn.fixed_point import ONE
 
 from ..network import Input
 from ..targets import Target
@@ -28,6 +29,7 @@ class Job:
         ignore_membrane: let 24 bits be kept where fewer were trained.
         entry: input of the network.
         num_steps: steps for which a readout must not overflow.
+        persistent: the neurons carry their state on from call to call.
         seen: what the blocks see and compute for some samples.
         report: called with the accuracy of each layer.
     """
@@ -39,8 +41,14 @@ class Job:
     ignore_membrane: bool = False
     entry: Input = field(default_factory=lambda: Input(shape=(1,)))
     num_steps: int = 1
+    persistent: bool = False
     seen: Observed = field(default_factory=Observed)
     report: Callable[[LayerReport], None] = lambda layer: None
+
+    @property
+    def readout_decay(self) -> int:
+        """Leak of a readout in 1/4096: a stream's adds up no more than ``num_steps`` steps would."""
+        return -(-ONE // self.num_steps) if self.persistent else 0
 
     @property
     def shortcuts(self) -> set[torch.nn.Module]:

@@ -31,7 +31,8 @@ from lava_bsnn.limits import LOIHI
 
 from .. import network
 from ..network import Connection, Layer
-from ..neurons import Readout, kind_of
+from ..neurons import Neuron, Readout, kind_of
+from .drive import share_of_a_step
 from .incoming import Incoming
 from .job import Job
 from .relays import with_relays
@@ -67,11 +68,8 @@ class Mantissas(Walk):
             bias = np.sum([grid.bias for grid in grids], axis=0) // _STEP
             scale = unit * theta / _STEP
         else:
-            kept = (
-                1.0
-                if neuron is None
-                else max(getattr(neuron, "cx_current_decay", ONE) / ONE, 1 / self.job.num_steps)
-            )
+            steps_added = None if self.job.persistent else self.job.num_steps
+            kept = share_of_a_step(getattr(neuron, "cx_current_decay", ONE), steps_added)
             even = neuron is not None and kind_of(neuron) is network.MultiThreshold
             weights, bias, scale = best_scale(
                 module.label,
@@ -92,7 +90,9 @@ class Mantissas(Walk):
             for path, grid in zip(paths, grids, strict=True)
         ]
         kind = None if neuron is None else kind_of(neuron)
-        made = Readout(bias=bias) if kind is None else kind.with_mantissas(neuron, scale, bias)
+        made: Neuron = Readout(bias=bias, voltage_decay=self.job.readout_decay)
+        if kind is not None:
+            made = kind.with_mantissas(neuron, scale, bias)
         layer = Layer(name=name, connections=tuple(connections), neuron=made, shape=shape)
         self._judge(module, name, unit, paths, grids, bias, readout_steps)
         for one in with_relays(layer, paths, self.layers, self.job.entry):

@@ -71,13 +71,12 @@ def spiking_problems(module: Any, job: Job) -> Iterator[str]:
         yield f"{label}: modulation {kind} cannot be exported; use AGMM or modulation=None"
     elif isinstance(module.modulation, AGMM) and isinstance(module, block.Dense) and _is_image(module):
         yield f"{label}: AGMM behind a dense layer on an image; put block.Flatten() in front"
+    yield from _stream_problems(module, job)
     if module.delay is not None:
         yield f"{label}: axonal delays cannot be exported; use delay=False"
     if neuron is None:
         if not isinstance(module, (block.Pool, block.Readout)) and module not in job.shortcuts:
             yield f"{label}: a block without neuron cannot be exported; give it neuron_params"
-    elif getattr(neuron, "persistent_state", False):
-        yield f"{label}: persistent_state=True cannot be exported, samples start anew; use False"
     elif isinstance(neuron, QCFS):
         yield f"{label}: QCFS belongs to an ANN and cannot be exported; use training.hybrid.to_lmht first"
     elif (kind_found := kind_of(neuron)) is None:
@@ -87,6 +86,34 @@ def spiking_problems(module: Any, job: Job) -> Iterator[str]:
         )
     else:
         yield from (f"{label}: {text}" for text in kind_found.module_problems(neuron))
+
+
+def _stream_problems(module: Any, job: Job) -> Iterator[str]:
+    """What has an end, in a model whose neurons carry their state on, and neurons that do not."""
+    label, neuron = module.label, module.neuron
+    carries = getattr(neuron, "persistent_state", False)
+    if not job.persistent:
+        if carries:  # of SLAYER's export loop, block by block
+            yield f"{label}: persistent_state=True cannot be exported by itself; use convert and write"
+        return
+    if neuron is not None and not carries:
+        yield (
+            f"{label}: persistent_state=False, while other neurons carry their state on; use the same for all"
+        )
+    if isinstance(module.modulation, AGMM):
+        steps = len(module.modulation.alpha)
+        yield (
+            f"{label}: persistent_state=True with AGMM, whose gates are for {steps} steps; "
+            "use modulation=None"
+        )
+    mix = getattr(neuron, "mix", None)
+    if mix is not None and mix.mode != "identity":
+        yield (
+            f"{label}: persistent_state=True with a mixing of {mix.num_steps} steps; use num_steps=None or "
+            "mix='identity'"
+        )
+    if getattr(neuron, "cx_current_decay", 1) == 0:
+        yield f"{label}: persistent_state=True with current_decay=0, whose current grows for ever; use more"
 
 
 def _is_image(module: Any) -> bool:

@@ -52,6 +52,7 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
         shapes[layer.name] = layer.shape
     if sound:
         yield from chosen.network_problems(net)
+        yield from _stream_problems(net)
     lengths = {
         part.num_steps
         for layer in net.layers
@@ -62,6 +63,25 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
         yield f"gates and mixings are made for {sorted(lengths)} steps; use one number"
     yield from step_problems(net)
     yield from class_problems(net)
+
+
+def _stream_problems(net: FixedPointNetwork) -> Iterator[str]:
+    """What has an end, in a network whose samples have none."""
+    if not net.persistent:
+        return
+    for layer in net.layers:
+        gates = any(connection.gate is not None for connection in layer.connections)
+        for what, there in (("gates", gates), ("mixing", layer.mix), ("values", layer.neuron.step_counts)):
+            if there:
+                yield f"{layer.name}: {what} of T steps cannot be in a stream (persistent); leave them out"
+    steps = most_steps(net, net.output) if net.reads_out else None
+    if steps is not None:
+        decay = -(-int(neuron_bound(net, net.output).max()) * ONE // LIMITS.readout_max)
+        remedy = "weights that are smaller" if decay > ONE else f"voltage_decay={decay} or more"
+        yield (
+            f"{net.output.name}: a readout of a stream (persistent) could overflow 24 bits after "
+            f"{steps} steps; use {remedy}, or neurons that spike"
+        )
 
 
 def _source_problems(layer: Layer, shapes: dict[str, Shape]) -> Iterator[str]:
@@ -228,7 +248,10 @@ def neuron_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
 def most_steps(net: FixedPointNetwork, layer: Layer) -> int | None:
     """Steps over which the neurons may add up a worst-case input; None if it may be any number."""
     largest = target(net.profile).largest_sum(layer)
-    return None if largest is None else int(largest // max(1, int(neuron_bound(net, layer).max())))
+    bound, leak = max(1, int(neuron_bound(net, layer).max())), layer.neuron.leak
+    if largest is None or bound * ONE <= largest * leak:  # as much leaks as comes
+        return None
+    return largest // bound
 
 
 def _sum_problems(net: FixedPointNetwork, layer: Layer) -> Iterator[str]:

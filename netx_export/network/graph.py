@@ -135,6 +135,8 @@ class FixedPointNetwork(Content):
         profile: name of the target (:mod:`netx_export.targets`). ``"stock"``: what unmodified lava-dl 0.6.0
             can compute; ``"extended"``: all.
         classes: names of the classes, in the order of the output; empty if unknown.
+        persistent: a sample is a stream of any length: it starts from rest and is never reset (SLAYER's
+            ``persistent_state``).
 
     Raises:
         ExportError: shapes do not fit or a value is outside ``lava_bsnn.limits``;
@@ -145,6 +147,7 @@ class FixedPointNetwork(Content):
     layers: tuple[Layer, ...] = holds("nodes", types=("Layer",))
     profile: str = holds("text", default="stock")
     classes: tuple[str, ...] = holds("texts", default=(), optional=True, count=(1, LIMITS.classes_max))
+    persistent: bool = holds("bool", default=False, optional=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .graph import Connection, FixedPointNetwork, Layer
 
 
+_STREAM = "stream, never reset"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """Totals of a network.
@@ -80,7 +83,8 @@ def table(net: FixedPointNetwork) -> str:
         "extras",
     )
     width = f"{net.input.bits or 1} bit{' signed' if net.input.signed else ''}"
-    rows = [header, (INPUT, width, "", _times(net.input.shape), *[""] * (len(header) - 4))]
+    entry = (INPUT, width, "", _times(net.input.shape), *[""] * (len(header) - 5), _STREAM * net.persistent)
+    rows = [header, entry]
     for layer in net.layers:
         weights = [weight for c in layer.connections if (weight := weight_of(c.synapse)) is not None]
         bits = {weight_bits(c.synapse) for c in layer.connections} - {0}

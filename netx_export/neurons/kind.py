@@ -67,6 +67,11 @@ class Neuron(Content):
         return type(self).__name__
 
     @property
+    def leak(self) -> int:
+        """Share of the potential, in 1/4096, that each step loses; 0 if it may add up."""
+        return int(np.min(getattr(self, "voltage_decay", 0)))
+
+    @property
     def step_counts(self) -> set[int]:
         """Lengths T of values that are given per time step."""
         steps = (field.name for field, domain in domains(type(self)) if domain.kind == "steps")

@@ -11,7 +11,7 @@ import numpy as np
 
 from lava_bsnn import fixed_point
 from lava_bsnn.errors import ExportError
-from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, ONE
+from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
 from lava_bsnn.limits import LIMITS
 
 from ..content import Content, holds
@@ -88,8 +88,7 @@ class LIF(Neuron):
             unit, threshold = exact.unit, exact.threshold
             membrane = Membrane(bits=exact.bits, shift=exact.shift)
         else:
-            kept = max(module.cx_current_decay / ONE, 1 / drive.num_steps)  # a current adds up
-            largest = drive.largest_unit(module.threshold, 1 / kept)
+            largest = drive.largest_unit(module.threshold, 1 / drive.share_of_a_step(module.cx_current_decay))
             if module.membrane_bits is None:
                 unit = drive.best_unit(largest)
             else:

@@ -18,20 +18,21 @@ from .lif import BIAS, TOP, integrated, lif_kernel
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout(Neuron):
-    """Integrators that never spike; their potential is the running sum of the logits.
+    """Integrators that never spike; their potential is the sum of the logits, which may leak.
 
     Attributes:
         bias: per class and step.
         exponent: 6 or 0.
+        voltage_decay: 0..4096; 0 for the sum of a whole sample, 4096 for the logits of each step.
     """
 
     bias: PerChannel = holds("value", -TOP, TOP, mantissa=BIAS)
     exponent: int = holds("int", 0, ALIGN_BITS, default=ALIGN_BITS, optional=True)
+    voltage_decay: int = holds("int", 0, LIMITS.decay_max, default=0, optional=True)
 
     states: ClassVar[tuple[str, ...]] = ("u", "v")
     threshold = LIMITS.threshold_max
     current_decay = NO_MEMORY
-    voltage_decay = 0
     membrane = None
     max_message = 0
     reads_out: ClassVar[bool] = True

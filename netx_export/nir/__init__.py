@@ -8,11 +8,12 @@ rounding. With decays du, dv in 1/4096 and values in weight steps:
     IF        r = 1 / dt, input W x + b                                          du = 4096, dv = 0
     CubaLIF   tau_syn = 4096 dt / du, w_in = tau_syn / dt, tau_mem and r as for LIF,
               v_leak = 4096 b / dv: the bias stands behind the current's decay
-    I         r = 1 / dt: a readout
+    I, LI     r = 1 / dt, or as LIF: a readout, without or with a leak
 
 NIR has no pipeline delays: step t of all nodes belongs to input step t. Several edges into a
 neuron add up. A round trip of a network in profile ``"stock"`` gives the same network. What NIR has no
-place for (width and sign of the messages, the encoding, names of the classes) stands in the metadata.
+place for (width and sign of the messages, the encoding, names of the classes, whether samples are
+streams) stands in the metadata.
 """
 
 from __future__ import annotations
@@ -150,11 +151,14 @@ def _neuron_node(layer: Layer, dt: float) -> nir.NIRNode:
         per_channel = np.asarray(value, dtype=np.float64).reshape(-1, *[1] * (len(layer.shape) - 1))
         return np.broadcast_to(per_channel, layer.shape).copy()
 
-    if neuron.reads_out:
+    if neuron.reads_out and not neuron.voltage_decay:
         return nir.I(r=full(1 / dt))
+    tau = NO_MEMORY * dt / max(1, neuron.voltage_decay)
+    if neuron.reads_out:
+        return nir.LI(tau=full(tau), r=full(tau / dt), v_leak=full(0))
     threshold = full(_mantissa(neuron.threshold, layer))
     if neuron.current_decay < NO_MEMORY:
-        tau, tau_syn = (NO_MEMORY * dt / d for d in (neuron.voltage_decay, neuron.current_decay))
+        tau_syn = NO_MEMORY * dt / neuron.current_decay
         leak = _mantissa(neuron.bias, layer) * NO_MEMORY / neuron.voltage_decay
         return nir.CubaLIF(
             tau_syn=full(tau_syn),
@@ -166,7 +170,6 @@ def _neuron_node(layer: Layer, dt: float) -> nir.NIRNode:
         )
     if neuron.voltage_decay == 0:
         return nir.IF(r=full(1 / dt), v_threshold=threshold)
-    tau = NO_MEMORY * dt / neuron.voltage_decay
     return nir.LIF(tau=full(tau), r=full(tau / dt), v_leak=full(0), v_threshold=threshold)
 
 

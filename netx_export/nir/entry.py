@@ -1,4 +1,4 @@
-"""What enters a network, and what its classes are called, in the metadata of a NIR graph."""
+"""What enters a network, its classes' names, and whether it streams, in the metadata of a NIR graph."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ..network import Encoding, FixedPointNetwork, Input, Shape
 
 SIGNED, ENCODING, CLASSES = "lava_bsnn_signed", "lava_bsnn_encoding", "lava_bsnn_classes"
 """Keys of our own; the latter two are JSON as in extended files."""
+PERSISTENT = "lava_bsnn_persistent"
+"""Key of our own: samples are streams."""
 
 
 def described(net: FixedPointNetwork) -> dict[str, Any]:
@@ -21,6 +23,8 @@ def described(net: FixedPointNetwork) -> dict[str, Any]:
         found[SIGNED] = 1
     if entry.encoding is not None:
         found[ENCODING] = extended.encoding_text(entry.encoding).decode("ascii")
+    if net.persistent:
+        found[PERSISTENT] = 1
     if net.classes:
         found[CLASSES] = extended.as_text(list(net.classes)).decode("ascii")
     return found

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, WEIGHT_MAX
+from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, ONE, WEIGHT_MAX
 from lava_bsnn.limits import LIMITS
 
 from ..network import INPUT, LIF, Connection, Conv, Dense, Identity, Layer, Readout, Shape
 
 READOUT_STEPS = 64
-"""Steps for which a readout with rounded weights does not overflow."""
+"""Steps for which a readout without leak and with rounded weights does not overflow."""
+_ROUNDED = 1.1
+"""Room for sums that rounding weights to 8 bits makes larger."""
 NEAR = 1e-6
 """Relative difference that counts as none."""
 _UNIT = 1 << ALIGN_BITS
@@ -64,17 +66,20 @@ def extended_layer(name: str, neuron: Neuron, paths: list[Path], widest: int) ->
         fan_in = 1.0 if path.weight is None else np.abs(path.weight).reshape(len(path.weight), -1).sum(1)
         worst = worst + np.abs(neuron.gain) * (fan_in * path.gain * largest + np.abs(path.bias))
     top = max(float(worst.max()), 0.0 if neuron.threshold is None else float(neuron.threshold.max()))
-    steps = READOUT_STEPS if neuron.threshold is None else 1
+    leaks = neuron.threshold is None and neuron.voltage_decay > 0
+    added = _ROUNDED * ONE / neuron.voltage_decay if leaks else 1.0
+    steps = READOUT_STEPS if neuron.threshold is None and not leaks else added
     unit = 2.0 ** math.floor(math.log2(0.98 * LIMITS.readout_max / max(top * steps, 1e-30)))
     fine = [neuron.bias, *(path.bias * neuron.gain for path in paths)]
     fine += [] if neuron.threshold is None else [neuron.threshold]
     fine += [_effective(path, neuron) for path in paths]
-    if top * _UNIT <= LIMITS.readout_max and all(_is_whole(values * _UNIT) for values in fine):
+    if top * added * _UNIT <= LIMITS.readout_max and all(_is_whole(values * _UNIT) for values in fine):
         unit = float(_UNIT)
     connections = tuple(_rounded(path, neuron, unit) for path in paths)
     bias = np.rint(neuron.bias * unit).astype(np.int64)
     if neuron.threshold is None:
-        return _layer(name, connections, Readout(bias=bias, exponent=0), neuron.shape)
+        readout = Readout(bias=bias, exponent=0, voltage_decay=neuron.voltage_decay)
+        return _layer(name, connections, readout, neuron.shape)
     lif = LIF(
         threshold=np.floor(neuron.threshold * unit + NEAR).astype(np.int64),
         bias=bias,
@@ -122,7 +127,8 @@ def stock_layer(name: str, neuron: Neuron, path: Path) -> Layer:
     bias = np.rint(neuron.bias + path.bias * neuron.gain).astype(np.int64)
     connection = Connection(source=path.source, synapse=_synapse(path, weight))
     if neuron.threshold is None:
-        return _layer(name, (connection,), Readout(bias=bias), neuron.shape)
+        readout = Readout(bias=bias, voltage_decay=neuron.voltage_decay)
+        return _layer(name, (connection,), readout, neuron.shape)
     lif = LIF(
         threshold=round(float(neuron.threshold[0])),
         bias=bias,

@@ -14,12 +14,12 @@ from lava_bsnn.fixed_point import NO_MEMORY
 from lava_bsnn.limits import LIMITS
 
 from ..network import INPUT, FixedPointNetwork, Shape
-from .entry import input_of, names_of
+from .entry import PERSISTENT, input_of, names_of
 from .integers import NEAR, Neuron, Path, extended_layer, is_stock, stock_layer
 
 DEFAULT_DT = 1e-3
 """Seconds per time step of graphs that do not tell."""
-_NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.I)
+_NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.I, nir.LI)
 _LINEAR = (nir.Conv2d, nir.Affine, nir.Linear, nir.Flatten, nir.Scale, nir.SumPool2d, nir.AvgPool2d)
 
 
@@ -50,7 +50,9 @@ class Reader:
         """The network, in profile ``"stock"`` if that holds it exactly."""
         (entry,) = (node for node in self._nodes.values() if isinstance(node, nir.Input))
         shape = tuple(int(size) for size in entry.input_type["input"])
-        self._input, classes = input_of(self._metadata, shape, self._bits), names_of(self._metadata)
+        self._input = input_of(self._metadata, shape, self._bits)
+        common: dict[str, Any] = {"input": self._input, "classes": names_of(self._metadata)}
+        common["persistent"] = bool(self._metadata.get(PERSISTENT, 0))
         order = self._order()
         neurons = {name: self._neuron(name) for name in order}
         self._shapes = {**{name: neuron.shape for name, neuron in neurons.items()}}
@@ -58,13 +60,13 @@ class Reader:
         if all(is_stock(neurons[name], paths[name]) for name in order):
             layers = tuple(stock_layer(name, neurons[name], paths[name][0]) for name in order)
             try:
-                return FixedPointNetwork(input=self._input, layers=layers, classes=classes)
+                return FixedPointNetwork(layers=layers, **common)
             except ExportError:
                 pass  # beyond Loihi's ranges
         layers = tuple(
             extended_layer(name, neurons[name], paths[name], self._input.largest) for name in order
         )
-        return FixedPointNetwork(input=self._input, layers=layers, profile="extended", classes=classes)
+        return FixedPointNetwork(layers=layers, profile="extended", **common)
 
     def _order(self) -> list[str]:
         """Neuron nodes that lead to the output, sources first."""
@@ -95,6 +97,12 @@ class Reader:
         (last,) = self._before[output] if len(self._before[output]) == 1 else (None,)
         if last is None or not order or order[-1] != last:
             raise ExportError(f"{output}: one neuron node must lead to the output; add an I as readout")
+        for name in order[:-1]:
+            if isinstance(self._nodes[name], (nir.I, nir.LI)):
+                kind = type(self._nodes[name]).__name__
+                raise ExportError(
+                    f"{name}: node {kind} sends no spikes, so it must be the last; use a LIF or IF"
+                )
         return order
 
     def _neuron(self, name: str) -> Neuron:
@@ -103,14 +111,15 @@ class Reader:
             shape = _shape(node.r)
             gain = _per_channel(name, "r", node.r) * dt
             return Neuron(shape=shape, gain=gain, bias=np.zeros(shape[0]), threshold=None)
-        shape = _shape(node.v_threshold)
+        shape = _shape(node.r)
         gain = _per_channel(name, "r", node.r)
-        threshold = _per_channel(name, "v_threshold", node.v_threshold)
-        if np.any(node.v_reset):
+        spikes = not isinstance(node, nir.LI)
+        threshold = _per_channel(name, "v_threshold", node.v_threshold) if spikes else None
+        if spikes and np.any(node.v_reset):
             raise ExportError(f"{name}: v_reset other than 0 is not supported")
         if isinstance(node, nir.IF):
             return Neuron(shape=shape, gain=gain * dt, bias=np.zeros(shape[0]), threshold=threshold)
-        tau = node.tau if isinstance(node, nir.LIF) else node.tau_mem
+        tau = node.tau_mem if isinstance(node, nir.CubaLIF) else node.tau
         leak = dt / _one(name, "tau", tau)
         bias = _per_channel(name, "v_leak", node.v_leak) * leak
         gain = gain * leak

@@ -66,8 +66,8 @@ class ChipGraph:
 
     Args:
         net: of profile ``"loihi"`` or a narrower one.
-        interval: steps between resets, or None.
-        offset: of the resets, as in lava-dl.
+        reset_interval: steps between resets, or None.
+        reset_offset: as in lava-dl.
 
     Attributes:
         layers: in the network's order.
@@ -75,14 +75,14 @@ class ChipGraph:
         out: what the last layer sends.
     """
 
-    def __init__(self, net: FixedPointNetwork, interval: int | None, offset: int) -> None:
+    def __init__(self, net: FixedPointNetwork, reset_interval: int | None, reset_offset: int) -> None:
         self.layers: list[ChipLayer] = []
         self.inputs: list[Any] = []
         outs: dict[str, OutPort] = {}
         first = net.depth(net.layers[0].name)
         for layer in net.layers:
-            arrival = 1 + net.depth(layer.name) + offset - first
-            made = _neurons(layer, interval, arrival)
+            arrival = 1 + net.depth(layer.name) + reset_offset - first
+            made = _neurons(layer, reset_interval, arrival)
             outs[layer.name] = made.out
             for connection in layer.connections:
                 bits = net.input.bits if connection.source == INPUT else 0

@@ -85,10 +85,8 @@ class Graph:
         self.layers: list[LayerBlock] = []
         self.inputs: list[InPort] = []
         blocks: dict[str, LayerBlock] = {}
-        first = net.depth(net.layers[0].name)
         for layer in net.layers:
-            waits = layer.mix.latency if layer.mix else 0
-            clock = Clock(interval=interval, arrival=1 + net.depth(layer.name) - waits + offset - first)
+            clock = Clock.of(net, layer, interval, offset)
             block = LayerBlock(net=net, layer=layer, clock=clock, clears=clears)
             for source, port in block.sources:
                 if source == INPUT:

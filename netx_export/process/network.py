@@ -27,6 +27,9 @@ from netx_export.process.entry import EntryPort, join
 from netx_export.process.part import blocks, part, port_shapes
 from netx_export.targets import target
 
+_ONCE = 1 << 62
+"""An interval of resets of which only the first one comes."""
+
 
 class Network(AbstractProcess):
     """A network of a NetX file, or a frozen one, as a Lava process.
@@ -42,12 +45,14 @@ class Network(AbstractProcess):
         input_message_bits: width of the input's messages, their sign included, 0 for spikes; None for what
             the file says, which also says whether they have a sign.
         input_shape: W, H, C of the input, for files that do not have it.
-        reset_interval: steps between resets; None for no reset. Gates and mixings need their T.
+        reset_interval: steps between resets; None for no reset. Gates and mixings need their T. A stream
+            (``net.persistent``) without resets starts from rest with what is sent at time 1.
         reset_offset: as in lava-dl; with 1, samples that are sent from time 1 on start from reset neurons.
         spike_exp: for sigma-delta neurons of lava-dl's files.
         sparse_fc_layer: lava-dl builds dense layers as sparse ones.
         clear_delays: at a reset, also forget what is under way in axonal delays and recurrent synapses; None
-            for as stock Lava, which keeps it, in profile ``"stock"``, and for True in ``"extended"``.
+            for as stock Lava, which keeps it, in profile ``"stock"``, and for True in ``"extended"`` and
+            where stock Lava would keep what biases send before a stream begins.
             True makes the graph of our processes in either.
 
     Attributes:
@@ -95,7 +100,7 @@ class Network(AbstractProcess):
         self.net = None if self._whole is None else self._part(self._whole)
         processes = "lava-dl" if self.net is None else target(self.net.profile).processes
         stock = processes != "ours"
-        self.clear_delays = not stock if clear_delays is None else clear_delays
+        self.clear_delays = self._clears(processes) if clear_delays is None else clear_delays
         options = {"reset_interval": reset_interval, "reset_offset": reset_offset}
         super().__init__(net=self.net, **options, clear_delays=self.clear_delays)
         self._stock_graph = stock and (self.net is None or not self.clear_delays)
@@ -142,6 +147,25 @@ class Network(AbstractProcess):
         if self.reset_interval is not None and self.reset_interval < 1:
             raise ShapeError(f"Network: reset_interval={self.reset_interval} is not allowed; use 1 or more")
         return net
+
+    @property
+    def _streams(self) -> bool:
+        """Whether the network begins once, and is never reset again."""
+        return self.net is not None and self.net.persistent and self.reset_interval is None
+
+    def _clears(self, processes: str) -> bool:
+        """What ``clear_delays=None`` stands for."""
+        if processes == "ours" or self.net is None:
+            return processes == "ours"
+        backend = "stock" if processes == "lava-dl" else "lava"
+        return self._streams and any(target(self.net.profile).backend_problems(self.net, backend))
+
+    def _start(self) -> dict[str, Any]:
+        """Resets of stock neurons with which a stream starts from rest, where biases act before it comes."""
+        assert self.net is not None
+        if not self._streams or not any(np.any(layer.neuron.bias) for layer in self.net.layers):
+            return {}
+        return {"reset_interval": _ONCE, "reset_offset": self.net.depth(self.net.layers[0].name)}
 
     def _post_init(self) -> None:
         super()._post_init()
@@ -211,7 +235,11 @@ class Network(AbstractProcess):
         if not self._on_lava_dl and self.net is not None:
             from netx_export.process.chip_graph import ChipGraph
 
-            self._graph = ChipGraph(self.net, self.reset_interval, self.reset_offset)
+            start = self._start() or {
+                "reset_interval": self.reset_interval,
+                "reset_offset": self.reset_offset,
+            }
+            self._graph = ChipGraph(self.net, **start)
             return self._graph
         stock = import_lava("lava.lib.dl.netx.hdf5").Network
         options: dict[str, Any] = {
@@ -224,6 +252,7 @@ class Network(AbstractProcess):
             "spike_exp": self.spike_exp,
             "sparse_fc_layer": self.sparse_fc_layer,
         }
+        options |= {} if self.net is None else self._start()
         if self.filename is not None:
             self._graph = stock(net_config=self.filename, **options)
             return self._graph

@@ -11,7 +11,7 @@ import numpy as np
 
 from lava_bsnn import fixed_point
 
-from ..network import Mix
+from ..network import FixedPointNetwork, Layer, Mix
 from .layer import Population, Projection
 
 
@@ -21,10 +21,26 @@ class Clock(NamedTuple):
     Attributes:
         interval: steps between resets; None for no reset.
         arrival: time at which the first step of a sample reaches the layer.
+        starts: without resets, the layer is put to rest once, at its arrival: the beginning of a stream.
     """
 
     interval: int | None
     arrival: int
+    starts: bool = False
+
+    @classmethod
+    def of(cls, net: FixedPointNetwork, layer: Layer, interval: int | None, offset: int | None) -> Clock:
+        """Clock of a layer.
+
+        Args:
+            interval: steps between resets; None for no reset.
+            offset: as lava-dl's ``reset_offset``; None for samples that are sent from time 1 on, as streams
+                without resets always are.
+        """
+        starts = net.persistent and interval is None
+        shift = 0 if offset is None or starts else offset - net.depth(net.layers[0].name)
+        waits = layer.mix.latency if layer.mix else 0
+        return cls(interval=interval, arrival=1 + net.depth(layer.name) - waits + shift, starts=starts)
 
     def step(self, time: int) -> int:
         """Step of the sample that the layer works on."""
@@ -32,7 +48,7 @@ class Clock(NamedTuple):
 
     def restarts(self, time: int) -> bool:
         """Whether a sample begins."""
-        return self.interval is not None and self.step(time) == 0
+        return (self.starts or self.interval is not None) and self.step(time) == 0
 
 
 class ConnectionState:

@@ -31,7 +31,8 @@ class Stepper:
     Args:
         net: the network.
         reset_interval: steps between resets, at least those of gates and mixings; None for no
-            reset, which nets with gates or mixings cannot do.
+            reset, which nets with gates or mixings cannot do. Each layer of a stream
+            (``net.persistent``) is then put to rest once, when the first step reaches it.
         reset_offset: as for ``lava.lib.dl.netx.hdf5.Network``: the first layer resets where
             ``time % reset_interval == (reset_offset + 1) % reset_interval``, each other layer
             one step later per synapse in between. By default, samples that are sent from time 1
@@ -67,9 +68,10 @@ class Stepper:
             raise ShapeError(f"Stepper: reset_interval={reset_interval} is not allowed; use 1 or more")
         self.net = net
         self.time = 0
-        first = net.depth(net.layers[0].name)
-        shift = 0 if reset_offset is None else reset_offset - first
-        self._layers = [_LayerState(net, layer, reset_interval, shift, clear_delays) for layer in net.layers]
+        self._layers = [
+            _LayerState(net, layer, Clock.of(net, layer, reset_interval, reset_offset), clear_delays)
+            for layer in net.layers
+        ]
         longest: dict[str, int] = {}
         for layer in net.layers:
             for c in layer.connections:
@@ -158,13 +160,9 @@ class _Record(Mapping[str, np.ndarray]):
 class _LayerState:
     """One layer: what is under way to it, and the state of its neurons."""
 
-    def __init__(
-        self, net: FixedPointNetwork, layer: Layer, interval: int | None, shift: int, clear_delays: bool
-    ) -> None:
-        self.layer, self._clears = layer, clear_delays
+    def __init__(self, net: FixedPointNetwork, layer: Layer, clock: Clock, clear_delays: bool) -> None:
+        self.layer, self._clock, self._clears = layer, clock, clear_delays
         self._arithmetic = LayerArithmetic(net, layer)
-        latency = layer.mix.latency if layer.mix else 0
-        self._clock = Clock(interval=interval, arrival=1 + net.depth(layer.name) - latency + shift)
         self.neurons = NeuronState(self._arithmetic.population)
         self._incoming = [ConnectionState(one) for one in self._arithmetic.incoming]
         self._ages = [net.balancing_delay(layer, c) for c in layer.connections]

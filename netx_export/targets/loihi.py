@@ -92,6 +92,8 @@ class Loihi(Target):
         from ..network import Conv
 
         for layer in net.layers:
+            if net.persistent and isinstance(layer.neuron, MultiThreshold):
+                yield f"{layer.name}: soft reset adds up for ever in a stream; use LIF neurons, or {_USE[4:]}"
             for connection in layer.connections:
                 wait = net.balancing_delay(layer, connection)
                 if wait and isinstance(connection.synapse, Conv):
@@ -175,17 +177,32 @@ def mantissas(scale: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def mixing_problems(net: FixedPointNetwork) -> Iterator[str]:
-    """Messages that unmodified synapses keep across resets."""
-    names = [
+    """Messages that unmodified synapses keep: across resets, or since before a stream arrived."""
+    kept = [
         layer.name
         for layer in net.layers
         if any(c.source == layer.name or c.delay is not None for c in layer.connections)
     ]
-    if names:
+    if kept and not net.persistent:
         yield (
-            f"{', '.join(names)}: stock Lava keeps messages in delays and recurrent synapses across "
+            f"{', '.join(kept)}: stock Lava keeps messages in delays and recurrent synapses across "
             "resets, so that samples mix; use backend 'lava-fused', which clears them"
         )
+    elif kept and (early := _early(net)):
+        yield (
+            f"{', '.join(early)}: biases make spikes before a stream arrives, which stock Lava keeps in "
+            f"delays and recurrent synapses of {', '.join(kept)}; use backend 'lava-fused'"
+        )
+
+
+def _early(net: FixedPointNetwork) -> list[str]:
+    """Layers that send while the pipeline fills, before the first step of the input reaches them."""
+    if not net.latency or not any(np.any(layer.neuron.bias) for layer in net.layers):
+        return []
+    from ..simulator.stepper import stream
+
+    sent = stream(net, np.zeros((*net.input.shape, net.latency), dtype=np.int32)).messages
+    return [layer.name for layer in net.layers if sent[layer.name][..., : net.depth(layer.name)].any()]
 
 
 def _soft_reset_problems(neuron: MultiThreshold, bias_max: int, where: str) -> Iterator[str]:

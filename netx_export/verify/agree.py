@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, OptionError, ShapeError
+from lava_bsnn.fixed_point import ONE
 from lava_bsnn.models import SpikingNetwork
-from lava_bsnn.modes import evaluating
+from lava_bsnn.modes import evaluating, from_rest
 from lava_bsnn.training.batches import as_input
 from lava_bsnn.training.hybrid import to_single_threshold
 
@@ -196,14 +197,15 @@ def agreement(
     theirs, ours, clipped = [], [], 0.0
     for start in range(0, len(samples), _BATCH):
         batch = samples[start : start + _BATCH]
-        spikes, logits = _spikes(model, neurons, as_input(model, batch))
+        with from_rest(model):
+            spikes, logits = _spikes(model, neurons, as_input(model, batch))
         steps = next(iter(spikes.values()), logits).shape[-1]  # the logits may be a sum over time
         x, share = _encoded(net, batch.numpy(), steps)
         clipped += share * len(batch)
         result = simulate(net, x, trace=True)
         for name, tally in tallies.items():
             tally.add(spikes[name], result.layers[name].spikes, net[name].neuron.max_message)
-        theirs.append(logits.sum(-1).flatten(1).argmax(1).cpu().numpy())
+        theirs.append((logits * _weights(net, logits)).sum(-1).flatten(1).argmax(1).cpu().numpy())
         ours.append(result.prediction)
         if progress is not None:
             progress(start + len(batch))
@@ -217,6 +219,12 @@ def agreement(
         layers=tuple(tally.result(name) for name, tally in tallies.items()),
         saturated_inputs=clipped / len(samples),
     )
+
+
+def _weights(net: FixedPointNetwork, logits: Tensor) -> Tensor:
+    """Weight of each step in the final result: a readout that leaks forgets earlier ones."""
+    keep = 1 - net.output.neuron.leak / ONE if net.reads_out else 1.0
+    return keep ** torch.arange(logits.shape[-1] - 1, -1, -1, device=logits.device)
 
 
 def _encoded(net: FixedPointNetwork, batch: np.ndarray, num_steps: int) -> tuple[np.ndarray, float]:

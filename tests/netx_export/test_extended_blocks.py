@@ -108,10 +108,6 @@ def test_every_offending_block_is_listed_before_anything_is_done(settle):
     ("make_model", "message"),
     [
         (
-            lambda: chain({"threshold": 1.0, "persistent_state": True}),
-            "persistent_state=True cannot be exported",
-        ),
-        (
             lambda: chain({"threshold": 1.0}, binarize=None, weight_bits=16),
             "weights of 16 bits .* use weight_bits=8",
         ),

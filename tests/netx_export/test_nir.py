@@ -233,13 +233,25 @@ def graph_with(**nodes):
     )
 
 
+def two_neurons(first):
+    """A neuron node, and another one behind it."""
+    graph = graph_with(**{"if": first, "behind": nir.IF(r=np.full(3, 1000.0), v_threshold=np.ones(3))})
+    graph.edges = [*graph.edges[:2], ("if", "behind"), ("behind", "output")]
+    return graph
+
+
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
         (graph_with(affine=nir.Delay(delay=np.ones(3))), "affine: node Delay is not supported"),
         (
-            graph_with(**{"if": nir.LI(tau=np.ones(3), r=np.ones(3), v_leak=np.ones(3))}),
-            "if: node LI is not supported",
+            two_neurons(nir.LI(tau=np.ones(3), r=np.ones(3), v_leak=np.ones(3))),
+            "if: node LI sends no spikes, so it must be the last",
+        ),
+        (two_neurons(nir.I(r=np.ones(3))), "if: node I sends no spikes, so it must be the last"),
+        (
+            graph_with(**{"if": nir.Threshold(threshold=np.ones(3))}),
+            "if: node Threshold is not supported",
         ),
         (
             graph_with(**{"if": nir.IF(r=np.ones(3), v_threshold=np.ones(3), v_reset=np.ones(3))}),

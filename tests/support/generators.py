@@ -8,7 +8,7 @@ import numpy as np
 
 from lava_bsnn.limits import LIMITS
 from netx_export import FixedPointNetwork, network
-from netx_export.network.checks import current_bound
+from netx_export.network.checks import current_bound, neuron_bound
 
 
 def random_network(
@@ -353,3 +353,21 @@ def random_stock(seed, depth, num_steps):
         source = f"layer{i}"
         layers.append(network.Layer(name=source, connections=(connection,), neuron=neuron, shape=shape))
     return FixedPointNetwork(input=entry, layers=tuple(layers)), num_steps
+
+
+def as_stream(net):
+    """The network without what has T steps, as a stream; a readout leaks as little as it may.
+
+    Raises:
+        ExportError: its readout's sums are too large for any leak, or other sums for 24 bits.
+    """
+    layers = []
+    for layer in net.layers:
+        connections = tuple(replace(connection, gate=None) for connection in layer.connections)
+        layer = replace(layer, connections=connections, mix=None)
+        if layer.neuron.reads_out:
+            bound = int(neuron_bound(net, layer).max())
+            decay = min(4096, -(-bound * 4096 // LIMITS.readout_max))
+            layer = replace(layer, neuron=replace(layer.neuron, voltage_decay=decay))
+        layers.append(layer)
+    return replace(net, layers=tuple(layers), persistent=True)
