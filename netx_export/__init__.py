@@ -12,6 +12,7 @@ from lava_bsnn.errors import ExportError, NetXFormatError
 
 _PUBLIC = {
     "Agreement": "verify.agree",
+    "Cost": "costs",
     "FixedPointNetwork": "network",
     "FusedSimCfg": "backends.fused",
     "Simulation": "simulator",
@@ -21,6 +22,7 @@ _PUBLIC = {
     "agreement": "verify.agree",
     "compare": "verify.parity",
     "convert": "lowering",
+    "cost": "costs",
     "describe": "hdf5",
     "from_nir": "nir",
     "rails_of": "network.rails",
