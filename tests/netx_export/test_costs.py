@@ -149,10 +149,10 @@ def test_fan_out_of_a_strided_grouped_dilated_convolution_is_that_of_single_taps
     source, target = (6, 7, 5), conv.output_shape((6, 7, 5))
     slow = np.zeros(source, int)
     for i, o in synapse_pairs(conv, source, target):
-        if 1 <= o[0] < 3 and 1 <= o[1] < 3:
+        if 1 <= o[0] < 4 and 1 <= o[1] < 3:
             slow[i] += 1
     assert slow.max() > 1 and not slow.all()
-    np.testing.assert_array_equal(costs.fan_out(conv, source, target, (1, 3), (1, 3)), slow)
+    np.testing.assert_array_equal(costs.fan_out(conv, source, target, (1, 4), (1, 3)), slow)
 
 
 def test_counts_do_not_depend_on_the_batches_that_memory_allows(make_network, make_data, monkeypatch):
@@ -289,3 +289,14 @@ def test_intensities_are_products_in_the_full_precision_twin(make_network, make_
     first = found.layers[1].sops
     assert first > 0
     assert (found.full_precision.sops, found.full_precision.macs) == (found.sops - first, first)
+
+
+def test_an_identity_skip_costs_operations_but_no_products():
+    paths = tuple(
+        network.Connection(source="input", synapse=one)
+        for one in (network.Identity(), network.Dense(weight=np.ones((3, 3))))
+    )
+    layer = network.Layer(name="a", connections=paths, neuron=network.LIF(threshold=2), shape=(3,))
+    net = network.FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,))
+    found = cost(net, np.array([[[1], [0], [1]]]))
+    assert (found.sops, found.ann.macs) == (2 + 6, 9)
