@@ -298,6 +298,6 @@ def test_an_identity_skip_costs_operations_but_no_products():
     )
     neuron = network.LIF(threshold=2, bias=np.zeros(3, int))
     layer = network.Layer(name="a", connections=paths, neuron=neuron, shape=(3,))
-    net = network.FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,))
+    net = network.FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,), profile="extended")
     found = cost(net, np.array([[[1], [0], [1]]]))
     assert (found.sops, found.ann.macs) == (2 + 6, 9)
