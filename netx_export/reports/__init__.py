@@ -1,0 +1,8 @@
+"""Whether a network fits a chip and what it costs there, for terminals, browsers and programs."""
+
+from __future__ import annotations
+
+from .content import Report, report
+from .page import html
+
+__all__ = ["Report", "html", "report"]
