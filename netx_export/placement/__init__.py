@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .chips import Chip, Fact
+from .chips import CHIPS, Chip, Fact, chip, chip_from_toml
+from .place import place
 from .result import LIMITED, Core, Placement, Slice
 
-__all__ = ["LIMITED", "Chip", "Core", "Fact", "Placement", "Slice"]
+__all__ = [
+    "CHIPS",
+    "LIMITED",
+    "Chip",
+    "Core",
+    "Fact",
+    "Placement",
+    "Slice",
+    "chip",
+    "chip_from_toml",
+    "place",
+]
