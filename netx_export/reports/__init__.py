@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .content import Report, report
 from .page import html
+from .terminal import lines_of
 
-__all__ = ["Report", "html", "report"]
+__all__ = ["Report", "html", "lines_of", "report"]

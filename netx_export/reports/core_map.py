@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..costs import CoreCost
 from ..placement import Core
 from .content import Report
-from .markup import Markup, element, table
+from .markup import Cell, Markup, element, table, text
 
 _CELL, _EDGE = 10, 8.6
 MOST_CORES = 2000
@@ -38,29 +38,43 @@ def core_map(report: Report) -> Iterator[Markup]:
     if len(pairs) > MOST_CORES:
         yield element("p", f"The first {MOST_CORES:,} of {len(pairs):,} cores are drawn.", class_="soft")
     limits = list(pairs[0][0].utilisation)
-    rows = [
+    rows: list[list[Cell]] = [
         [
             f"{core.chip}.{core.index}",
-            _slices(core),
+            text(_slices(core)),
             *(f"{core.utilisation[name]:.0%}" for name in limits),
             f"{cost.sops:,.1f}",
             f"{cost.messages_in:,.1f}",
         ]
         for core, cost in pairs[:_MOST_ROWS]
     ]
-    header = ("core", "holds", *(name.replace("_", " ") for name in limits), "SOPs per step", "messages in per step")
-    told = f"Table of the first {len(rows)} of {len(pairs):,} cores" if len(rows) < len(pairs) else "Table of all cores"
+    header = (
+        "core",
+        "holds",
+        *(name.replace("_", " ") for name in limits),
+        "SOPs per step",
+        "messages in per step",
+    )
+    told = (
+        f"Table of the first {len(rows)} of {len(pairs):,} cores"
+        if len(rows) < len(pairs)
+        else "Table of all cores"
+    )
     yield element("details", element("summary", told), table("cores", header, rows))
 
 
 def _chip(number: int, count: int, held: list[tuple[Core, CoreCost]]) -> Markup:
     columns = math.ceil(math.sqrt(count))
     free = set(range(count)) - {core.index for core, _ in held}
-    off = "".join(f"M{_CELL * (i % columns)} {_CELL * (i // columns)}h{_EDGE}v{_EDGE}h-{_EDGE}z" for i in sorted(free))
+    off = "".join(
+        f"M{_CELL * (i % columns)} {_CELL * (i // columns)}h{_EDGE}v{_EDGE}h-{_EDGE}z" for i in sorted(free)
+    )
     shapes = [element("path", d=off, class_="off")]
     for core, cost in held:
         fullest = max(core.utilisation.values())
-        told = f"core {core.chip}.{core.index}: {_slices(core)}; {_shares(core)}; {cost.sops:,.1f} SOPs per step"
+        told = (
+            f"core {core.chip}.{core.index}: {_slices(core)}; {_shares(core)}; {cost.sops:,.1f} SOPs per step"
+        )
         shapes.append(
             element(
                 "rect",

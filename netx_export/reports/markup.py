@@ -49,3 +49,8 @@ def bar(text: str, share: float) -> Markup:
     width = f"width:{100 * min(1.0, max(0.0, share)):.1f}%"
     inside = element("i", style=width)
     return Markup(safe(text) + element("span", inside, class_="bar", aria_hidden="true").text)
+
+
+def text(content: str) -> Markup:
+    """A cell of words, which wraps."""
+    return element("span", content, class_="text")

@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const SPACE = "http://www.w3.org/2000/svg";
-const WIDTH = 640;
+let width = 640;
 
 function draw(parent, name, attributes, text) {
   const node = document.createElementNS(SPACE, name);
@@ -14,21 +14,21 @@ function draw(parent, name, attributes, text) {
 function clear(id, height, label) {
   const svg = document.getElementById(id);
   svg.replaceChildren();
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("aria-label", label);
   return svg;
 }
 
 function axis(svg, bottom, left, step) {
-  draw(svg, "line", { class: "axis", x1: left, x2: WIDTH, y1: bottom, y2: bottom });
-  const every = Math.ceil(data.steps / 16);
+  draw(svg, "line", { class: "axis", x1: left, x2: width, y1: bottom, y2: bottom });
+  const every = Math.ceil(data.steps * 36 / (width - left));
   for (let t = 0; t < data.steps; t += every)
     draw(svg, "text", { x: left + (t + 0.5) * step, y: bottom + 13, "text-anchor": "middle" }, t);
   draw(svg, "text", { x: 0, y: bottom + 13 }, "step");
 }
 
 function drawRaster(layer, shown) {
-  const left = 70, step = (WIDTH - left) / data.steps, row = 9;
+  const left = 70, step = (width - left) / data.steps, row = 9;
   const bottom = shown.rows.length * row + 4;
   let spikes = 0;
   for (const line of shown.rows) for (const digit of line) spikes += digit !== "0";
@@ -47,7 +47,7 @@ function drawRaster(layer, shown) {
 }
 
 function drawMembranes(layer, shown) {
-  const left = 70, height = 160, step = (WIDTH - left) / data.steps;
+  const left = 70, height = 160, step = (width - left) / data.steps;
   const thresholds = layer.thresholds.filter((value) => value !== null);
   const values = shown.potentials.flat().concat(thresholds, 0);
   const low = Math.min(...values), high = Math.max(...values), span = Math.max(1, high - low);
@@ -64,7 +64,7 @@ function drawMembranes(layer, shown) {
     draw(svg, "polyline", { class: `line${i}`, points: points.join(" ") });
     const threshold = layer.thresholds[i];
     if (threshold !== null)
-      draw(svg, "line", { class: `threshold line${i}`, x1: left, x2: WIDTH, y1: y(threshold), y2: y(threshold) });
+      draw(svg, "line", { class: `threshold line${i}`, x1: left, x2: width, y1: y(threshold), y2: y(threshold) });
   });
   axis(svg, height, left, step);
 }
@@ -72,13 +72,14 @@ function drawMembranes(layer, shown) {
 const picks = { sample: document.getElementById("sample"), layer: document.getElementById("layer") };
 
 function drawPicked() {
+  width = Math.max(280, document.getElementById("raster").clientWidth);
   const sample = data.samples[picks.sample.value], index = picks.layer.value;
   const layer = data.layers[index];
   const spikes = drawRaster(layer, sample.layers[index]);
   drawMembranes(layer, sample.layers[index]);
   const traced = layer.traced.map((place, i) => `(${place}) ${["solid", "dashed", "dotted"][i]}`);
   document.getElementById("picked").textContent =
-    `${sample.title}. ${layer.name}: ${spikes} messages of ${layer.rows.length} of ${layer.neurons} neurons shown` +
+    `${sample.title}. ${layer.name}: ${spikes} messages of ${layer.rows.length} of ${layer.neurons} neurons (channel,row,column) shown` +
     (traced.length ? `; potentials of neurons ${traced.join(", ")}, thresholds as thin lines.` : ".");
 }
 
@@ -93,6 +94,7 @@ for (const [id, way] of [["previous", -1], ["next", 1]])
     picks.sample.value = (Number(picks.sample.value) + way + count) % count;
     drawPicked();
   });
+addEventListener("resize", drawPicked);
 drawPicked();
 
 for (const map of document.querySelectorAll(".map")) {

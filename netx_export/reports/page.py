@@ -18,7 +18,9 @@ from .traces import LEVELS
 
 def html(report: Report) -> str:
     """The page; readable on a phone and in print, in light and dark, and by keyboard."""
-    css, script = (resources.files(__package__).joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    css, script = (
+        resources.files(__package__).joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     sections = (

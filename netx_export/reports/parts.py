@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..costs import LayerCost
 from .content import Report
-from .markup import Cell, Markup, bar, element, table
+from .markup import Cell, Markup, bar, element, table, text
 
 
 def number(value: float) -> str:
@@ -73,7 +73,8 @@ def activity(report: Report) -> Iterator[Markup]:
     costs = report.cost.layers
     sops = max([one.sops for one in costs] + [1.0])
     traffic = max([one.core_messages or 0.0 for one in costs] + [1.0])
-    rows = [_activity_row(one, sops, traffic) for one in costs]
+    silent = {layer.name for layer in report.net.layers if layer.neuron.reads_out}
+    rows = [_activity_row(one, sops, traffic, one.name in silent) for one in costs]
     header = ("layer", "rate", "messages", "SOPs", "to other cores", "messages at each step")
     yield element("h2", "Rates, operations and traffic")
     yield element(
@@ -85,11 +86,11 @@ def activity(report: Report) -> Iterator[Markup]:
     yield table("rates, operations and traffic", header, rows)
 
 
-def _activity_row(one: LayerCost, sops: float, traffic: float) -> list[Cell]:
+def _activity_row(one: LayerCost, sops: float, traffic: float, reads_out: bool) -> list[Cell]:
     between = one.core_messages
     return [
         one.name,
-        bar(f"{one.rate:.2%}", one.rate),
+        "reads out" if reads_out else bar(f"{one.rate:.2%}", one.rate),
         number(one.messages),
         bar(number(one.sops), one.sops / sops),
         "unknown" if between is None else bar(number(between), between / traffic),
@@ -106,9 +107,11 @@ def _sparkline(values: tuple[float, ...]) -> Markup:
         for i, value in enumerate(values)
         if value
     ]
-    path = element("path", d="".join(columns), fill="currentColor")
+    path = element("path", d="".join(columns))
     label = f"from {number(values[0])} at the first step to {number(values[-1])} at the last shown"
-    return element("svg", path, viewBox="0 0 96 20", width=96, height=20, role="img", aria_label=label)
+    return element(
+        "svg", path, viewBox="0 0 96 20", width=96, height=20, class_="spark", role="img", aria_label=label
+    )
 
 
 def picker(report: Report) -> Iterator[Markup]:
@@ -137,15 +140,22 @@ def agreement(report: Report) -> Iterator[Markup]:
     if found is None:
         yield element(
             "p",
-            "Unknown: the file holds integers only. With the folder of its training run, "
-            "lava-bsnn report FILE --run DIR compares the model with them.",
+            "Unknown: the file holds integers only. With the folder of its training run, ",
+            element("code", "lava-bsnn report FILE --run DIR"),
+            " compares the model with them.",
         )
         return
     for text in found.warnings:
         yield element("p", f"Warning: {text}", class_="warn")
     yield element("p", str(found))
     rows = [
-        (one.name, f"{one.float_rate:.2%}", f"{one.integer_rate:.2%}", f"{one.equal:.2%}", f"{one.silent:.2%}")
+        (
+            one.name,
+            f"{one.float_rate:.2%}",
+            f"{one.integer_rate:.2%}",
+            f"{one.equal:.2%}",
+            f"{one.silent:.2%}",
+        )
         for one in found.layers
     ]
     header = ("layer", "rate, model", "rate, integers", "equal neuron-steps", "silent neurons")
@@ -161,21 +171,25 @@ def parity(report: Report) -> Iterator[Markup]:
             "one step at a time, in Lava's time",
             f"{stepped.compared:,}",
             f"{stepped.mismatches:,}",
-            element("span", "samples back to back with resets; messages and potentials of all layers"),
+            text("samples back to back with resets; messages and potentials of all layers"),
         ]
     ]
     if report.verification is not None:
         for name, outcome in report.verification.backends.items():
-            what = [f"{value:,}" if outcome.ran else "" for value in (outcome.compared or 0, outcome.mismatches or 0)]
-            rows.append([f"backend {name}", *what, "random inputs" if outcome.ran else outcome.why_not])
+            what = [
+                f"{value:,}" if outcome.ran else ""
+                for value in (outcome.compared or 0, outcome.mismatches or 0)
+            ]
+            rows.append([f"backend {name}", *what, text("random inputs" if outcome.ran else outcome.why_not)])
     yield table("parity", ("batched simulator against", "values", "mismatches", "how"), rows)
     if report.mismatches:
         yield element("p", f"{report.mismatches:,} values differ.", class_="warn")
     if report.verification is None:
         yield element(
             "p",
-            "Not compared here: Lava's processes, unmodified lava-dl, Loihi 2. lava-bsnn verify FILE does, "
-            "as does --verify of this report.",
+            "Not compared here: Lava's processes, unmodified lava-dl, Loihi 2. ",
+            element("code", "lava-bsnn verify FILE"),
+            " compares what of them is installed, as does --verify of this report.",
         )
 
 
@@ -190,7 +204,12 @@ def twins(report: Report) -> Iterator[Markup]:
             f"{1e6 * cost.full_precision.joule:.3g}",
             cost.full_precision.constants.name,
         ),
-        ("dense twin (ANN)", f"{number(cost.ann.macs)} MACs", f"{1e6 * cost.ann.joule:.3g}", cost.ann.constants.name),
+        (
+            "dense twin (ANN)",
+            f"{number(cost.ann.macs)} MACs",
+            f"{1e6 * cost.ann.joule:.3g}",
+            cost.ann.constants.name,
+        ),
     ]
     yield element("h2", "Estimates and twins")
     yield table("twins", ("network", "operations per sample", "energy, µJ, estimate", "constants"), rows)
@@ -203,7 +222,8 @@ def twins(report: Report) -> Iterator[Markup]:
     )
     header = ("constant", "value", "certainty", "source")
     lines: list[list[Cell]] = [
-        [one.what, f"{one.value:g} {one.unit}".strip(), one.certainty, one.source] for one in cost.constants
+        [one.what, f"{one.value:g} {one.unit}".strip(), one.certainty, text(one.source)]
+        for one in cost.constants
     ]
     yield element(
         "details", element("summary", "Constants of the estimates"), table("constants", header, lines)

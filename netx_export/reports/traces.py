@@ -11,6 +11,7 @@ import numpy as np
 
 from ..network import INPUT, LIF, FixedPointNetwork, Layer, MultiThreshold
 from ..simulator import Simulation, simulate
+from .markup import visible
 
 _BUDGET = 900_000
 """Characters that rasters and traces of a report may take."""
@@ -41,7 +42,7 @@ class Shown:
 def shown(
     net: FixedPointNetwork, data: np.ndarray, labels: Sequence[int] | np.ndarray | None = None
 ) -> Shown:
-    """Pick neurons evenly spaced for rasters, and those that fire most for membrane traces."""
+    """Pick neurons evenly spaced for rasters, and a few for membrane traces."""
     steps, shapes = min(_STEPS, data.shape[-1]), net.shapes
     per_row = len(shapes) * (steps + 3)
     traces = len(net.layers) * _TRACES * steps * _PER_POTENTIAL
@@ -49,24 +50,24 @@ def shown(
     number = max(1, min(_SAMPLES, len(data), _BUDGET // (rows * per_row + traces)))
     pick = {name: _spread(math.prod(shape), rows) for name, shape in shapes.items()}
     runs = [simulate(net, data[i : i + 1], trace=True) for i in range(number)]
-    busiest = {layer.name: _busiest(layer, runs) for layer in net.layers}
+    traced = {layer.name: _traced(layer, runs) for layer in net.layers}
     layers: list[dict[str, Any]] = []
     for name, shape in shapes.items():
-        traced = busiest.get(name, np.zeros(0, dtype=np.int64))
+        neurons = traced.get(name, np.zeros(0, dtype=np.int64))
         layers.append(
             {
-                "name": name,
+                "name": visible(name),
                 "neurons": math.prod(shape),
                 "rows": [_place(i, shape) for i in pick[name]],
-                "traced": [_place(i, shape) for i in traced],
-                "thresholds": [] if name == INPUT else [_threshold(net[name], i) for i in traced],
+                "traced": [_place(i, shape) for i in neurons],
+                "thresholds": [] if name == INPUT else [_threshold(net[name], i) for i in neurons],
             }
         )
     samples = [
         {
             "title": _title(net, i, run, labels),
             "layers": [
-                _layer(net, name, data[i], run, pick[name], busiest.get(name), steps) for name in shapes
+                _layer(net, name, data[i], run, pick[name], traced.get(name), steps) for name in shapes
             ],
         }
         for i, run in enumerate(runs)
@@ -79,15 +80,20 @@ def _spread(size: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.int64))
 
 
-def _busiest(layer: Layer, runs: list[Simulation]) -> np.ndarray:
-    """The neurons that send most, of a readout those with the highest last potentials."""
+def _traced(layer: Layer, runs: list[Simulation]) -> np.ndarray:
+    """Neurons that send most, least and in between, of those that send; of a readout the highest."""
     score: Any = 0
     for run in runs:
         trace = run.layers[layer.name]
         assert trace.potential is not None
         last = trace.potential[0, ..., -1].astype(np.int64)
         score = score + (last if layer.neuron.reads_out else np.count_nonzero(trace.spikes[0], axis=-1))
-    return np.sort(np.argsort(-score.reshape(-1), kind="stable")[:_TRACES])
+    score = score.reshape(-1)
+    order = np.argsort(-score, kind="stable")
+    if layer.neuron.reads_out:
+        return np.sort(order[:_TRACES])
+    sending = np.count_nonzero(score) or len(order)
+    return np.sort(order[_spread(sending, _TRACES)])
 
 
 def _place(index: int, shape: tuple[int, ...]) -> str:
@@ -107,7 +113,7 @@ def _title(
     net: FixedPointNetwork, index: int, run: Simulation, labels: Sequence[int] | np.ndarray | None
 ) -> str:
     def name(number: int) -> str:
-        return net.classes[number] if number < len(net.classes) else str(number)
+        return visible(net.classes[number]) if number < len(net.classes) else str(number)
 
     told = f"sample {index}: class {name(int(run.prediction[0]))}"
     return told if labels is None else f"{told}, labelled {name(int(labels[index]))}"
