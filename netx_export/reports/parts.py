@@ -145,8 +145,8 @@ def agreement(report: Report) -> Iterator[Markup]:
             " compares the model with them.",
         )
         return
-    for text in found.warnings:
-        yield element("p", f"Warning: {text}", class_="warn")
+    for warning in found.warnings:
+        yield element("p", f"Warning: {warning}", class_="warn")
     yield element("p", str(found))
     rows = [
         (
