@@ -84,7 +84,7 @@ class Report(JsonOutput):
                 with atomic_path(self.html) as temporary:
                     temporary.write_text(html(result), encoding="utf-8")
         for line in lines_of(result):
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, soft_wrap=True)
         if self.html is not None:
             console.print(f"page: {self.html}", soft_wrap=True, markup=False)
         self.write({**result.as_dict(), "file": str(self.file)})

@@ -16,6 +16,11 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def rough(value: float) -> str:
+    """An estimate to two digits."""
+    return number(float(f"{value:.2g}"))
+
+
 def head(report: Report) -> Iterator[Markup]:
     """What it is, whether it fits, and the totals."""
     placed, cost = report.placement, report.cost
@@ -32,7 +37,7 @@ def head(report: Report) -> Iterator[Markup]:
         ("energy per sample, estimate", f"{1e6 * cost.energy:.3g} µJ"),
     ]
     if cost.steps_per_second is not None:
-        facts.append(("steps per second, estimate", number(float(f"{cost.steps_per_second:.2g}"))))
+        facts.append(("steps per second, estimate", rough(cost.steps_per_second)))
     if cost.core_messages is not None:
         facts.append(("messages between cores, per sample", number(cost.core_messages)))
     facts.append(("weights", f"{report.net.summary().weight_bits / 8:,.0f} bytes"))

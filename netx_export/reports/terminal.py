@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 from .content import Report
 from .markup import visible
-from .parts import number
+from .parts import number, rough
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 
-def lines_of(report: Report) -> Iterator[str | Table]:
+def lines_of(report: Report) -> Iterator[Text | Table]:
     """Verdict, a table of layers, totals; no text in them is markup."""
+    from rich.text import Text
+
+    for part in _parts(report):
+        yield Text(visible(part)) if isinstance(part, str) else part
+
+
+def _parts(report: Report) -> Iterator[str | Table]:
     yield f"{report.name}: {report.verdict}"
     yield from report.placement.problems[1:]
     yield _table(report)
@@ -25,7 +33,7 @@ def lines_of(report: Report) -> Iterator[str | Table]:
     if cost.core_messages is not None:
         told.append(f"{number(cost.core_messages)} messages between cores")
     yield ", ".join(told)
-    speed = "" if cost.steps_per_second is None else f", {cost.steps_per_second:,.2g} steps per second"
+    speed = "" if cost.steps_per_second is None else f", {rough(cost.steps_per_second)} steps per second"
     yield f"estimates, from figures of Loihi 1: {1e6 * cost.energy:.3g} µJ per sample{speed}"
     yield (
         f"twins: {number(cost.ann.macs)} MACs as a dense network, {number(cost.full_precision.sops)} ACs and "
