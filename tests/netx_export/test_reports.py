@@ -14,6 +14,7 @@ from support import browser
 from netx_export import network, report
 from netx_export.placement import CHIPS, Fact
 from netx_export.reports import html, traces
+from netx_export.reports.markup import element
 from netx_export.reports.terminal import lines_of
 from netx_export.verify import random_data
 from netx_export.verify.streamed import step_by_step
@@ -154,6 +155,11 @@ def test_texts_of_a_file_stay_texts(capsys):
         console.print(line, soft_wrap=True)
     printed = capsys.readouterr().out
     assert visible in printed and "\x1b" not in printed
+
+
+def test_attributes_are_escaped_too():
+    made = element("p", "<", title='"><img>\x00', aria_label="a")
+    assert made.text == '<p title="&quot;&gt;&lt;img&gt;\\x00" aria-label="a">&lt;</p>'
 
 
 def test_the_page_needs_nothing_else_and_its_policy_allows_nothing(made):
