@@ -125,7 +125,8 @@ def weight_bits(synapse: Synapse) -> int:
         return 0
     if is_binary(weight):
         return 1
-    return 1 + max(int(weight.max()).bit_length(), (-1 - int(weight.min())).bit_length())
+    largest = max(int(weight.max()), -1 - int(weight.min()), 0)
+    return 1 + largest.bit_length()
 
 
 def is_binary(weight: np.ndarray) -> bool:

@@ -46,13 +46,17 @@ class Cutter:
         self.limits: dict[str, np.ndarray] = {}
         self.exceeded: dict[str, np.ndarray] = {}
         self._consumers: dict[str, list[tuple[Layer, int]]] = {layer.name: [] for layer in net.layers}
+        self._bits = {
+            layer.name: [synapse_bits(net, layer, connection, chip) for connection in layer.connections]
+            for layer in net.layers
+        }
         for layer in net.layers:
             for index, connection in enumerate(layer.connections):
                 if connection.source in self._consumers:
                     self._consumers[connection.source].append((layer, index))
 
     def cut(self, layer: Layer, channels: int, rows: int, ranges: list[tuple[int, int]] | None = None) -> Cut:
-        """Cut a layer into blocks of so many channels and rows; ``ranges`` gives some of its channel blocks."""
+        """Cut a layer into blocks of so many channels and rows; ``ranges`` leaves only these channels."""
         total, height, width = image(layer.shape)
         ranges = blocks(total, channels) if ranges is None else ranges
         who = tuple(
@@ -61,9 +65,8 @@ class Cutter:
         lines = np.array([stop - start for start, stop in blocks(height, rows)])
         neurons = np.outer([stop - start for start, stop in ranges], lines * width)
         bits, entries = np.zeros_like(neurons), np.zeros_like(neurons)
-        for connection, one in zip(layer.connections, who, strict=True):
-            width_of = synapse_bits(self.net, layer, connection, self.chip)
-            bits += memory(connection, width_of, one, self.chip) if width_of else 0
+        for connection, each, one in zip(layer.connections, self._bits[layer.name], who, strict=True):
+            bits += memory(connection, each, one, self.chip)
             entries += one.axons_in()
         return Cut(channels=channels, rows=rows, who=who, local=np.stack([neurons, bits, entries], -1))
 

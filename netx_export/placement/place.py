@@ -1,15 +1,14 @@
 """Layers over cores: fewest cores, then least traffic; the same result each time.
 
-Every layer has some ways to be cut (:mod:`~netx_export.placement.cut`). The first choice is the one that needs
-the fewest cores by itself, receivers before senders. All slices are packed by first-fit decreasing: the
-largest first, each on the first core with room. Then other cuts are tried layer by layer, and kept if
-the network needs fewer cores, or as many and fewer entries for messages.
+Every layer has some ways to be cut (:mod:`~netx_export.placement.cut`). The first choice is the one that
+needs the fewest cores by itself, receivers before senders. All slices are packed by first-fit decreasing: the
+largest first, each on the first core with room. Then other cuts are tried layer by layer, and kept if the
+network needs fewer cores, or as many and fewer entries for messages.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 
@@ -23,9 +22,8 @@ from .problems import placement_problems
 from .resources import blocks, image
 from .result import Core, Placement, Slice
 
-Score: TypeAlias = "tuple[int, int]"
 _WORK = 300_000
-"""Slices packed while other cuts are tried: bounds the time, not the result's validity."""
+"""Slices packed while other cuts are tried, which bounds the time."""
 
 
 def place(net: FixedPointNetwork, chip: str | Chip = "loihi2", *, chips: int | None = None) -> Placement:
@@ -58,7 +56,7 @@ def place(net: FixedPointNetwork, chip: str | Chip = "loihi2", *, chips: int | N
 
 
 class _Search:
-    """The cut of each layer, and what else it could be."""
+    """The cut of each layer, what it needs, and what else it could be."""
 
     def __init__(self, net: FixedPointNetwork, chip: Chip) -> None:
         self.net, self.chip, self.cutter = net, chip, Cutter(net, chip)
@@ -69,6 +67,9 @@ class _Search:
             ranked = sorted(self.cutter.candidates(layer, self.cuts), key=lambda cut: self._alone(layer, cut))
             self.choices[layer.name] = ranked
             self.cuts[layer.name] = ranked[0]
+        self.needs = {
+            layer.name: self.cutter.needs(layer, self.cuts[layer.name], self.cuts) for layer in net.layers
+        }
 
     def _alone(self, layer: Layer, cut: Cut) -> tuple[int, float, int]:
         """Cores of a layer by itself, its share of all cores' resources, entries for messages."""
@@ -79,54 +80,65 @@ class _Search:
     def _pack(self, needs: list[np.ndarray]) -> tuple[np.ndarray, int]:
         """Core of each slice by first-fit decreasing, and the number of cores."""
         items = stack(needs) / self.cutter.capacity
-        order = np.argsort(-items.max(1), kind="stable")
+        order = np.lexsort((*items.T, -items.max(1)))
         used, groups = np.zeros((len(items), 4)), np.zeros(len(items), dtype=np.int64)
         core, count, most = np.empty(len(items), dtype=np.int64), 0, self.chip.groups.value
+        start, last = 0, None
         for item in order:
-            free = (used[:count] + items[item] <= 1 + 1e-9).all(1) & (groups[:count] < most)
-            found = int(free.argmax()) if free.any() else count
-            count = max(count, found + 1)
-            core[item] = found
-            used[found] += items[item]
-            groups[found] += 1
+            need = items[item]
+            if last is None or (need != last).any():
+                start, last = 0, need  # a core too full for a slice is so for another of its size
+            free = (used[start:count] + need <= 1 + 1e-9).all(1) & (groups[start:count] < most)
+            start = start + int(free.argmax()) if free.any() else count
+            count = max(count, start + 1)
+            core[item] = start
+            used[start] += need
+            groups[start] += 1
         return core, count
 
-    def _needs(self, cuts: dict[str, Cut]) -> list[np.ndarray] | None:
-        """Needs of all slices by layer; None if a limit is exceeded."""
-        found = [self.cutter.needs(layer, cuts[layer.name], cuts) for layer in self.net.layers]
-        fits = all(self.cutter.fits(*pair) for pair in zip(self.net.layers, found, strict=True))
-        return found if fits else None
-
-    def _score(self, cuts: dict[str, Cut]) -> Score | None:
-        needs = self._needs(cuts)
-        if needs is None:
-            return None
-        return self._pack(needs)[1], int(sum(one[..., 3].sum() for one in needs))
+    def _changed(self, layer: Layer, cuts: dict[str, Cut]) -> dict[str, np.ndarray] | None:
+        """Needs by layer after another cut of one layer; None if a limit is exceeded."""
+        sources = {connection.source for connection in layer.connections}
+        needs = dict(self.needs)
+        for one in self.net.layers:
+            if one is layer or one.name in sources:
+                needs[one.name] = self.cutter.needs(one, cuts[one.name], cuts)
+                if not self.cutter.fits(one, needs[one.name]):
+                    return None
+        return needs
 
     def improve(self) -> None:
         """Try other cuts, layer by layer, until none is better or the work is used up."""
-        best = self._score(self.cuts)
-        assert best is not None
-        work, improved = _WORK, True
+        best, work, improved = self._score(self.needs), _WORK, True
         while improved:
             improved = False
             for layer in self.net.layers:
                 for cut in self.choices[layer.name]:
-                    trial = {**self.cuts, layer.name: cut}
-                    work -= sum(math.prod(one.local.shape[:2]) for one in trial.values())
+                    cuts = {**self.cuts, layer.name: cut}
+                    needs = None if cut is self.cuts[layer.name] else self._changed(layer, cuts)
+                    if needs is None or self._least(needs) > best[0]:
+                        continue
+                    work -= sum(one[..., 0].size for one in needs.values())
                     if work < 0:
                         return
-                    score = self._score(trial)
-                    if score is not None and score < best:
-                        best, self.cuts, improved = score, trial, True
+                    score = self._score(needs)
+                    if score < best:
+                        best, self.cuts, self.needs, improved = score, cuts, needs, True
+
+    def _least(self, needs: dict[str, np.ndarray]) -> int:
+        """Cores below which no packing is possible."""
+        total = sum(one.reshape(-1, 4).sum(0) for one in needs.values())
+        return math.ceil((total / self.cutter.capacity).max() - 1e-9)
+
+    def _score(self, needs: dict[str, np.ndarray]) -> tuple[int, int]:
+        """Cores, and entries for messages that leave the slices."""
+        return self._pack(list(needs.values()))[1], int(sum(one[..., 3].sum() for one in needs.values()))
 
     def cores(self) -> tuple[Core, ...]:
         """The cores, numbered by the first slice that each holds."""
-        needs = self._needs(self.cuts)
-        assert needs is not None
-        where, _ = self._pack(needs)
+        where, _ = self._pack(list(self.needs.values()))
         held: dict[int, list[Slice]] = {}
-        slices = (one for pair in zip(self.net.layers, needs, strict=True) for one in self._slices(*pair))
+        slices = (one for layer in self.net.layers for one in self._slices(layer, self.needs[layer.name]))
         for core, one in zip(where.tolist(), slices, strict=True):
             held.setdefault(core, []).append(one)
         return tuple(Core.of(self.chip, number, parts) for number, parts in enumerate(held.values()))

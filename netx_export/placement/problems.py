@@ -71,8 +71,8 @@ def _connection_problems(
     weight = weight_of(connection.synapse)
     if weight is not None and weight[0].size > chip.fan_in.value:
         yield (
-            f"{layer.name}: {weight[0].size} synapses per neuron from {connection.source}, {chip.title} holds "
-            f"{chip.fan_in.value}; use fewer channels in front of it"
+            f"{layer.name}: {weight[0].size} synapses per neuron from {connection.source}, {chip.title} "
+            f"holds {chip.fan_in.value}; use fewer channels in front of it"
         )
 
 
@@ -92,8 +92,8 @@ def _room_problems(cores: Sequence[Core], chip: Chip, chips: int) -> Iterator[st
     if len(cores) > room:
         yield (
             f"{len(cores)} cores are needed, {chips} of {chip.title} have {room} "
-            f"({len(cores) / room:.2f} times); use {needed} chips, about {room / len(cores):.0%} of the channels"
-            f"{_fewer_bits(cores)}"
+            f"({len(cores) / room:.2f} times); use {needed} chips, or about {room / len(cores):.0%} of the "
+            f"channels{_fewer_bits(cores)}"
         )
 
 

@@ -5,8 +5,9 @@ A layer is cut into blocks of channels and, if it is an image, of rows; a block 
 - Axons in: an entry per source of messages and connection. Sources are neurons; where the chip shares
   kernels, a convolution has one source per position of its input, whose channels are told by the message.
 - Axons out: an entry per such source of the slice and receiving slice.
-- Synaptic memory: rows, each rounded up to whole words. An unshared row holds the synapses of one source, with
-  an index each; a shared one the weights from one channel at one position of the kernel to the slice's channels.
+- Synaptic memory: rows, each rounded up to whole words. An unshared row holds the synapses of one source,
+  with an index each; a shared one the weights from one channel at one position of the kernel to the
+  channels of the slice.
 """
 
 from __future__ import annotations
@@ -154,25 +155,26 @@ def synapse_bits(net: FixedPointNetwork, layer: Layer, connection: Connection, c
 
 
 def memory(connection: Connection, bits: int, who: Reads, chip: Chip) -> np.ndarray:
-    """Synaptic memory per slice for one connection of ``bits`` per synapse, ``[channel blocks, row blocks]``."""
+    """Synaptic memory per slice for one connection, bits, ``[channel blocks, row blocks]``.
+
+    Args:
+        connection: whose synapses.
+        bits: per synapse (:func:`synapse_bits`).
+        who: reads whom through it.
+        chip: whose words count.
+    """
     synapse = connection.synapse
+    if not bits:
+        return np.zeros((len(who.channels), len(who.rows)), dtype=np.int64)
     if who.shared and isinstance(synapse, Conv):
         kernels = _row_bits(who.channels, bits, chip).sum(1) * math.prod(synapse.weight.shape[2:])
         return np.outer(kernels, np.ones(len(who.rows), dtype=np.int64))
     bits += chip.index_bits.value
-    channels, row_kind = np.unique(np.sort(who.channels, axis=1), axis=0, return_inverse=True)
-    lines, line_kind = np.unique(np.sort(who.rows, axis=1), axis=0, return_inverse=True)
-    found = np.array(
-        [[_unshared(one, np.outer(line, who.columns), bits, chip) for line in lines] for one in channels]
-    )
-    return found[row_kind.reshape(-1)][:, line_kind.reshape(-1)]
-
-
-def _unshared(channels: np.ndarray, positions: np.ndarray, bits: int, chip: Chip) -> int:
-    """Memory of the rows of all sources, of which each has ``channels * positions`` synapses."""
-    kinds, number = np.unique(channels, return_counts=True)
-    pairs = zip(kinds, number, strict=True)
-    return sum(int(many * _row_bits(kind * positions, bits, chip).sum()) for kind, many in pairs)
+    kinds = np.flatnonzero(np.bincount(who.channels.ravel()))
+    number = np.stack([(who.channels == kind).sum(1) for kind in kinds], -1)
+    positions = who.rows[:, :, None] * who.columns
+    each = np.stack([_row_bits(kind * positions, bits, chip).sum((1, 2)) for kind in kinds])
+    return number @ each
 
 
 def _row_bits(synapses: np.ndarray, bits: int, chip: Chip) -> np.ndarray:

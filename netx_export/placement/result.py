@@ -115,7 +115,8 @@ class Placement:
 
     def _lines(self) -> Iterable[str]:
         verdict = "fits" if self.fits else "does not fit"
-        yield f"{self.chip.name}: {verdict}; {len(self.cores)} cores on {self.chips} chips"
+        cores, chips = _count(len(self.cores), "core"), _count(self.chips, "chip")
+        yield f"{self.chip.name}: {verdict}; {cores} on {chips}"
         yield from self.problems
         header = ("core", "slices", *LIMITED)
         rows = [header, *(_row(core) for core in self.cores)]
@@ -135,3 +136,7 @@ def _row(core: Core) -> tuple[str, ...]:
 def _name(one: Slice) -> str:
     parts = [one.channels] if one.rows is None else [one.channels, one.rows]
     return f"{one.layer}[{', '.join(f'{start}:{stop}' for start, stop in parts)}]"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
