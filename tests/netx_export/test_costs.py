@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -301,3 +302,15 @@ def test_an_identity_skip_costs_operations_but_no_products():
     net = network.FixedPointNetwork(input=network.Input(shape=(3,)), layers=(layer,), profile="extended")
     found = cost(net, np.array([[[1], [0], [1]]]))
     assert (found.sops, found.ann.macs) == (2 + 6, 9)
+
+
+def test_the_page_prints_the_constants_that_are_used():
+    page = (Path(__file__).parents[2] / "docs/report.md").read_text()
+    rows = [
+        f"| {one.what} | {one.value:g} {one.unit}".rstrip() + f" | {one.certainty} | {one.source} |"
+        for one in LOIHI_COSTS
+    ]
+    assert len(rows) == 8
+    for row in rows:
+        assert row in page
+    assert page.count("| published |") + page.count("| assumed |") == len(rows)
