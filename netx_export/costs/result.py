@@ -57,7 +57,7 @@ class CoreCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Outcome of :func:`cost`; figures are per sample.
+    """Outcome of :func:`netx_export.cost`; figures are per sample.
 
     Attributes:
         samples: number of samples.
@@ -99,7 +99,7 @@ class Cost:
 
     @property
     def energy(self) -> float:
-        """Estimate in joule: SOPs, an update of each neuron at each step, and messages between cores.
+        """Estimated joule of SOPs, an update of each neuron at each step, and messages between cores.
 
         Without a placement each message is taken to go to one core. Power at rest, the host and
         input and output are not in it.
@@ -121,7 +121,7 @@ class Cost:
 
     @property
     def ann(self) -> EnergyEstimate:
-        """The dense twin: the same weights without time, a multiply-accumulate for each; 45 nm."""
+        """The dense twin, the same weights without time and a multiply-accumulate for each product; 45 nm."""
         from lava_bsnn.analysis import ENERGY_45NM, EnergyEstimate
 
         macs = float(sum(layer.macs for layer in self.layers))

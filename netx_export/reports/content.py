@@ -14,7 +14,7 @@ from ..network.summary import num_synapses, num_weights
 from ..network.synapses import weight_bits
 from ..placement import Chip, Placement, place
 from ..simulator import check_data, simulate
-from ..verify.parity import Comparison
+from ..verify import parity
 from ..verify.streamed import step_by_step
 from .traces import Shown, shown
 
@@ -57,7 +57,7 @@ class LayerRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Outcome of :func:`report`.
+    """Outcome of :func:`netx_export.report`.
 
     Attributes:
         name: of the network, such as its file.
@@ -78,7 +78,7 @@ class Report:
     layers: tuple[LayerRow, ...]
     placement: Placement
     cost: Cost
-    stepped: Comparison
+    stepped: parity.Comparison
     verification: Verification | None
     agreement: Agreement | None
     shown: Shown
