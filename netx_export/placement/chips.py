@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lava_bsnn.errors import OptionError, check_option
-from lava_bsnn.limits import LIMITS
+from lava_bsnn.limits import LIMITS, LOIHI
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,7 +38,7 @@ class Chip:
     """A chip, or a board of several; all but the names are :class:`Fact`.
 
     Attributes:
-        name: key in :data:`CHIPS`.
+        name: key in :data:`~netx_export.placement.CHIPS`.
         title: name for readers.
         chips: on the board; None for a bare chip, of which any number may be used.
         cores: neurocores per chip.
@@ -83,10 +83,11 @@ class Chip:
 
 
 _DAVIES = "Davies et al., Loihi, IEEE Micro 38(1), 2018"
-_NENGO = "nengo-loihi, block.py and builder/validate.py"
-_BRIEF = "Intel, Taking neuromorphic computing to the next level with Loihi 2, technology brief, 2021"
-_NEWS = "Intel, press releases on Loihi systems, 2018 to 2024"
-_LOG = "compiler logs in lava-dl's netx tutorials"
+_NENGO = "nengo-loihi, block.py"
+_BRIEF = "Intel, Loihi 2 technology brief, 2021"
+_NEWS = "Intel, press releases of 2018 to 2024"
+_WEIGHT = LOIHI.weight_max.bit_length() + 1
+_LOG = "logs of Lava's compiler in lava-dl's tutorials"
 
 
 def _published(value: int, source: str) -> Fact:
@@ -112,7 +113,7 @@ _LOIHI1 = Chip(
     axons_out=_published(4096, _NENGO),
     groups=_inferred(16, "nengo-loihi, hardware/validate.py: 16 formats of synapses and of thresholds"),
     fan_in=_inferred(1 << 17, "all synaptic memory of a core at 8 bits"),
-    weight_bits=_published(8, f"{_DAVIES}: 1 to 9 bits; 8 with a sign, as lava-nc has them"),
+    weight_bits=_published(_WEIGHT, f"{_DAVIES}: 1 to 9 bits; 8 with a sign, as in lava-nc"),
     message_bits=_published(1, f"{_DAVIES}: spikes without payload"),
     delay_max=_published(LIMITS.delay_max, f"{_DAVIES}; longer ones are cut off by lava-dl"),
     shares_convolutions=_published(1, f"{_DAVIES}: weight sharing; used by Rueckauer et al., NxTF, 2022"),
@@ -132,7 +133,7 @@ _LOIHI2 = replace(
     axons_out=_inferred(16_000, f"{_LOG}: 2688 are 16.80 %"),
     groups=_inferred(8, f"{_LOG}: one is 12.5 %"),
     fan_in=_inferred(12_000 * 8, "all synaptic memory of a core at 8 bits"),
-    weight_bits=_published(8, "lava-nc, num_weight_bits"),
+    weight_bits=_published(_WEIGHT, "lava-nc, num_weight_bits"),
     message_bits=_published(32, f"{_BRIEF}: graded spikes"),
     delay_max=_assumed(LIMITS.delay_max, "as Loihi"),
     shares_convolutions=_published(1, f"{_BRIEF}: convolutional connectivity"),
@@ -173,7 +174,7 @@ def chip(name: str) -> Chip:
 
 
 def chip_from_toml(path: str | Path) -> Chip:
-    """A chip of :data:`CHIPS` with other facts.
+    """A chip of :data:`~netx_export.placement.CHIPS` with other facts.
 
     The file names it as ``base``; each further key is a fact: a number, which counts as assumed, or a table
     with ``value``, ``source`` and ``certainty``. The chip is named after the file.
@@ -209,6 +210,8 @@ def _fact(where: str, key: str, value: Any) -> Fact:
     number, low = table.get("value"), int(key not in _ZERO)
     if type(number) is not int or number < low:
         raise OptionError(f"{where}: {key}={number!r} is not allowed; use an integer of {low} or more")
+    if key == "shares_convolutions":
+        check_option(where, key, number, (0, 1))
     certainty = table.get("certainty", "assumed")
     check_option(where, f"certainty of {key}", certainty, get_args(Certainty))
     return Fact(value=number, source=str(table.get("source", Path(where).name)), certainty=certainty)

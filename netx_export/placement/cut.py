@@ -93,6 +93,14 @@ class Cutter:
         if (smallest > self.capacity).any():
             self.exceeded[layer.name] = smallest
 
+    def burdens(self, layer: Layer, cut: Cut) -> bool:
+        """Whether a source's smallest slice needs more than its share of a core's axons out for this cut."""
+        for connection, who in zip(layer.connections, cut.who, strict=True):
+            receivers = self._consumers.get(connection.source)
+            if receivers and who.axons_out(1, 1).max() * len(receivers) > self.capacity[3]:
+                return True
+        return False
+
     def candidates(self, layer: Layer, cuts: dict[str, Cut]) -> Iterator[Cut]:
         """Cuts whose slices keep the limits: for each size of row blocks the largest blocks of channels,
         and blocks of equal size of which there are as many or few more.

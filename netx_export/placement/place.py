@@ -71,29 +71,35 @@ class _Search:
             layer.name: self.cutter.needs(layer, self.cuts[layer.name], self.cuts) for layer in net.layers
         }
 
-    def _alone(self, layer: Layer, cut: Cut) -> tuple[int, float, int]:
-        """Cores of a layer by itself, its share of all cores' resources, entries for messages."""
+    def _alone(self, layer: Layer, cut: Cut) -> tuple[bool, int, float, int]:
+        """Whether sources would need too many axons; cores of the layer by itself; its share of a core's
+        resources; entries for messages.
+        """  # fmt: skip
         needs = self.cutter.needs(layer, cut, self.cuts).reshape(-1, 4)
         share = float((needs.sum(0) / self.cutter.capacity).max())
-        return self._pack([needs])[1], share, int(needs[:, 2:].sum())
+        burdens = self.cutter.burdens(layer, cut)
+        return burdens, self._pack([needs])[1], share, int(needs[:, 2:].sum())
 
     def _pack(self, needs: list[np.ndarray]) -> tuple[np.ndarray, int]:
-        """Core of each slice by first-fit decreasing, and the number of cores."""
+        """Core of each slice by first-fit decreasing, and the number of cores; equal slices in one go."""
         items = stack(needs) / self.cutter.capacity
         order = np.lexsort((*items.T, -items.max(1)))
+        changes = (np.diff(items[order], axis=0) != 0).any(1)
         used, groups = np.zeros((len(items), 4)), np.zeros(len(items), dtype=np.int64)
         core, count, most = np.empty(len(items), dtype=np.int64), 0, self.chip.groups.value
-        start, last = 0, None
-        for item in order:
-            need = items[item]
-            if last is None or (need != last).any():
-                start, last = 0, need  # a core too full for a slice is so for another of its size
-            free = (used[start:count] + need <= 1 + 1e-9).all(1) & (groups[start:count] < most)
-            start = start + int(free.argmax()) if free.any() else count
-            count = max(count, start + 1)
-            core[item] = start
-            used[start] += need
-            groups[start] += 1
+        for alike in np.split(order, np.flatnonzero(changes) + 1):
+            need = items[alike[0]]
+            room = ((1 + 1e-9 - used[:count, need > 0]) // need[need > 0]).min(1)
+            room = np.minimum(room, most - groups[:count]).clip(0)
+            taken = np.diff(np.minimum(room.cumsum(), len(alike)), prepend=0).astype(np.int64)
+            left = len(alike) - int(taken.sum())
+            per_core = max(1, min(most, int((1 + 1e-9) // need.max())))
+            fresh = [stop - start for start, stop in blocks(left, per_core)]
+            number = np.concatenate([taken, np.array(fresh, dtype=np.int64)])
+            core[alike] = np.repeat(np.arange(len(number)), number)
+            count = len(number)
+            used[:count] += number[:, None] * need
+            groups[:count] += number
         return core, count
 
     def _changed(self, layer: Layer, cuts: dict[str, Cut]) -> dict[str, np.ndarray] | None:

@@ -37,12 +37,10 @@ def placement_problems(
         exceeded: by layer, what its smallest slices need where a core holds less.
         chips: that may be used; None for any number.
     """
-    bits = chip.message_bits.value
-    if not net.input.enters_as_bias and (net.input.largest.bit_length() > bits):
-        yield _message(INPUT, net.input.largest, bits, chip)
+    if not net.input.enters_as_bias:
+        yield from _message_problems(INPUT, net.input.largest, chip)
     for layer in net.layers:
-        if layer.neuron.max_message.bit_length() > bits:
-            yield _message(layer.name, layer.neuron.max_message, bits, chip)
+        yield from _message_problems(layer.name, layer.neuron.max_message, chip)
         for connection in layer.connections:
             yield from _connection_problems(net, layer, connection, chip)
         if layer.name in exceeded:
@@ -51,11 +49,12 @@ def placement_problems(
         yield from _room_problems(cores, chip, chips)
 
 
-def _message(name: str, largest: int, bits: int, chip: Chip) -> str:
-    return (
-        f"{name}: messages up to {largest} need {largest.bit_length()} bits, {chip.title} sends {bits}; "
-        "use neurons that spike, or another chip"
-    )
+def _message_problems(name: str, largest: int, chip: Chip) -> Iterator[str]:
+    if largest.bit_length() > chip.message_bits.value:
+        yield (
+            f"{name}: messages up to {largest} need {largest.bit_length()} bits, {chip.title} sends "
+            f"{chip.message_bits.value}; use spikes, or another chip"
+        )
 
 
 def _connection_problems(

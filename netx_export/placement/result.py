@@ -22,8 +22,8 @@ class Slice:
         rows: half-open range of the image's rows; None for flat layers.
         neurons: of the slice.
         synaptic_bits: memory of its synapses, bits.
-        axons_in: sources whose messages the slice's synapses receive.
-        axons_out: messages that all spikes of the slice send at most, one per neuron and receiving core.
+        axons_in: entries for sources whose messages its synapses receive.
+        axons_out: entries for slices that receive its messages.
     """
 
     layer: str
@@ -43,8 +43,12 @@ class Core:
         chip: number of the chip, from 0.
         index: number of the core on its chip, from 0.
         slices: at least one.
-        neurons, synaptic_bits, axons_in, axons_out: sums over slices.
-        utilisation: by limit (:data:`LIMITED`), what is used of it, 0..1.
+        neurons: of all slices.
+        synaptic_bits: of all slices.
+        axons_in: of all slices.
+        axons_out: of all slices.
+        utilisation: by limit (``"neurons"``, ``"synapses"``, ``"axons_in"``, ``"axons_out"``), the share of
+            it that is used: 0..1, or more where the placement's problems say so.
     """
 
     chip: int

@@ -21,6 +21,11 @@ def rough(value: float) -> str:
     return number(float(f"{value:.2g}"))
 
 
+def microjoule(joule: float) -> str:
+    """An energy to three digits, in microjoule."""
+    return number(float(f"{1e6 * joule:.3g}"))
+
+
 def head(report: Report) -> Iterator[Markup]:
     """What it is, whether it fits, and the totals."""
     placed, cost = report.placement, report.cost
@@ -34,7 +39,7 @@ def head(report: Report) -> Iterator[Markup]:
         facts.append(("accuracy of the integers", f"{cost.accuracy:.2%}"))
     facts += [
         ("SOPs per sample", number(cost.sops)),
-        ("energy per sample, estimate", f"{1e6 * cost.energy:.3g} µJ"),
+        ("energy per sample, estimate", f"{microjoule(cost.energy)} µJ"),
     ]
     if cost.steps_per_second is not None:
         facts.append(("steps per second, estimate", rough(cost.steps_per_second)))
@@ -202,17 +207,17 @@ def twins(report: Report) -> Iterator[Markup]:
     """Other networks of the same shape, and what estimates are made of."""
     cost = report.cost
     rows = [
-        ("this network", f"{number(cost.sops)} SOPs", f"{1e6 * cost.energy:.3g}", "Loihi 1, see below"),
+        ("this network", f"{number(cost.sops)} SOPs", microjoule(cost.energy), "Loihi 1, see below"),
         (
             "full-precision spiking twin",
             f"{number(cost.full_precision.sops)} ACs, {number(cost.full_precision.macs)} MACs",
-            f"{1e6 * cost.full_precision.joule:.3g}",
+            microjoule(cost.full_precision.joule),
             cost.full_precision.constants.name,
         ),
         (
             "dense twin (ANN)",
             f"{number(cost.ann.macs)} MACs",
-            f"{1e6 * cost.ann.joule:.3g}",
+            microjoule(cost.ann.joule),
             cost.ann.constants.name,
         ),
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .content import Report
 from .markup import visible
-from .parts import number, rough
+from .parts import microjoule, number, rough
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +34,7 @@ def _parts(report: Report) -> Iterator[str | Table]:
         told.append(f"{number(cost.core_messages)} messages between cores")
     yield ", ".join(told)
     speed = "" if cost.steps_per_second is None else f", {rough(cost.steps_per_second)} steps per second"
-    yield f"estimates, from figures of Loihi 1: {1e6 * cost.energy:.3g} µJ per sample{speed}"
+    yield f"estimates, from figures of Loihi 1: {microjoule(cost.energy)} µJ per sample{speed}"
     yield (
         f"twins: {number(cost.ann.macs)} MACs as a dense network, {number(cost.full_precision.sops)} ACs and "
         f"{number(cost.full_precision.macs)} MACs as a spiking one of full precision"

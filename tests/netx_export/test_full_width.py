@@ -1,6 +1,9 @@
-"""The largest AGMM network for CIFAR, from 8-bit pixels to its file and the simulator, spike for spike."""
+"""The largest AGMM networks, from 8-bit pixels to file, simulator and cores; full width."""
 
 from __future__ import annotations
+
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import torch
 
 from lava_bsnn import data, models, training
 from lava_bsnn.norm import BatchNorm
-from netx_export import agreement, convert, read, simulate, write
+from netx_export import agreement, convert, place, read, simulate, write
 
 
 def images(number, seed):
@@ -49,3 +52,33 @@ def test_resnet19_with_agmm_for_cifar_is_exact_alive_and_tells_classes_apart(tmp
         assert layer.equal == 1 and 0.02 < layer.integer_rate < 0.6
     prediction = simulate(again, again.encode(test)).prediction
     assert len(np.unique(prediction)) >= 5
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("name", "shape"), [(f"resnet{n}", (3, 32, 32)) for n in (18, 19, 20)] + [("vggsnn", (2, 48, 48))]
+)
+def test_full_width_networks_are_placed_as_the_documentation_says(name, shape):
+    page = (Path(__file__).parents[2] / "docs/placement.md").read_text()
+    title = {"vggsnn": "VGGSNN"}.get(name, name.replace("resnet", "ResNet-"))
+    row = next(
+        line
+        for line in page.splitlines()
+        if line.startswith(f"| {title}, AGMM, {' x '.join(map(str, shape))} ")
+    )
+    cores, chips, least = (int(cell) for cell in row.strip("| ").split("|")[2:])
+    training.seed_everything(0)
+    encoding = data.DATASETS["cifar10"].encoding(normalize=True) if shape[0] == 3 else None
+    model = models.create(name, num_classes=10, in_shape=shape, num_steps=2, method="agmm", encoding=encoding)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4, *shape)).astype(np.uint8)
+    events = (rng.random((4, *shape, 2)) < 0.2).astype(np.float32)
+    with torch.no_grad():
+        model(torch.from_numpy(pixels if encoding else events))
+    training.match_device(model.eval())
+    placement = place(convert(model, "extended"))
+    assert placement.fits and (len(placement.cores), placement.chips) == (cores, chips)
+    filled = [
+        sum(core.utilisation[limit] for core in placement.cores) for limit in placement.cores[0].utilisation
+    ]
+    assert math.ceil(max(filled)) == least
