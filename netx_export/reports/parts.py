@@ -44,7 +44,7 @@ def head(report: Report) -> Iterator[Markup]:
     if cost.steps_per_second is not None:
         facts.append(("steps per second, estimate", rough(cost.steps_per_second)))
     if cost.core_messages is not None:
-        facts.append(("messages between cores, per sample", number(cost.core_messages)))
+        facts.append(("messages between cores and from outside, per sample", number(cost.core_messages)))
     facts.append(("weights", f"{report.net.summary().weight_bits / 8:,.0f} bytes"))
     yield element("dl", *(element("div", element("dt", a), element("dd", b)) for a, b in facts))
     yield element(

@@ -31,7 +31,7 @@ def _parts(report: Report) -> Iterator[str | Table]:
     told = [] if cost.accuracy is None else [f"accuracy {cost.accuracy:.2%}"]
     told.append(f"{number(cost.sops)} SOPs per sample")
     if cost.core_messages is not None:
-        told.append(f"{number(cost.core_messages)} messages between cores")
+        told.append(f"{number(cost.core_messages)} messages between cores and from outside")
     yield ", ".join(told)
     speed = "" if cost.steps_per_second is None else f", {rough(cost.steps_per_second)} steps per second"
     yield f"estimates, from figures of Loihi 1: {microjoule(cost.energy)} µJ per sample{speed}"

@@ -241,7 +241,6 @@ def spikes(tab):
 
 
 @needs_browser
-@pytest.mark.lava
 @pytest.mark.parametrize(
     "look", [{}, {"dark": True}, {"width": 390, "height": 844}, {"width": 320}, {"media": "print"}]
 )
@@ -260,7 +259,6 @@ def test_page_fits_its_window_without_complaints(tab, file, look, tmp_path):
 
 
 @needs_browser
-@pytest.mark.lava
 def test_the_picker_draws_what_is_picked(tab, file, made):
     _, _, found = made
     tab.open(file)
@@ -279,7 +277,6 @@ def test_the_picker_draws_what_is_picked(tab, file, made):
 
 
 @needs_browser
-@pytest.mark.lava
 def test_the_page_works_by_keyboard(tab, file, made):
     tab.open(file)
     reached = []
@@ -306,7 +303,6 @@ def test_the_page_works_by_keyboard(tab, file, made):
 
 
 @needs_browser
-@pytest.mark.lava
 def test_hostile_names_do_not_run_in_a_browser(tab, tmp_path):
     net = hostile_network()
     path = tmp_path / "hostile.html"
@@ -318,7 +314,6 @@ def test_hostile_names_do_not_run_in_a_browser(tab, tmp_path):
 
 
 @needs_browser
-@pytest.mark.lava
 def test_details_are_open_in_print(tab, file):
     tab.open(file)
     tab.run("dispatchEvent(new Event('beforeprint'))")
