@@ -34,13 +34,13 @@ class Report(JsonOutput):
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net file, ours or one of lava-dl."""
     chip: str = "loihi2"
-    """Name of a chip or board, or a .toml file that changes facts of one."""
+    """Chip or board, or a .toml file that changes facts of one."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Run the first test samples of this data set."""
     inputs: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Run the first samples of this .npy file, [N, ...], as the network's encode takes them."""
+    """Run the first samples of this .npy file, as net.encode takes them."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Run the first test samples of this training run, and compare its model with the integers."""
+    """Run the first test samples of this training run; compare its model."""
     samples: int = 32
     """How many."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -48,7 +48,7 @@ class Report(JsonOutput):
     seed: int = 0
     """Of random inputs."""
     verify: Flag = False
-    """Also run random inputs on every backend, and compare every spike."""
+    """Also compare all backends on random inputs."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write one page that needs nothing else."""
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from netx_export import FixedPointNetwork
 
     from ..training import Recipe
@@ -64,6 +64,8 @@ def of_file(path: Path, number: int) -> Given:
     Raises:
         DataError: it holds no array of numbers.
     """
+    import numpy as np
+
     try:
         samples = np.load(path, mmap_mode="r", allow_pickle=False)
     except (EOFError, OSError, ValueError) as error:
@@ -75,6 +77,7 @@ def of_file(path: Path, number: int) -> Given:
 
 
 def _first(samples: Any, number: int) -> tuple[Any, np.ndarray]:
+    import numpy as np
     import torch
 
     pairs = [samples[index] for index in range(min(number, len(samples)))]
