@@ -9,7 +9,7 @@ import pytest
 from lava_bsnn.errors import ExportError
 from lava_bsnn.limits import LIMITS
 from netx_export import FixedPointNetwork, network
-from netx_export.network.synapses import reach
+from netx_export.network.synapses import reach, weight_bits
 
 
 def one_layer(weight, bias=None, in_shape=(3,), bits=0, **neuron):
@@ -319,3 +319,11 @@ def test_the_reach_of_a_synapse_is_the_largest_sum_of_inputs_that_are_not_negati
     sums = np.abs(inputs @ weight.T).max(0)
     np.testing.assert_array_equal(reach(network.Dense(weight=weight)), sums)
     np.testing.assert_array_equal(reach(network.Identity()), [1])
+
+
+@pytest.mark.parametrize(
+    ("values", "bits"),
+    [((127, 127), 8), ((-8, -8), 4), ((-128, 127), 8), ((128, 1), 9), ((0, 0), 1), ((2, 2), 3), ((1, -1), 1)],
+)
+def test_weight_bits_are_the_least_that_hold_all_weights(values, bits):
+    assert weight_bits(network.Dense(weight=np.array([values]))) == bits

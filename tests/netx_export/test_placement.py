@@ -145,6 +145,23 @@ def test_small_layers_share_a_core_up_to_its_groups():
     assert [len(core.slices) for core in place(net, small(groups=2)).cores] == [2, 2, 1]
 
 
+def test_receivers_are_cut_so_that_their_sources_fit():
+    def conv(outs, ins):
+        return network.Conv(weight=np.ones((outs, ins, 3, 3), dtype=int), padding=(1, 1))
+
+    source = one_layer(conv(1, 1), (1, 9, 50)).layers[0]
+    receiver = replace(
+        source,
+        name="receiver",
+        connections=(network.Connection(source="only", synapse=conv(40, 1)),),
+        shape=(40, 9, 50),
+    )
+    net = replace(one_layer(conv(1, 1), (1, 9, 50)), layers=(source, receiver))
+    placement = place(net, small(neurons=2250, axons_out=300))  # eight blocks of channels would send 400
+    assert placement.fits
+    check(net, placement)
+
+
 def test_several_chips_are_used_and_numbered():
     net = random_network(0, convs=(), dense=(40,), classes=0)
     placement = place(net, small(neurons=10, cores=3))
