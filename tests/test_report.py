@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,19 @@ def test_random_inputs_are_named_as_such(net_file):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["data"].startswith("random inputs (seed 5)") and told["chip"] == "loihi1"
+
+
+@pytest.mark.parametrize("name", ["tiny.net", "mnist.net", "gts/ntidigits/ntidigits.net"])
+def test_files_of_lava_dl_are_reported(name, tmp_path):
+    from support.lava_dl import wheel_tests
+
+    file = Path(wheel_tests("lava.lib.dl.netx").__file__).parent / name
+    page = tmp_path / "out.html"
+    done = command("report", file, "--samples", 2, "--html", page, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["fits"] and told["profile"] == "stock" and told["sops_per_sample"] > 0
+    assert told["mismatches"] == 0 and 10_000 < page.stat().st_size < 2_000_000
 
 
 def test_a_recording_of_events_is_binned_for_the_network(tmp_path):
