@@ -18,12 +18,26 @@ from . import __version__
 from .commands.doctor import Doctor
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
+from .commands.report import Report
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
 from .errors import LavaBsnnError, OptionError
 
 COMMANDS = {
     command.__name__.lower(): command
-    for command in (Demo, Doctor, Datasets, Recipes, Train, Resume, Eval, Export, Inspect, Nir, Verify)
+    for command in (
+        Demo,
+        Doctor,
+        Datasets,
+        Recipes,
+        Train,
+        Resume,
+        Eval,
+        Export,
+        Inspect,
+        Report,
+        Nir,
+        Verify,
+    )
 }
 
 

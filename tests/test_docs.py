@@ -74,10 +74,14 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn export runs/events --out events.net --figure runs/events/agreement.png": "",
     "lava-bsnn export": "--help",
     "lava-bsnn inspect events.net": "",
+    "lava-bsnn report events.net --run runs/events": "--samples 4",
+    "lava-bsnn report events.net --run runs/events --html report.html": "--samples 4",
     "lava-bsnn verify events.net --layers": "--samples 1 --backends lava-fused",  # the graph takes long
     "make demo": "--dry-run",
     "lava-bsnn demo": "--epochs 1 --num-steps 2 --lava-samples 1",  # what make demo runs
     "lava-bsnn verify runs/demo/demo.net --samples 5 --layers": "--samples 1 --steps 4",
+    "lava-bsnn report runs/demo/demo.net --data digits --html report.html": "--samples 4",
+    "lava-bsnn report runs/demo/demo.net --chip loihi1 --json -": "--samples 4",
     "lava-bsnn nir runs/demo/demo.net --out demo.nir": "",
     "cp runs/demo/demo.net digits.net": "",  # as the notebook writes it
     "lava-bsnn inspect digits.net": "",

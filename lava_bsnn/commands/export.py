@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import tyro
 
 from ..errors import DataError, OptionError
 from .output import Flag, JsonOutput
+from .samples import of_recipe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,7 +108,7 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
         net = netx_export.convert(
             model,
             options.profile,
-            _samples(recipe, "train", options.calibration) if options.calibration else None,
+            of_recipe(recipe, "train", options.calibration) if options.calibration else None,
             single_threshold=options.single_threshold,
             ignore_membrane=options.ignore_membrane,
             report=reports.append,
@@ -149,7 +149,7 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
 def _remember(recipe: Recipe, model: SpikingNetwork) -> None:
     """Give the model's Input some training samples, by which rounding is chosen; checkpoints hold none."""
     with contextlib.suppress(DataError):
-        model.blocks[0].samples = _samples(recipe, "train", 16)[0]
+        model.blocks[0].samples = of_recipe(recipe, "train", 16)[0]
 
 
 def _show(agreed: Agreement, options: Export, console: Console) -> None:
@@ -180,18 +180,6 @@ def _errors(net: FixedPointNetwork, reports: list[LayerReport]) -> str:
     return ", ".join(parts)
 
 
-def _samples(recipe: Recipe, split: str, number: int) -> tuple[Any, Any]:
-    """Inputs and labels of the first samples, without augmentation."""
-    import numpy as np
-    import torch
-
-    from ..training.run import load_data
-
-    samples = getattr(load_data(dataclasses.replace(recipe, augment=())), split)
-    pairs = [samples[index] for index in range(min(number, len(samples)))]
-    return torch.stack([inputs for inputs, _ in pairs]), np.array([label for _, label in pairs])
-
-
 def _compare(
     recipe: Recipe, model: SpikingNetwork, net: FixedPointNetwork, options: Export, console: Console
 ) -> Agreement | None:
@@ -199,7 +187,7 @@ def _compare(
     import netx_export
 
     try:
-        inputs, labels = _samples(recipe, "test", options.test)
+        inputs, labels = of_recipe(recipe, "test", options.test)
     except DataError as error:
         console.print(f"not compared on test data: {error}", soft_wrap=True)
         return None

@@ -43,25 +43,27 @@ class Summary:
 def summarize(net: FixedPointNetwork) -> Summary:
     """Count what a network is made of."""
     pairs = [(layer, connection) for layer in net.layers for connection in layer.connections]
-    sizes = [_num_weights(connection) for _, connection in pairs]
+    sizes = [num_weights(connection) for _, connection in pairs]
     bits = [weight_bits(connection.synapse) for _, connection in pairs]
     return Summary(
         layers=len(net.layers),
         weights=sum(sizes),
         weight_bits=sum(size * width for size, width in zip(sizes, bits, strict=True)),
         neurons=sum(math.prod(layer.shape) for layer in net.layers),
-        synapses=sum(_num_synapses(layer, connection) for layer, connection in pairs),
+        synapses=sum(num_synapses(layer, connection) for layer, connection in pairs),
         latency=net.latency,
         max_depth=max(net.depth(layer.name) for layer in net.layers),
     )
 
 
-def _num_weights(connection: Connection) -> int:
+def num_weights(connection: Connection) -> int:
+    """Stored weights."""
     weight = weight_of(connection.synapse)
     return 0 if weight is None else weight.size
 
 
-def _num_synapses(layer: Layer, connection: Connection) -> int:
+def num_synapses(layer: Layer, connection: Connection) -> int:
+    """Connections between neurons, kernel taps counted at every position."""
     weight = weight_of(connection.synapse)
     if weight is None:
         return math.prod(layer.shape)

@@ -140,6 +140,11 @@ def random_data(net: FixedPointNetwork, num_samples: int, num_steps: int, seed: 
     return x
 
 
+def default_steps(net: FixedPointNetwork) -> int:
+    """Time steps of random samples: the network's own, else 8 or what its readout can hold."""
+    return net.num_steps or min(_DEFAULT_STEPS, net.max_steps or _DEFAULT_STEPS)
+
+
 def verify(
     net: FixedPointNetwork,
     *,
@@ -174,8 +179,7 @@ def verify(
         if value is not None and value < least:
             raise OptionError(f"verify: {what}={value} is not allowed; use {least} or more")
     check_timeout("verify", timeout)
-    if num_steps is None:
-        num_steps = net.num_steps or min(_DEFAULT_STEPS, net.max_steps or _DEFAULT_STEPS)
+    num_steps = num_steps or default_steps(net)
     data = random_data(net, num_samples, num_steps, seed)
     expected = run(net, data, REFERENCE, trace=True)
     found = {}
