@@ -255,8 +255,9 @@ def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
                 f"{label}: L={neuron.levels} thresholds with mixing of steps cannot be exported {where}; "
                 f"{_USE}, or single_threshold=True"
             )
-        if neuron.lam_logit is not None:
-            yield f"{label}: a learned leak lam cannot be exported {where}; {_USE}"
+        lam = neuron.lam.detach().double()
+        if ((lam * ONE).round() != ONE).any():
+            yield f"{label}: a leak lam={lam.min():.4g} cannot be exported {where}; {_USE}"
     if kind is not LIF:
         return
     bits = neuron.membrane_bits
