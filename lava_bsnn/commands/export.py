@@ -35,14 +35,14 @@ class Export(JsonOutput):
     """The --out of lava-bsnn train."""
     out: Path
     """The .net file to write."""
-    profile: Annotated[str, tyro.conf.arg(metavar="stock|extended")] = "extended"
-    """stock: unmodified lava-dl loads it; extended: skips, gates and all neurons; or a target of your own."""
+    profile: Annotated[str, tyro.conf.arg(metavar="stock|loihi|extended")] = "extended"
+    """stock: for unmodified lava-dl; loihi: skips, too; extended: gates and all neurons; or one of your own."""
     best: Flag = False
     """Take the weights of the best epoch, not those of the last."""
     calibration: int = 0
-    """Training samples whose mean gates replace AGMM's in profile stock."""
+    """Training samples whose mean gates replace AGMM's in profiles stock and loihi."""
     ignore_membrane: Flag = False
-    """Let profile stock keep 24-bit membranes where fewer bits were trained."""
+    """Let profiles stock and loihi keep 24-bit membranes where fewer bits were trained."""
     single_threshold: Flag = False
     """Turn LM-HT neurons into single-threshold ones over L times the steps."""
     test: int = 500
