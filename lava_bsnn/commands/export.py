@@ -36,7 +36,7 @@ class Export(JsonOutput):
     out: Path
     """The .net file to write."""
     profile: Annotated[str, tyro.conf.arg(metavar="stock|loihi|extended")] = "extended"
-    """stock: for unmodified lava-dl; loihi: skips, too; extended: gates and all neurons; or one of your own."""
+    """stock: for unmodified lava-dl; loihi: skips, too; extended: all there is; or a target of your own."""
     best: Flag = False
     """Take the weights of the best epoch, not those of the last."""
     calibration: int = 0
