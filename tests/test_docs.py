@@ -77,6 +77,11 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn report events.net --run runs/events": "--samples 4",
     "lava-bsnn report events.net --run runs/events --html report.html": "--samples 4",
     "lava-bsnn verify events.net --layers": "--samples 1 --backends lava-fused",  # the graph takes long
+    "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 model_options={} "
+    "--out runs/resnet": "--set model=resnet20 model_options={} epochs=1 width=0.25 num_steps=2",
+    "lava-bsnn export runs/resnet --profile loihi --calibration 256 --out resnet.net": "",
+    "lava-bsnn verify resnet.net --layers": "--samples 1 --steps 2 --backends lava-fused",
+    "lava-bsnn report resnet.net --run runs/resnet": "--samples 4",
     "make demo": "--dry-run",
     "lava-bsnn demo": "--epochs 1 --num-steps 2 --lava-samples 1",  # what make demo runs
     "lava-bsnn verify runs/demo/demo.net --samples 5 --layers": "--samples 1 --steps 4",
@@ -178,6 +183,7 @@ def case(line, more):
     return pytest.param(line, more, id=line, marks=[pytest.mark.lava] if on_lava(line) else [])
 
 
+@pytest.mark.filterwarnings("ignore:convert. gates became constants:UserWarning")  # as a user sees it
 @pytest.mark.parametrize(("line", "more"), [case(*item) for item in SESSION.items()])
 def test_command_runs(line, more, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)

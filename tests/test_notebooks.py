@@ -18,6 +18,7 @@ from support.processes import ONE_THREAD
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = 120
+ON_LAVA = ("04_export_and_run_on_lava", "06_will_it_fit")
 
 
 def run(source, target):
@@ -38,7 +39,7 @@ def test_notebooks_hold_no_outputs():
 
 
 def case(path):
-    return pytest.param(path, id=path.stem, marks=[pytest.mark.lava] if "run_on_lava" in path.stem else [])
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.lava] if path.stem in ON_LAVA else [])
 
 
 @pytest.mark.parametrize("path", map(case, NOTEBOOKS))

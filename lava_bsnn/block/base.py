@@ -195,7 +195,7 @@ class SpikingBlock(Block):
     delay_shift: bool
     count_log: bool
     mantissas: bool = False
-    """In matched mode: integers are those of Loihi's own neurons (:func:`lava_bsnn.device.on_mantissas`)."""
+    """Whether matched mode has the integers of Loihi's neurons (:func:`lava_bsnn.device.on_mantissas`)."""
 
     def _set_weight_hook(
         self,

@@ -155,7 +155,7 @@ class LIF(neuron_base.Neuron):
             raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
 
     mantissas: bool = False
-    """In matched mode: the threshold is a mantissa, as of Loihi's own neurons."""
+    """Whether in matched mode the threshold is a mantissa, as of Loihi's own neurons."""
 
     def match_device(self, scale: int | None = None) -> None:
         """Go over to ``membrane_mode="matched"``, unless it is on; without ``membrane_bits``, with 24 bits.

@@ -93,7 +93,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
         return theta if unit is None else self._steps(theta, unit) / unit
 
     mantissas: bool = False
-    """In matched mode: half the threshold is a mantissa, as of Loihi's own neurons."""
+    """Whether in matched mode half the threshold is a mantissa, as of Loihi's own neurons."""
 
     def _steps(self, theta: float, unit: float) -> int:
         step = 2 << ALIGN_BITS if self.mantissas else 1

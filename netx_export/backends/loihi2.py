@@ -1,4 +1,4 @@
-"""Runs stock networks on Loihi 2 through lava-loihi, which Intel gives to members of INRC.
+"""Runs networks of stock processes on Loihi 2 through lava-loihi, which Intel gives to members of INRC.
 
 Nothing here has run on hardware: lava-loihi is not public. The tests put stand-ins in the place of
 its modules and check how the processes are connected.
@@ -21,7 +21,7 @@ from . import check_backend
 from .processes import aligned_streams, run_options, time_first
 
 LEAVES = ("LIF", "LIFReset", "Dense", "Sparse", "DelayDense", "DelaySparse", "Conv")
-"""Processes of lava-nc in networks of profile ``"stock"``; lava-loihi places them on neurocores."""
+"""Processes of lava-nc in networks of profiles ``"stock"`` and ``"loihi"``, for neurocores."""
 _READ_DELAY = 1
 """Steps after which a state that is read on the chip reaches the host."""
 _MISSING = (
@@ -47,7 +47,7 @@ def run_loihi2(
     chip's adapters carry a sign.
 
     Args:
-        net: profile ``"stock"``.
+        net: profile ``"stock"`` or ``"loihi"``.
         x: integers ``[N, *shape, T]``; T must be a power of two, as the chip's reset interval is.
         trace: not on the chip, where only the output is read; must be False.
         timeout: not on the chip; must be None.
@@ -123,7 +123,9 @@ def _run(net: FixedPointNetwork, x: np.ndarray) -> Simulation:
     layers = network.layers
     foreign = foreign_leaves(network.inner())
     if foreign:
-        raise ExportError(f"loihi2: {', '.join(foreign)} cannot be placed on the chip; use profile 'stock'")
+        raise ExportError(
+            f"loihi2: {', '.join(foreign)} cannot be placed on the chip; use profile 'stock' or 'loihi'"
+        )
     spike = import_lava("lava.proc.embedded_io.spike")
     io = import_lava("lava.proc.io")
     flat = len(network.inp.shape) == 1

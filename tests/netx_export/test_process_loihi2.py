@@ -88,6 +88,29 @@ def test_spikes_come_back_aligned_through_adapters(lava_loihi, make_network, mak
     assert result.spikes.any()
 
 
+@pytest.mark.parametrize("classes", [4, 0])
+def test_skips_of_profile_loihi_come_back_aligned(lava_loihi, make_network, make_data, classes):
+    chain = make_network(bits=4, convs=((3, 3, 1, 1), (3, 3, 1, 1)), dense=(), classes=0)
+    first, last = chain.layers
+    skip = network.Connection(
+        source=first.name, synapse=network.Identity(), scale=np.array([5, 9, 77]) * 64 * 8
+    )
+    layers = [first, replace(last, connections=(*last.connections, skip))]
+    if classes:
+        weight = np.random.default_rng(0).integers(-9, 9, (classes, int(np.prod(last.shape))))
+        dense = network.Connection(source=last.name, synapse=network.Dense(weight=weight))
+        readout = network.Readout(bias=np.zeros(classes, int))
+        layers.append(network.Layer(name="out", connections=(dense,), neuron=readout, shape=(classes,)))
+    net = replace(chain, layers=tuple(layers), profile="loihi")
+    x = make_data(net, num_samples=3, num_steps=4)
+    result = run(net, x, "loihi2")
+    (process,) = lava_loihi.networks
+    assert foreign_leaves(process.inner()) == []
+    expected = simulate(net, x, trace=True)
+    assert all(0.01 < expected.layers[layer.name].spikes.mean() < 0.99 for layer in net.layers[:2])
+    assert compare(simulate(net, x), result).mismatches == 0
+
+
 def test_an_ethernet_host_is_passed_on(lava_loihi, make_network, make_data):
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
     run(net, make_data(net, num_steps=2), "loihi2", host="ethernet", address="10.0.0.7")
