@@ -46,11 +46,19 @@ PLANS = {
         tuned_epochs=2,
     ),
     "residual": Plan(
-        summary="ResNet-20 of half the width with AGMM and double skips, 4-bit images",
+        summary="ResNet-18 of an eighth of the width with AGMM, skips around two convolutions, 4-bit images",
         recipe="digits-agmm",
-        changes=("model=resnet20", "width=0.5", "size=16", "num_steps=4", "epochs=12", "batch_size=32"),
+        changes=(
+            "model=resnet18",
+            "width=0.125",
+            "model_options.skip=classic",
+            "size=16",
+            "num_steps=4",
+            "epochs=12",
+            "batch_size=32",
+        ),
         target="loihi",
-        tuned_epochs=3,
+        tuned_epochs=2,
     ),
     "events": Plan(
         summary="chain of convolutions with AGMM, recordings of an event camera (simulated)",

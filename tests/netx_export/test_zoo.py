@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.cli import command
-from test_process_loihi2 import lava_loihi  # noqa: F401  a fixture
 
 from lava_bsnn.errors import ExportError, LavaMissingError, NetXFormatError, OptionError
 from netx_export import read, simulate, zoo
@@ -134,7 +133,7 @@ def test_network_up_to_a_layer_gives_what_the_layer_gives(golden, name):
 
 
 @pytest.mark.lava
-def test_kit_reads_every_layer_on_the_chip_in_runs_of_its_own(golden, lava_loihi, tmp_path):  # noqa: F811
+def test_kit_reads_every_layer_on_the_chip_in_runs_of_its_own(golden, lava_loihi, tmp_path):
     calls = len(lava_loihi.chosen)
     done = command("zoo", "plain", "--run", "loihi2", "--samples", 2, "--json", tmp_path / "report.json",
                    "--host", "slurm", "--partition", "oheogulch")  # fmt: skip
@@ -152,7 +151,7 @@ def test_kit_reads_every_layer_on_the_chip_in_runs_of_its_own(golden, lava_loihi
 
 
 @pytest.mark.lava
-def test_kit_runs_parts_of_a_residual_network_on_the_chip(golden, lava_loihi, monkeypatch):  # noqa: F811
+def test_kit_runs_parts_of_a_residual_network_on_the_chip(golden, lava_loihi, monkeypatch):
     """Three layers, a skip among them; the others take too long here."""
     one = golden["residual"].first(1)
     chosen = [layer.name for layer in one.net.layers[:3]]
