@@ -10,25 +10,20 @@ process             computes
 ``DelaySparse``     identities that wait for a longer path
 ``LIFReset``        neurons, reset when a sample's first step arrives
 ``LIF``             neurons without resets
-``ATRLIF``          neurons of one threshold with soft reset; only on the CPU, with a :class:`Restart`
+``ATRLIF``          neurons of one threshold with soft reset; on the CPU only
+``Reset``           of potential and refractory state of an ``ATRLIF``; on the CPU only
 ==================  ====================================================================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse  # type: ignore[import-untyped]
-from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyRefPort
-from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.process.ports.ports import OutPort, RefPort
+from lava.magma.core.process.ports.ports import OutPort
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
-from lava.proc.atrlif.process import ATRLIF
 from lava.proc.conv import process as conv
 from lava.proc.dense import process as dense
 from lava.proc.lif import process as lif
@@ -39,6 +34,7 @@ from lava_bsnn.fixed_point import ALIGN_BITS
 from netx_export.network import INPUT, Connection, Conv, Dense, FixedPointNetwork, Layer
 from netx_export.neurons import LIF, MultiThreshold, Readout
 from netx_export.process.entry import join
+from netx_export.process.soft_reset import resets, soft_reset_neurons
 from netx_export.targets.loihi import mantissas
 
 _MIXED = {"sign_mode": SignMode.MIXED, "weight_exp": -1}
@@ -52,12 +48,12 @@ class ChipLayer:
         synapses: one per connection.
         neuron: a ``LIFReset``, ``LIF`` or ``ATRLIF``, W, H, C.
         out: what it sends.
-        restart: resets an ``ATRLIF``, which cannot by itself; else None.
+        resets: of an ``ATRLIF``, which has none by itself.
     """
 
-    def __init__(self, neuron: AbstractProcess, restart: AbstractProcess | None) -> None:
+    def __init__(self, neuron: AbstractProcess, resets: Sequence[AbstractProcess] = ()) -> None:
         self.synapses: list[AbstractProcess] = []
-        self.neuron, self.restart = neuron, restart
+        self.neuron, self.resets = neuron, list(resets)
         self.out: OutPort = neuron.s_out
 
 
@@ -101,22 +97,8 @@ class ChipGraph:
 def _neurons(layer: Layer, interval: int | None, arrival: int) -> ChipLayer:
     neuron, shape = layer.neuron, layer.shape[::-1]
     if isinstance(neuron, MultiThreshold):
-        half = neuron.threshold >> (ALIGN_BITS + 1)
-        start = np.broadcast_to(np.asarray(neuron.initial - neuron.threshold // 2), shape)
-        made = ATRLIF(
-            shape=shape,
-            v=start.astype(np.int32),
-            theta_0=half,
-            theta=half,
-            theta_step=0,
-            delta_i=4095 / 4096,  # forgets all: the model adds 1 / 4096
-            delta_v=0,
-            delta_theta=0,
-            delta_r=0,
-            bias_mant=_per_neuron(np.asarray(neuron.bias) >> ALIGN_BITS, shape),
-            bias_exp=ALIGN_BITS,
-        )
-        return ChipLayer(made, None if interval is None else Restart(made, start, interval, arrival))
+        soft = soft_reset_neurons(layer)
+        return ChipLayer(soft, [] if interval is None else resets(soft, layer, interval, arrival))
     assert isinstance(neuron, (LIF, Readout))
     options: dict[str, Any] = {
         "shape": shape,
@@ -127,8 +109,9 @@ def _neurons(layer: Layer, interval: int | None, arrival: int) -> ChipLayer:
         "vth": neuron.threshold,
     }
     if interval is None:
-        return ChipLayer(lif.LIF(**options), None)
-    return ChipLayer(lif.LIFReset(reset_interval=interval, reset_offset=arrival % interval, **options), None)
+        return ChipLayer(lif.LIF(**options))
+    made = lif.LIFReset(reset_interval=interval, reset_offset=arrival % interval, **options)
+    return ChipLayer(made)
 
 
 def _per_neuron(values: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -182,41 +165,3 @@ def _delays(connection: Connection, layer: Layer, source: tuple[int, ...], wait:
 def _as_flat(rows: np.ndarray, source: tuple[int, ...]) -> np.ndarray:
     """Rows over C, H, W as rows over W, H, C, in which ports are flattened."""
     return rows.reshape(len(rows), *source).transpose(0, *range(len(source), 0, -1)).reshape(len(rows), -1)
-
-
-class Restart(AbstractProcess):
-    """Sets an ``ATRLIF`` to its first state when a sample's first step arrives, which it cannot by itself.
-
-    Args:
-        neuron: the process.
-        start: its potential before a sample, W, H, C.
-        interval: steps of a sample.
-        arrival: Lava's time of the first sample's first step at the neurons.
-    """
-
-    def __init__(self, neuron: ATRLIF, start: np.ndarray, interval: int, arrival: int) -> None:
-        shape = neuron.v.shape
-        super().__init__(start=start.astype(np.int32), interval=interval, arrival=arrival)
-        self.potential, self.refractory = RefPort(shape=shape), RefPort(shape=shape)
-        self.potential.connect_var(neuron.v)
-        self.refractory.connect_var(neuron.r)
-
-
-@implements(proc=Restart, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class PyRestartModel(PyLoihiProcessModel):
-    """Writes behind the last step of a sample, and of the pipeline's filling."""
-
-    potential: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
-    refractory: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32)
-
-    def post_guard(self) -> bool:
-        """Whether the next step is a sample's first."""
-        return (self.time_step + 1 - self.proc_params["arrival"]) % self.proc_params["interval"] == 0
-
-    def run_post_mgmt(self) -> None:
-        """Restart."""
-        self.potential.write(self.proc_params["start"])
-        self.refractory.write(np.zeros_like(self.proc_params["start"]))
-        self.potential.wait()

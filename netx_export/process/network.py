@@ -301,7 +301,7 @@ class Network(AbstractProcess):
             if isinstance(layer, AbstractProcess):
                 found.append(layer)
             found += [value for key, value in vars(layer).items() if key in _PARTS and value is not None]
-            found += getattr(layer, "synapses", [])
+            found += [*getattr(layer, "synapses", []), *getattr(layer, "resets", [])]
         return found
 
     def detach(self) -> None:
@@ -355,7 +355,7 @@ class _NotInThisRun:
     wait = pause = stop
 
 
-_PARTS = ("synapse", "synapse_rec", "real_synapse", "imag_synapse", "neuron", "restart")
+_PARTS = ("synapse", "synapse_rec", "real_synapse", "imag_synapse", "neuron")
 """Attributes of layers that hold processes."""
 
 

@@ -1,70 +1,82 @@
-"""Single-threshold soft-reset neurons as stock ``lava.proc.atrlif.ATRLIF``, which lava-loihi has too.
+"""Single-threshold soft-reset neurons as stock ``lava.proc.atrlif.ATRLIF``, proven on the CPU only.
 
 ATRLIF fires where ``v - r >= theta``, then adds ``2 theta`` to the refractory state r. With a threshold and a
 refractory state that neither grow nor decay, and ``theta = th / 2``, that is an integrate-and-fire neuron of
-threshold th with soft reset that starts at ``th / 2``: ``m = v + th / 2 - r`` fires where ``m >= th``.
+threshold th with soft reset: ``m = v + th / 2 - r`` fires where ``m >= th``. Its potential sums all input
+since the last reset and must stay within 24 bits. It has no reset of its own; stock ``Reset`` processes do.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from lava.magma.core.process.process import AbstractProcess
 from lava.proc.atrlif.process import ATRLIF
+from lava.proc.io.reset import Reset
 
 from lava_bsnn.errors import ExportError
-from lava_bsnn.fixed_point import ALIGN_BITS, ONE
-from lava_bsnn.limits import LIMITS
+from lava_bsnn.fixed_point import ALIGN_BITS
 from netx_export.network import Layer
 from netx_export.neurons import MultiThreshold
+from netx_export.targets.loihi import bias_exponent, soft_reset_problems
 
-UNIT = 2 << ALIGN_BITS
-"""Thresholds are even in weight steps: ``theta`` is half of them."""
 FORGETS = 4095 / 4096
 """``delta_i`` that keeps nothing of the current; 1 would be off by one in ATRLIF's rounding."""
-
-
-def atrlif_parameters(layer: Layer) -> dict[str, Any]:
-    """Arguments of an ATRLIF that computes the layer's neurons; ``bias_mant`` per channel.
-
-    Raises:
-        ExportError: the neurons are not what ATRLIF can be; every reason is listed.
-    """
-    neuron = layer.neuron
-    if not isinstance(neuron, MultiThreshold):
-        raise ExportError(
-            f"{layer.name}: ATRLIF makes soft-reset neurons; this layer has {type(neuron).__name__}"
-        )
-    bias = np.asarray(neuron.bias)
-    reasons = []
-    if neuron.levels != 1:
-        reasons.append(f"levels={neuron.levels}, needs 1: windows of more need uniform inputs")
-    if neuron.lam != ONE:
-        reasons.append(f"lam={neuron.lam}, needs {ONE}")
-    threshold = np.unique(neuron.threshold)
-    if len(threshold) > 1 or threshold[0] % UNIT or threshold[0] // UNIT > LIMITS.threshold_max // 2:
-        reasons.append(f"thresholds {threshold[0]}..{threshold[-1]}, needs one multiple of {UNIT}")
-    elif (np.asarray(neuron.initial) != threshold[0] // 2).any():
-        reasons.append(f"initial={neuron.initial}, needs half of the threshold")
-    if bias.min() < LIMITS.bias_min or bias.max() > LIMITS.bias_max:
-        reasons.append(f"bias {bias.min()}..{bias.max()}, needs {LIMITS.bias_min}..{LIMITS.bias_max}")
-    if reasons:
-        raise ExportError(f"{layer.name}: stock ATRLIF cannot be these neurons: {'; '.join(reasons)}")
-    theta = int(threshold[0]) // UNIT
-    still = dict.fromkeys(("delta_v", "delta_r", "delta_theta", "theta_step"), 0)
-    return {"theta": theta, "theta_0": theta, "delta_i": FORGETS, "bias_mant": bias, "bias_exp": 0, **still}
 
 
 def soft_reset_neurons(layer: Layer) -> ATRLIF:
     """Process in the layer's shape, W, H, C: ``a_in`` in weight steps, ``s_out`` spikes.
 
-    Its potential sums all input since the start and must stay within 24 bits; it has no reset by interval,
-    so give it a ``lava.proc.io.reset.Reset`` on i, v and r.
-
     Raises:
-        ExportError: see :func:`atrlif_parameters`.
+        ExportError: the neurons are not what ATRLIF can be; every reason is listed.
     """
-    parameters = atrlif_parameters(layer)
-    shape = layer.shape[::-1]
-    bias = np.broadcast_to(parameters.pop("bias_mant"), shape).astype(np.int64)  # channels last
-    return ATRLIF(shape=shape, bias_mant=bias, **parameters)
+    neuron, shape = layer.neuron, layer.shape[::-1]
+    if not isinstance(neuron, MultiThreshold):
+        raise ExportError(
+            f"{layer.name}: ATRLIF makes soft-reset neurons; this layer has {type(neuron).__name__}"
+        )
+    reasons = list(soft_reset_problems(neuron))
+    if reasons:
+        raise ExportError(f"{layer.name}: stock ATRLIF cannot be these neurons: {'; '.join(reasons)}")
+    theta, exponent = _threshold(neuron) >> (ALIGN_BITS + 1), bias_exponent(neuron.bias)
+    assert exponent is not None
+    bias = np.broadcast_to(np.asarray(neuron.bias) >> exponent, shape)  # channels last
+    return ATRLIF(
+        shape=shape,
+        v=np.full(shape, _start(layer), dtype=np.int32),
+        theta=theta,
+        theta_0=theta,
+        theta_step=0,
+        delta_i=FORGETS,
+        delta_v=0,
+        delta_r=0,
+        delta_theta=0,
+        bias_mant=bias.astype(np.int64),
+        bias_exp=exponent,
+    )
+
+
+def resets(neurons: ATRLIF, layer: Layer, interval: int, arrival: int) -> list[AbstractProcess]:
+    """Processes that put neurons to rest before a sample's first step.
+
+    Args:
+        neurons: of :func:`soft_reset_neurons`.
+        layer: of which they are.
+        interval: steps of a sample.
+        arrival: Lava's time of the first sample's first step at the neurons.
+    """
+    made = []
+    for var, value in ((neurons.v, _start(layer)), (neurons.r, 0)):
+        reset = Reset(reset_value=value, interval=interval, offset=arrival - 2)  # behind the step before
+        reset.connect_var(var)
+        made.append(reset)
+    return made
+
+
+def _threshold(neuron: MultiThreshold) -> int:
+    return int(np.max(neuron.threshold))
+
+
+def _start(layer: Layer) -> int:
+    neuron = layer.neuron
+    assert isinstance(neuron, MultiThreshold)
+    return int(np.max(neuron.initial)) - _threshold(neuron) // 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, ONE, STATE_BITS
-from lava_bsnn.limits import LOIHI
+from lava_bsnn.limits import LIMITS, LOIHI
 
 from ..neurons import LIF, MultiThreshold, Readout, kind_of
 from .base import BlockRule, Target
@@ -65,7 +65,8 @@ class Loihi(Target):
             yield f"{type(neuron).__name__} is not possible {where}; {_USE}"
             return
         if isinstance(neuron, MultiThreshold):
-            yield from _soft_reset_problems(neuron, self.limits.bias_max, where)
+            for reason in soft_reset_problems(neuron):
+                yield f"this soft reset is not possible {where}: {reason}; {_USE}"
             return
         assert isinstance(neuron, (LIF, Readout))
         if neuron.membrane is not None or neuron.exponent != ALIGN_BITS:
@@ -205,30 +206,32 @@ def _early(net: FixedPointNetwork) -> list[str]:
     return [layer.name for layer in net.layers if sent[layer.name][..., : net.depth(layer.name)].any()]
 
 
-def _soft_reset_problems(neuron: MultiThreshold, bias_max: int, where: str) -> Iterator[str]:
+def soft_reset_problems(neuron: MultiThreshold) -> Iterator[str]:
+    """Why an ATRLIF cannot be neurons with soft reset."""
+    threshold, initial, bias = (np.asarray(v) for v in (neuron.threshold, neuron.initial, neuron.bias))
     if neuron.levels != 1:
-        yield (
-            f"neurons with L={neuron.levels} thresholds are not possible {where}; {_USE}, or convert with "
-            "single_threshold=True"
-        )
-    if not isinstance(neuron.lam, int) or neuron.lam != ONE:
-        yield f"soft reset with a leak, lam={neuron.lam!r}, is not possible {where}; {_USE}"
-    top = LOIHI.soft_threshold_max
-    if not isinstance(neuron.threshold, int) or neuron.threshold % (2 * _STEP) or neuron.threshold > top:
-        yield (
-            f"threshold {neuron.threshold!r} of a soft reset is not possible {where}; use one multiple of "
-            f"{2 * _STEP}, at most {top}"
-        )
-    if not isinstance(neuron.initial, int) or not 0 <= neuron.initial <= neuron.threshold:
-        yield (
-            f"initial potential {neuron.initial!r} of a soft reset is not possible {where}; use 0..threshold"
-        )
-    bias = np.asarray(neuron.bias)
-    if (bias % _STEP).any() or np.abs(bias).max() > bias_max * _STEP:
-        yield (
-            f"biases {bias.min()}..{bias.max()} of a soft reset are not possible {where}; use multiples of "
-            f"{_STEP} up to {bias_max * _STEP}"
-        )
+        yield f"levels={neuron.levels}, needs 1: windows of more need uniform inputs"
+    if (np.asarray(neuron.lam) != ONE).any():
+        yield f"lam={neuron.lam}, needs {ONE}"
+    low, high, top = int(threshold.min()), int(threshold.max()), LOIHI.soft_threshold_max
+    if low != high or low % (2 * _STEP) or low > top:
+        yield f"thresholds {low}..{high}, needs one multiple of {2 * _STEP}, at most {top}"
+    if initial.min() != initial.max() or initial.min() < 0 or initial.max() > low:
+        yield f"initial={neuron.initial}, needs one number in 0..{low}"
+    low, high = LOIHI.bias_min, LOIHI.bias_max
+    if bias_exponent(bias) is None:
+        yield f"bias {bias.min()}..{bias.max()}, needs {low}..{high}, or {_STEP} times those"
+
+
+def bias_exponent(bias: Any) -> int | None:
+    """Exponent of the biases of a soft reset, in membrane steps; None if no mantissas of 13 bits fit."""
+    for exponent in LIMITS.exponents:
+        whole = np.asarray(bias) >> exponent
+        if (
+            whole << exponent == bias
+        ).all() and LOIHI.bias_min <= whole.min() <= whole.max() <= LOIHI.bias_max:
+            return exponent
+    return None
 
 
 def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
@@ -252,8 +255,9 @@ def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
                 f"{label}: L={neuron.levels} thresholds with mixing of steps cannot be exported {where}; "
                 f"{_USE}, or single_threshold=True"
             )
-        if neuron.lam_logit is not None:
-            yield f"{label}: a learned leak lam cannot be exported {where}; {_USE}"
+        lam = neuron.lam.detach().double()
+        if ((lam * ONE).round() != ONE).any():
+            yield f"{label}: a leak lam={lam.min():.4g} cannot be exported {where}; {_USE}"
     if kind is not LIF:
         return
     bits = neuron.membrane_bits

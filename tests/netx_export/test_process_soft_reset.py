@@ -11,7 +11,7 @@ from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError
 from netx_export import network
 from netx_export.backends.runtime import run_steps
-from netx_export.process.soft_reset import atrlif_parameters, soft_reset_neurons
+from netx_export.process.soft_reset import soft_reset_neurons
 from netx_export.process.stream import Player, Recorder
 from netx_export.simulator.stepper import stream
 
@@ -50,9 +50,12 @@ def on_atrlif(layer, x, **changes):
     return record.T
 
 
-def test_stock_atrlif_is_a_soft_reset_neuron():
+@pytest.mark.parametrize(
+    "options", [{}, {"initial": 0}, {"initial": 2000}, {"bias": 64 * np.arange(-80, 80, 4)}], ids=str
+)
+def test_stock_atrlif_is_a_soft_reset_neuron(options):
     rng = np.random.default_rng(0)
-    layer = soft_layer(rng)
+    layer = soft_layer(rng, **options)
     net = network.FixedPointNetwork(input=network.Input(shape=(12,)), layers=(layer,), profile="extended")
     x = (rng.random((12, STEPS)) < 0.5).astype(int)
     ours = stream(net, x).messages["soft"]
@@ -77,14 +80,15 @@ def test_a_current_decay_of_one_is_the_trap_that_the_parameters_avoid():
         (dict(lam=4000), "lam=4000, needs 4096"),
         (dict(threshold=129), "thresholds 129..129, needs one multiple of 128"),
         (dict(threshold=np.r_[[128] * 39, 256]), "thresholds 128..256, needs one multiple of 128"),
-        (dict(initial=0), "initial=0, needs half of the threshold"),
-        (dict(bias=np.full(40, 5000)), "bias 5000..5000, needs -4096..4095"),
+        (dict(initial=-1), "initial=-1, needs one number in 0..2560"),
+        (dict(initial=np.r_[[0] * 39, 1]), r"initial=[\s\S]*, needs one number in 0..2560"),
+        (dict(bias=np.full(40, 5000)), "bias 5000..5000, needs -4096..4095, or 64 times those"),
     ],
 )
 def test_neurons_that_atrlif_cannot_be_are_refused(options, reason):
     layer = soft_layer(np.random.default_rng(0), **options)
     with pytest.raises(ExportError, match=f"soft: stock ATRLIF cannot be these neurons: {reason}"):
-        atrlif_parameters(layer)
+        soft_reset_neurons(layer)
 
 
 def test_hard_reset_neurons_are_refused():
@@ -92,4 +96,4 @@ def test_hard_reset_neurons_are_refused():
         soft_layer(np.random.default_rng(0)), neuron=network.LIF(threshold=3, bias=np.zeros(40, int))
     )
     with pytest.raises(ExportError, match="soft: ATRLIF makes soft-reset neurons; this layer has LIF"):
-        atrlif_parameters(layer)
+        soft_reset_neurons(layer)
