@@ -95,7 +95,7 @@ def test_what_the_chip_cannot_do_is_refused(make_network):
     with pytest.raises(ShapeError, match="6 steps per sample are not possible, .* use 4 or 8"):
         check_loihi2(net, 6)
     extended = network.FixedPointNetwork(input=net.input, layers=net.layers, profile="extended")
-    with pytest.raises(ExportError, match="profile 'stock' only"):
+    with pytest.raises(ExportError, match="profile 'extended' have no model on the chip"):
         check_loihi2(extended, 8)
     for steps in (1, 2, 16):
         check_loihi2(net, steps)
