@@ -35,6 +35,7 @@ class Plan:
     changes: tuple[str, ...]
     target: str
     tuned_epochs: int
+    tuned_lr: float = 2e-4
 
 
 PLANS = {
@@ -58,7 +59,8 @@ PLANS = {
             "batch_size=32",
         ),
         target="loihi",
-        tuned_epochs=2,
+        tuned_epochs=6,
+        tuned_lr=1e-3,
     ),
     "events": Plan(
         summary="chain of convolutions with AGMM, recordings of an event camera (simulated)",
@@ -108,6 +110,7 @@ def make(name: str, folder: Path, console: Console) -> None:
         train,
         (inputs, labels),
         epochs=plan.tuned_epochs,
+        lr=plan.tuned_lr,
         batch_size=recipe.batch_size,
         target=plan.target,
         seed=recipe.seed,
@@ -132,7 +135,7 @@ def make(name: str, folder: Path, console: Console) -> None:
             "command": f"python tests/benchmarks/make_zoo.py {name}",
             "recipe": f"{plan.recipe} --set {' '.join(plan.changes)}",
             "seed": recipe.seed,
-            "fine_tuned": f"{plan.tuned_epochs} epochs, target={plan.target!r}",
+            "fine_tuned": f"{plan.tuned_epochs} epochs, lr={plan.tuned_lr}, target={plan.target!r}",
             "torch": torch.__version__,
         },
     )

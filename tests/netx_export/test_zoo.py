@@ -163,7 +163,6 @@ def test_kit_runs_parts_of_a_residual_network_on_the_chip(golden, lava_loihi, mo
     assert (found.mismatches, found.failed, len(found.layers)) == (0, 0, 3), found.line
 
 
-@pytest.mark.lava
 def test_kit_tells_a_run_that_fails_and_goes_on(golden, monkeypatch, tmp_path):
     tried, ran = [], kit.run
 
