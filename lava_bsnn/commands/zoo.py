@@ -23,7 +23,7 @@ _MAKER = "python tests/benchmarks/make_zoo.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Zoo(JsonOutput):
-    """List, write or run trained networks that ship with the package.
+    """List, write or run trained networks that come with lava-bsnn.
 
     --run takes their recorded samples through a backend and compares every layer with the record. It exits
     with 1 on any mismatch, with 3 if a run fails. The report of --json FILE is written after every run, so
