@@ -20,6 +20,7 @@ from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
 from .commands.report import Report
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
+from .commands.zoo import Zoo
 from .errors import LavaBsnnError, OptionError
 
 COMMANDS = {
@@ -37,6 +38,7 @@ COMMANDS = {
         Report,
         Nir,
         Verify,
+        Zoo,
     )
 }
 

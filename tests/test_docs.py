@@ -76,6 +76,9 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn inspect events.net": "",
     "lava-bsnn report events.net --run runs/events": "--samples 4",
     "lava-bsnn report events.net --run runs/events --html report.html": "--samples 4",
+    "lava-bsnn zoo": "",
+    "lava-bsnn zoo residual --run lava --samples 2": "--samples 1",
+    "lava-bsnn zoo residual --out residual.net": "",
     "lava-bsnn verify events.net --layers": "--samples 1 --backends lava-fused",  # the graph takes long
     "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 model_options={} "
     "--out runs/resnet": "--set model=resnet20 model_options={} epochs=1 width=0.25 num_steps=2",
@@ -120,6 +123,11 @@ ELSEWHERE = {
         ),
         "tests/netx_export/test_own_neuron.py runs them",
     ),
+    **dict.fromkeys(
+        ("lava-bsnn zoo --run loihi2 --json report.json", "lava-bsnn zoo plain --run loihi2"),
+        "tests/netx_export/test_zoo.py runs them with stand-ins for lava-loihi",
+    ),
+    "python tests/benchmarks/make_zoo.py": "trains for minutes; test_zoo.py compares what it made",
     "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
     f"pip install . && {INSTALL_LAVA}": "make installs the same packages in the same two steps",

@@ -55,3 +55,37 @@ def nothing_left():
     wait_until(lambda: threading.active_count() <= threads, 5)
     gc.collect()
     assert len(shared_mappings()) <= len(shared)
+
+
+@pytest.fixture
+def lava_loihi(monkeypatch):
+    """Stand-ins for the closed modules; what is on the chip runs in Lava's simulation instead."""
+    from stand_ins import lava_loihi_stand_in
+
+    from lava_bsnn.compat import import_lava
+    from netx_export.process import Network
+
+    lava_loihi_stand_in.MADE.clear()
+    for part in ("", ".spike", ".state"):
+        monkeypatch.setitem(sys.modules, f"lava.proc.embedded_io{part}", lava_loihi_stand_in)
+    loihi, configs = import_lava("lava.utils.loihi"), import_lava("lava.magma.core.run_configs")
+    calls, chosen = [], []
+    monkeypatch.setattr(loihi, "is_installed", lambda: True)
+    monkeypatch.setattr(loihi, "use_slurm_host", lambda **options: calls.append(("slurm", options)))
+    monkeypatch.setattr(loihi, "use_ethernet_host", lambda **options: calls.append(("ethernet", options)))
+
+    class StandInHwCfg(configs.Loihi2SimCfg):
+        def __init__(self, **options):
+            chosen.append(options)
+            super().__init__(select_tag="fixed_pt", **options)
+
+    monkeypatch.setattr(configs, "Loihi2HwCfg", StandInHwCfg)
+    networks = []
+    started = Network.run
+
+    def run_and_note(self, **options):
+        networks.append(self)
+        started(self, **options)
+
+    monkeypatch.setattr(Network, "run", run_and_note)
+    return SimpleNamespace(made=lava_loihi_stand_in.MADE, calls=calls, chosen=chosen, networks=networks)

@@ -6,15 +6,11 @@ public uses of lava-loihi describe, and what is refused. Nothing of this has run
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from stand_ins import lava_loihi_stand_in
 
-from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaMissingError, OptionError, ShapeError
 from netx_export import compare, network, run, simulate
 from netx_export.backends.loihi2 import check_loihi2, foreign_leaves
@@ -22,35 +18,6 @@ from netx_export.process import Network
 from netx_export.verify import random_data
 
 pytestmark = pytest.mark.lava
-
-
-@pytest.fixture
-def lava_loihi(monkeypatch):
-    """Stand-ins for the closed modules; what is on the chip runs in Lava's simulation instead."""
-    lava_loihi_stand_in.MADE.clear()
-    for part in ("", ".spike", ".state"):
-        monkeypatch.setitem(sys.modules, f"lava.proc.embedded_io{part}", lava_loihi_stand_in)
-    loihi, configs = import_lava("lava.utils.loihi"), import_lava("lava.magma.core.run_configs")
-    calls, chosen = [], []
-    monkeypatch.setattr(loihi, "is_installed", lambda: True)
-    monkeypatch.setattr(loihi, "use_slurm_host", lambda **options: calls.append(("slurm", options)))
-    monkeypatch.setattr(loihi, "use_ethernet_host", lambda **options: calls.append(("ethernet", options)))
-
-    class StandInHwCfg(configs.Loihi2SimCfg):
-        def __init__(self, **options):
-            chosen.append(options)
-            super().__init__(select_tag="fixed_pt", **options)
-
-    monkeypatch.setattr(configs, "Loihi2HwCfg", StandInHwCfg)
-    networks = []
-    started = Network.run
-
-    def run_and_note(self, **options):
-        networks.append(self)
-        started(self, **options)
-
-    monkeypatch.setattr(Network, "run", run_and_note)
-    return SimpleNamespace(made=lava_loihi_stand_in.MADE, calls=calls, chosen=chosen, networks=networks)
 
 
 def feeders(port):
@@ -151,7 +118,7 @@ def test_what_the_chip_cannot_do_is_refused(make_network):
     with pytest.raises(ShapeError, match="6 steps per sample are not possible, .* use 4 or 8"):
         check_loihi2(net, 6)
     extended = network.FixedPointNetwork(input=net.input, layers=net.layers, profile="extended")
-    with pytest.raises(ExportError, match="profile 'stock' only"):
+    with pytest.raises(ExportError, match="profile 'extended' have no model on the chip"):
         check_loihi2(extended, 8)
     for steps in (1, 2, 16):
         check_loihi2(net, steps)
