@@ -173,6 +173,16 @@ def test_export_to_stock_needs_calibration_and_goes_on_to_nir(trained):
     assert json.loads(nir.stdout)["nodes"] > 5 and (trained / "b.nir").stat().st_size > 1000
 
 
+def test_export_fine_tunes_in_the_integers_of_the_chip(trained):
+    arguments = ("export", "r", "--out", "t.net", "--profile", "loihi", "--finetune", 1, "--test", 100)
+    done = command(*arguments, "--json", "-", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["profile"] == "loihi" and figures["same_class"] == 1.0
+    assert all(layer["equal"] == 1.0 for layer in figures["agreement"]["layers"])
+    assert "fine-tuning, epoch 1/1: test" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

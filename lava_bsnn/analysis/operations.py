@@ -64,18 +64,18 @@ def taps(size: int, outputs: int, kernel: int, stride: int, padding: int, dilati
     return torch.bincount(inside, minlength=size)
 
 
-def _fan_out_sum(name: str, synapse: Any, events: Tensor, output: Tensor) -> int:
+def fan_out_sum(name: str, synapse: Any, events: Tensor, output: Tensor) -> Tensor:
     """Sum of ``events [N, C, H, W, T]`` or ``[N, C, T]``, each times its number of targets."""
     from .._slayer import synapse_layer
 
     if isinstance(synapse, synapse_layer.Dense):
-        return int(events.sum(dtype=torch.float64)) * int(synapse.out_channels)
+        return events.sum(dtype=torch.float64) * int(synapse.out_channels)
     if not isinstance(synapse, (synapse_layer.Conv, synapse_layer.Pool)):
         raise OptionError(
             f"count_operations: {name} is a {type(synapse).__name__}, which is not supported; "
             "use Conv, Dense and Pool"
         )
-    per_position = events.sum((0, 1, 4), dtype=torch.float64).cpu()
+    per_position = events.sum((0, 1, 4), dtype=torch.float64)
     rows, columns = (
         taps(
             events.shape[2 + axis],
@@ -84,10 +84,10 @@ def _fan_out_sum(name: str, synapse: Any, events: Tensor, output: Tensor) -> int
             synapse.stride[axis],
             synapse.padding[axis],
             synapse.dilation[axis],
-        ).double()
+        ).to(per_position)
         for axis in (0, 1)
     )
-    return int(rows @ per_position @ columns) * (synapse.out_channels // synapse.groups)
+    return rows @ per_position @ columns * (synapse.out_channels // synapse.groups)
 
 
 class _Spikes(NamedTuple):
@@ -194,9 +194,9 @@ def count_operations(
         once = is_constant_in_time(x) and not repeats
         counted = x.shape[0] if once else sample_steps
         tally.binary &= binary
-        tally.sops[0] += _fan_out_sum(name, synapse, spikes[..., :1] if once else spikes, output)
-        tally.sops[1] += _fan_out_sum(name, synapse, possible, output) * sample_steps
-        each = _fan_out_sum(name, synapse, _one_step(x), output)
+        tally.sops[0] += int(fan_out_sum(name, synapse, spikes[..., :1] if once else spikes, output))
+        tally.sops[1] += int(fan_out_sum(name, synapse, possible, output)) * sample_steps
+        each = int(fan_out_sum(name, synapse, _one_step(x), output))
         tally.macs[0] += each * counted
         tally.macs[1] += each * sample_steps
 

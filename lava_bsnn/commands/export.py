@@ -35,20 +35,22 @@ class Export(JsonOutput):
     """The --out of lava-bsnn train."""
     out: Path
     """The .net file to write."""
-    profile: Annotated[str, tyro.conf.arg(metavar="stock|loihi|extended")] = "extended"
-    """stock: for unmodified lava-dl; loihi: skips, too; extended: all there is; or a target of your own."""
+    profile: Annotated[str, tyro.conf.arg(metavar="NAME")] = "extended"
+    """stock or loihi (unmodified Lava; the latter has skips), extended (ours, all), or your own."""
     best: Flag = False
-    """Take the weights of the best epoch, not those of the last."""
+    """Take the weights of the best epoch."""
     calibration: int = 0
-    """Training samples whose mean gates replace AGMM's in profiles stock and loihi."""
+    """Training samples over which gates of AGMM become constants."""
+    finetune: int = 0
+    """Epochs in the profile's integers first."""
     ignore_membrane: Flag = False
-    """Let profiles stock and loihi keep 24-bit membranes where fewer bits were trained."""
+    """Accept 24-bit membranes where fewer were trained."""
     single_threshold: Flag = False
-    """Turn LM-HT neurons into single-threshold ones over L times the steps."""
+    """Of LM-HT neurons, over L times the steps."""
     test: int = 500
-    """Test samples on which integers and the model are compared; 0 for none."""
+    """Test samples to compare on; 0 for none."""
     figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Draw firing rates and equal spikes of each layer to this .png, .svg or .pdf."""
+    """Draw rates and equal spikes: .png, .svg or .pdf."""
 
     def __call__(self) -> None:
         from ..files import check_writable
@@ -61,7 +63,7 @@ class Export(JsonOutput):
             check_writable(self.figure)
             if not self.test:
                 raise OptionError("export: figure needs test samples; leave test=0 out")
-        for name in ("calibration", "test"):
+        for name in ("calibration", "finetune", "test"):
             if getattr(self, name) < 0:
                 raise OptionError(f"export: {name}={getattr(self, name)} is not allowed; use 0 or more")
         self.write(_export(self, self.console()))
@@ -94,6 +96,28 @@ class Nir(JsonOutput):
         self.write({"nodes": len(graph.nodes), "file": str(self.out)})
 
 
+def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: Console) -> None:
+    """Train on in the integers of the profile, or in our own for targets that have none in training."""
+    from ..training import finetune
+    from ..training.run import load_data
+    from ..training.targets import TARGETS
+
+    splits = load_data(recipe)
+    finetune(
+        model,
+        splits.train,
+        splits.test,
+        epochs=options.finetune,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        target=options.profile if options.profile in TARGETS else TARGETS[0],
+        on_epoch=lambda epoch: console.print(
+            f"fine-tuning, epoch {epoch.epoch}/{options.finetune}: test {epoch.test_accuracy:.2%}"
+        ),
+    )
+    model.eval()
+
+
 def _export(options: Export, console: Console) -> dict[str, Any]:
     import netx_export
 
@@ -103,6 +127,8 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
     with console.status("reading the run"):
         recipe, model = load_run(options.folder, BEST if options.best else LAST)
         _remember(recipe, model)
+    if options.finetune:
+        _finetune(recipe, model, options, console)
     reports: list[LayerReport] = []
     with console.status("converting"):
         net = netx_export.convert(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .finetuning import finetune, match_device
     from .loop import fit, seed_everything
     from .losses import (
+        SopBudget,
         SpikeRegulation,
         TotalLoss,
         rate_cross_entropy,
@@ -26,6 +27,7 @@ _HOME = {
     "Epoch": "engine",
     "Recipe": "recipe",
     "Result": "run",
+    "SopBudget": "losses",
     "SpikeRegulation": "losses",
     "Step": "engine",
     "TotalLoss": "losses",
@@ -53,6 +55,7 @@ __all__ = [
     "Epoch",
     "Recipe",
     "Result",
+    "SopBudget",
     "SpikeRegulation",
     "Step",
     "TotalLoss",

@@ -9,7 +9,7 @@ import torch
 
 from .. import block, device, fixed_point
 from .._slayer import neuron_base
-from ..errors import LavaBsnnError, check_option
+from ..errors import LavaBsnnError
 from ..limits import LOIHI
 from ..norm import BatchNorm
 from .batches import Data, as_dataset
@@ -17,9 +17,8 @@ from .engine import Epoch
 from .gates import freeze_gates, has_gates
 from .loop import fit
 from .schedule import optimizer
+from .targets import check_target, on_chip
 
-TARGETS = ("extended", "stock", "loihi")
-"""Targets in whose integers a model can be trained."""
 _CALIBRATION = 512
 """Samples of the training set over which gates are averaged."""
 
@@ -50,8 +49,8 @@ def match_device(model: torch.nn.Module, target: str = "extended", calibration: 
             ``current_decay`` below 1, or ``membrane_when`` other than ``"stored"``; or a layer whose currents
             are too large for 24 bits; or one that the target has no neurons for. Nothing is changed then.
     """
-    check_option("match_device", "target", target, TARGETS)
-    chip = target != "extended"
+    check_target("match_device", model, target)
+    chip = on_chip(target)
     if chip and has_gates(model) and calibration is None:
         raise LavaBsnnError(
             f"match_device: gates of AGMM become constants for target={target!r}; give calibration=inputs, "
@@ -63,31 +62,11 @@ def match_device(model: torch.nn.Module, target: str = "extended", calibration: 
                 f"match_device: {type(neuron).__name__} has no matched mode; use LIF or MultiThresholdLIF "
                 "neurons, or give it methods match_device and unit"
             )
-        if chip:
-            _check_chip_neuron(neuron, target)
     tried = copy.deepcopy(model)  # raises before anything is changed
     for one in (tried, model):
         if chip and has_gates(one):
             freeze_gates(one, *(calibration if isinstance(calibration, tuple) else (calibration,)))
         _match(one, mantissas=chip)
-
-
-def _check_chip_neuron(neuron: Any, target: str) -> None:
-    bits, levels = getattr(neuron, "membrane_bits", None), getattr(neuron, "levels", 1)
-    if bits is not None and bits < fixed_point.STATE_BITS:
-        raise LavaBsnnError(
-            f"match_device: membranes of {bits} bits do not exist for target={target!r}; use 'extended', or "
-            "train without membrane_bits"
-        )
-    if (
-        levels > 1
-        or getattr(neuron, "lam_logit", None) is not None
-        or getattr(neuron, "mix", None) is not None
-    ):
-        raise LavaBsnnError(
-            f"match_device: neurons of L={levels} thresholds, mixing of steps or a learned leak do not exist "
-            f"for target={target!r}; use 'extended'"
-        )
 
 
 def _neurons(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -167,7 +146,7 @@ def finetune(
     gates, those of AGMM begin as their means over the first samples of ``train``.
     """
     calibration = None
-    if target != "extended" and has_gates(model):
+    if on_chip(target) and has_gates(model):
         data = as_dataset(train, "train")
         calibration = torch.stack(
             [torch.as_tensor(data[index][0]) for index in range(min(_CALIBRATION, len(data)))]

@@ -15,8 +15,9 @@ from torch import Tensor
 from ..errors import OptionError, check_option
 from .batches import Data, as_dataset, epoch_batches
 from .engine import Engine, Epoch, Step
-from .losses import tet_cross_entropy
+from .losses import SopBudget, TotalLoss, tet_cross_entropy
 from .schedule import SCHEDULES, optimizer, rate_factor
+from .targets import train_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -46,6 +47,8 @@ def fit(
     ema_decay: float | None = None,
     seed: int = 0,
     num_workers: int = 0,
+    target: str | None = None,
+    sop_budget: float | None = None,
     fabric: Fabric | None = None,
     out: str | os.PathLike[str] | None = None,
     checkpoint_steps: int = 0,
@@ -69,6 +72,10 @@ def fit(
         schedule: ``"cosine"`` to 0, or ``"constant"``, after ``warmup_epochs`` of linear rise.
         clip_norm: largest norm of all gradients.
         ema_decay: exponential moving average of the weights, e.g. 0.999, used for evaluation.
+        target: of export, for which to train: ``"stock"`` and ``"loihi"`` have no gates, so that those of
+            AGMM are learned factors per channel from the first step on. Round with :func:`finetune` then.
+        sop_budget: synaptic operations per sample above which the loss grows
+            (:class:`lava_bsnn.training.SopBudget`).
         fabric: launched ``lightning_fabric.Fabric``: devices, precision, DDP; by default the
             model's device in single precision.
         out: existing folder for ``last.pt``, from which ``resume`` continues, and ``best.pt``.
@@ -77,8 +84,8 @@ def fit(
         on_step, on_epoch: called after each step and epoch in the first process.
 
     Raises:
-        LavaBsnnError: the loss is not finite, a label does not fit, or ``last.pt`` is missing,
-            damaged, or of another run.
+        LavaBsnnError: the target does not have the model's neurons, the loss is not finite, a label does not
+            fit, or ``last.pt`` is missing, damaged, or of another run.
     """
     check_option("fit", "schedule", schedule, SCHEDULES)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
@@ -86,6 +93,10 @@ def fit(
             raise OptionError(f"fit: {name}={value} is not allowed; use a whole number of 1 or more")
     if not callable(optimizer):
         raise OptionError(f"fit: optimizer={optimizer!r} is not allowed; use training.optimizer(name)")
+    if target is not None:
+        train_for("fit", model, target)
+    if sop_budget is not None:
+        loss = TotalLoss({"loss": (1.0, loss), "sops": (1.0, SopBudget(model, sop_budget))})
     folder = None if out is None else Path(out)
     seed_everything(seed)
     run = Engine(

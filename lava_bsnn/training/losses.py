@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .. import block, distributed
+from ..analysis.operations import fan_out_sum
 from ..errors import LavaBsnnError, OptionError
 
 Term = Callable[[Tensor, Tensor], Tensor]
@@ -73,6 +76,59 @@ class SpikeRegulation:
         rates = distributed.mean(torch.stack(list(self._rates.values())))
         self._rates.clear()
         return spike_regulation(rates, self.target)
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        for hook in self._hooks:
+            hook.remove()
+
+
+class SopBudget:
+    """Synaptic operations above a budget, as a loss term: ``max(0, SOPs / budget - 1)``.
+
+    SOPs are those of a sample in all synapses that neurons feed, the readout included: each spike times its
+    fan-out, exact at borders; poolings without neuron are a part of the synapse behind (as
+    :func:`lava_bsnn.analysis.count_operations` counts).
+
+    Args:
+        model: network of :mod:`lava_bsnn.block` modules.
+        budget: SOPs per sample.
+
+    Raises:
+        OptionError: a budget that is no number > 0, or no synapse that neurons feed.
+    """
+
+    def __init__(self, model: torch.nn.Module, budget: float) -> None:
+        if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
+            raise OptionError(f"SopBudget: budget={budget!r} is not allowed; use a number > 0")
+        blocks = [m for m in model.modules() if isinstance(m, block.SpikingBlock) and m.incoming.sender]
+        fed = [m for m in blocks if m.neuron is not None or not isinstance(m, block.Pool)]
+        if not fed:
+            raise OptionError("SopBudget: the model has no synapse that neurons feed; use two layers")
+        self.budget = float(budget)
+        self.sops = 0.0
+        self._parts: list[Tensor] = []
+        self._hooks = [one.synapse.register_forward_hook(partial(self._record, one)) for one in fed]
+
+    def _record(
+        self, owner: block.SpikingBlock, synapse: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
+        if torch.is_grad_enabled() and inputs[0].requires_grad:
+            events = inputs[0] / owner.input_scale
+            self._parts.append(fan_out_sum(owner.label, synapse, events, output) / len(events))
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the term for the last forward pass; ``sops`` holds its operations per sample.
+
+        Raises:
+            LavaBsnnError: there was no forward pass with gradients since the last call.
+        """
+        if not self._parts:
+            raise LavaBsnnError("SopBudget: no spikes recorded; run the model with gradients first")
+        total = distributed.mean(torch.stack(self._parts).sum())
+        self._parts.clear()
+        self.sops = float(total.detach())
+        return (total / self.budget - 1).clamp(min=0).to(logits.dtype)
 
     def close(self) -> None:
         """Remove the hooks."""

@@ -17,6 +17,7 @@ import yaml
 
 from ..errors import LavaBsnnError, OptionError, check_option
 from .schedule import OPTIMIZERS, SCHEDULES
+from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 LOSSES = ("tet", "rate")
@@ -68,6 +69,8 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         loss: ``"tet"`` (cross entropy at each step) or ``"rate"`` (of the mean over time).
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
+        sop_budget: synaptic operations per sample above which the loss grows; None for no budget.
+        target: of export, for which to train: ``"stock"`` and ``"loihi"`` have no gates.
         ema_decay: moving average of the weights.
         precision: ``"32-true"``, ``"16-mixed"`` or ``"bf16-mixed"``.
         seed: seeds weights, order, augmentation.
@@ -112,6 +115,8 @@ class Recipe:
     label_smoothing: float = 0.0
     loss: str = "tet"
     spike_regulation: float = 0.0
+    sop_budget: float | None = None
+    target: str | None = None
     ema_decay: float | None = None
     precision: str = "32-true"
     seed: int = 0
@@ -126,6 +131,7 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("loss", LOSSES),
             ("precision", PRECISIONS),
+            ("target", (None, *TARGETS)),
         ):
             check_option("recipe", name, getattr(self, name), allowed)
         for name, (low, high) in _RANGES.items():
@@ -181,6 +187,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip_norm": (1e-6, 1e6),
     "label_smoothing": (0, 1),
     "spike_regulation": (0, 100),
+    "sop_budget": (1e-6, 1e15),
     "ema_decay": (0, 1),
     "seed": (0, (1 << 32) - 1),
     "num_workers": (0, 256),

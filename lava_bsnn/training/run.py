@@ -20,7 +20,7 @@ from .engine import Epoch, Step
 from .evaluation import evaluate
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
-from .losses import SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
+from .losses import SopBudget, SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
 from .recipe import HYBRID, Recipe, load_recipe, run_recipe
 from .run_folder import (
     LAST,
@@ -34,6 +34,7 @@ from .run_folder import (
 )
 from .run_log import RunLog
 from .schedule import optimizer
+from .targets import train_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -129,6 +130,8 @@ def build_model(
     )
     if recipe.method == HYBRID:
         model = to_lmht(model, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})
+    if recipe.target is not None:
+        train_for("recipe", model, recipe.target)
     return model
 
 
@@ -139,6 +142,8 @@ def build_loss(recipe: Recipe, model: torch.nn.Module) -> TotalLoss:
     terms: dict[str, Any] = {recipe.loss: (1.0, lambda z, y: entropy(z, y, smoothing))}
     if recipe.spike_regulation:
         terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model))
+    if recipe.sop_budget is not None:
+        terms["sops"] = (1.0, SopBudget(model, recipe.sop_budget))
     return TotalLoss(terms)
 
 

@@ -92,6 +92,8 @@ def test_every_field_can_be_set_and_is_described():
         "label_smoothing": 0.5,
         "loss": "rate",
         "spike_regulation": 0.5,
+        "sop_budget": 5000.0,
+        "target": "loihi",
         "ema_decay": 0.5,
         "precision": "bf16-mixed",
         "seed": 9,
