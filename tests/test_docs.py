@@ -82,7 +82,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn verify events.net --layers": "--samples 1 --backends lava-fused",  # the graph takes long
     "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 model_options={} "
     "--out runs/resnet": "--set model=resnet20 model_options={} epochs=1 width=0.25 num_steps=2",
-    "lava-bsnn export runs/resnet --profile loihi --calibration 256 --out resnet.net": "",
+    "lava-bsnn export runs/resnet --profile loihi --finetune 2 --out resnet.net": "--finetune 1",
     "lava-bsnn verify resnet.net --layers": "--samples 1 --steps 2 --backends lava-fused",
     "lava-bsnn report resnet.net --run runs/resnet": "--samples 4",
     "make demo": "--dry-run",
@@ -191,7 +191,6 @@ def case(line, more):
     return pytest.param(line, more, id=line, marks=[pytest.mark.lava] if on_lava(line) else [])
 
 
-@pytest.mark.filterwarnings("ignore:convert. gates became constants:UserWarning")  # as a user sees it
 @pytest.mark.parametrize(("line", "more"), [case(*item) for item in SESSION.items()])
 def test_command_runs(line, more, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
