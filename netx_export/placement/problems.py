@@ -90,7 +90,7 @@ def _room_problems(cores: Sequence[Core], chip: Chip, chips: int) -> Iterator[st
     room, needed = chips * chip.cores.value, math.ceil(len(cores) / chip.cores.value)
     if len(cores) > room:
         yield (
-            f"{len(cores)} cores are needed, {chips} of {chip.title} have {room} "
+            f"{len(cores)} cores are needed, {chips} x {chip.title} has {room} "
             f"({len(cores) / room:.2f} times); use {needed} chips, or about {room / len(cores):.0%} of the "
             f"channels{_fewer_bits(cores)}"
         )

@@ -65,7 +65,7 @@ def _table(report: Report) -> Table:
             f"{row.synapses:,}",
             str(row.weight_bits or ""),
             str(row.cores),
-            f"{one.rate:.2%}",
+            "" if report.net[row.name].neuron.reads_out else f"{one.rate:.2%}",
             number(one.sops),
             "" if between is None else number(between),
         )
