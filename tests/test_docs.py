@@ -115,6 +115,15 @@ ALSO = {"lava-bsnn demo", "cp runs/demo/demo.net digits.net"}
 ELSEWHERE = {
     **dict.fromkeys(
         (
+            "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 epochs=20 "
+            "batch_size=32",
+            "python tests/benchmarks/chip_accuracy.py RUN --epochs 3 --lr 5e-4",
+            "python tests/benchmarks/gate_variants.py RUN...",
+        ),
+        "takes an hour for the five runs of the table; tests/netx_export/test_loihi.py tests what they call",
+    ),
+    **dict.fromkeys(
+        (
             "lava-bsnn --import adaptive.py inspect adaptive.net",
             "lava-bsnn --import adaptive.py verify adaptive.net --layers",
             "lava-bsnn --import adaptive.py train digits-agmm --set method_options.neuron=Adaptive "
