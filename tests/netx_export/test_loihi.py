@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -190,6 +192,22 @@ def test_skips_of_any_exponent_are_exact(scale):
     net = skip_net(scale)
     data = random_data(net, 3, 4, 0)
     result = compare(alive(net, data), run(net, data, "lava", trace=True))
+    assert result.mismatches == 0, result.first
+
+
+@pytest.mark.lava
+def test_streams_start_from_rest_and_are_never_reset():
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    from netx_export.backends.processes import run_on_lava
+    from netx_export.process import Network
+
+    net = replace(skip_net(97 * 8 * 64), persistent=True)
+    assert any(layer.neuron.bias.any() for layer in net.layers)  # which act before the stream arrives
+    data = random_data(net, 1, 40, 0)
+    process = Network(net, reset_interval=None, reset_offset=1)
+    actual = run_on_lava(net, process, data, Loihi2SimCfg(select_tag="fixed_pt"), trace=True, timeout=120)
+    result = compare(alive(net, data), actual)
     assert result.mismatches == 0, result.first
 
 

@@ -173,9 +173,7 @@ def test_too_few_chips_are_told_with_what_would_help():
     net = random_network(0, convs=(), dense=(40,), classes=0)
     tight = small(neurons=10, cores=3)
     board = replace(tight, chips=Fact(value=1, source="test", certainty="assumed"))
-    expected = (
-        "4 cores are needed, 1 x Loihi 2 has 3 (1.33 times); use 2 chips, or about 75% of the channels"
-    )
+    expected = "4 cores are needed, 1 x Loihi 2 has 3 (1.33 times); use 2 chips, or about 75% of the channels"
     assert place(net, tight, chips=1).problems == place(net, board).problems == (expected,)
     assert place(net, tight, chips=2).fits and place(net, board, chips=2).fits
     full = place(net, small(synaptic_bits=3 * 60 * 64, cores=1), chips=1)
