@@ -114,7 +114,8 @@ def test_thresholds_of_skips_are_mantissas_and_conv_weights_8_bits():
 
 @pytest.mark.parametrize("agmm", [False, True])
 @pytest.mark.parametrize(
-    ("params", "kind"), [(LIF, neuron.LIF), (dict(SOFT, threshold=0.9), neuron.MultiThresholdLIF)]
+    ("params", "kind"),
+    [(LIF, neuron.LIF), (dict(SOFT, threshold=0.9, scaled=True), neuron.MultiThresholdLIF)],
 )
 def test_a_model_in_matched_mode_computes_what_it_becomes(float_spikes, params, kind, agmm):
     model, x = residual_model(params, kind, agmm=agmm)
@@ -157,6 +158,23 @@ def test_one_sign_is_the_nearest_of_a_mantissa_and_an_exponent(value):
     )
     found = int(device.one_sign(np.array([float(value)]))[0])
     assert abs(found - value) == abs(nearest - value)
+
+
+@pytest.mark.parametrize("unit", [64 * 100.0, 64 * 333.3])
+def test_integers_are_the_nearest_and_end_at_8_and_13_bits(unit):
+    rng = np.random.default_rng(0)
+    folded = device.Affine(
+        q=rng.normal(size=(5, 3, 2, 2)), multiplier=rng.normal(size=5), offset=rng.normal(0, 8, 5)
+    )
+    grid = device.on_mantissas(folded, unit)
+    for channel in range(5):
+        exact = folded.offset[channel] * unit / 64
+        assert grid.bias[channel] == 64 * max(-4095, min(4095, round(exact)))
+        for place in np.ndindex(3, 2, 2):
+            exact = folded.q[channel][place] * folded.multiplier[channel] * unit / 64
+            assert grid.weight[channel][place] == max(-127, min(127, round(exact)))
+    assert (grid.scale == 64).all() and (np.abs(grid.weight) == 127).any() and (grid.weight < 120).any()
+    assert unit < 10_000 or (np.abs(grid.bias) == 64 * 4095).any()
 
 
 def skip_net(scale, *, weight=None, source_first=True):
