@@ -151,6 +151,20 @@ def test_finetuning_keeps_the_integers_of_the_chip():
     assert len(gates) == 6 and all(gate.grad is not None for gate in gates)
 
 
+def test_an_identity_in_matched_mode_counts_what_its_synapse_holds():
+    """With 4096 weight steps per unit, spikes that count 0.9 are 3686 steps, of which 230 * 2^4 are held."""
+    model, x = residual_model(dict(SOFT, threshold=0.9, scaled=True), neuron.MultiThresholdLIF)
+    skip = model.blocks[2]
+    training.match_device(model, "loihi")
+    value = skip.input_scale
+    last = skip.blocks[-1]
+    last.neuron.scale = 4096
+    spikes = value * (torch.rand(2, 6, 8, 8, 3) < 0.5)
+    m = round(value * 4096 / 16)
+    assert 128 <= m <= 255 and m * 16 != round(value * 4096)
+    torch.testing.assert_close(skip._on_grid(spikes), spikes / value * (m * 16 / 4096), rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("value", [1, 255, 256, 257, 511, 1021, 4000, 131_071])
 def test_one_sign_is_the_nearest_of_a_mantissa_and_an_exponent(value):
     nearest = min(
