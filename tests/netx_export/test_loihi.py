@@ -153,7 +153,7 @@ def test_finetuning_keeps_the_integers_of_the_chip():
 
 def test_an_identity_in_matched_mode_counts_what_its_synapse_holds():
     """With 4096 weight steps per unit, spikes that count 0.9 are 3686 steps, of which 230 * 2^4 are held."""
-    model, x = residual_model(dict(SOFT, threshold=0.9, scaled=True), neuron.MultiThresholdLIF)
+    model, _ = residual_model(dict(SOFT, threshold=0.9, scaled=True), neuron.MultiThresholdLIF)
     skip = model.blocks[2]
     training.match_device(model, "loihi")
     value = skip.input_scale
