@@ -142,7 +142,7 @@ def _synapse(
         return dense.DelayDense(delays=delays, num_message_bits=bits, **options)
     scale = np.full(1, 1 << ALIGN_BITS) if connection.scale is None else connection.scale
     values, exponent = mantissas(scale)
-    weights = scipy.sparse.diags(_per_neuron(values, layer.shape[::-1]).ravel()).tocsr().astype(np.int32)
+    weights = scipy.sparse.diags(_per_neuron(values, layer.shape[::-1]).ravel(), dtype=np.int32).tocsr()
     options = {"weights": weights, "weight_exp": exponent, "num_message_bits": bits}
     if delays is None:
         return Sparse(**options)
