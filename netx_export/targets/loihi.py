@@ -155,7 +155,7 @@ class Loihi(Target):
                 "backend 'lava', which builds unmodified processes of lava-nc"
             )
         if backend in ("lava", "loihi2"):
-            yield from mixing_problems(net)
+            yield from mixing_problems(net, "backend 'lava-fused'")
         soft = [layer.name for layer in net.layers if isinstance(layer.neuron, MultiThreshold)]
         if backend == "loihi2" and soft:
             yield (
@@ -177,7 +177,7 @@ def mantissas(scale: np.ndarray) -> tuple[np.ndarray, int]:
     return steps >> exponent, exponent
 
 
-def mixing_problems(net: FixedPointNetwork) -> Iterator[str]:
+def mixing_problems(net: FixedPointNetwork, remedy: str) -> Iterator[str]:
     """Messages that unmodified synapses keep: across resets, or since before a stream arrived."""
     kept = [
         layer.name
@@ -187,12 +187,12 @@ def mixing_problems(net: FixedPointNetwork) -> Iterator[str]:
     if kept and not net.persistent:
         yield (
             f"{', '.join(kept)}: stock Lava keeps messages in delays and recurrent synapses across "
-            "resets, so that samples mix; use backend 'lava-fused', which clears them"
+            f"resets, so that samples mix; use {remedy}, which clears them"
         )
     elif kept and (early := _early(net)):
         yield (
             f"{', '.join(early)}: biases make spikes before a stream arrives, which stock Lava keeps in "
-            f"delays and recurrent synapses of {', '.join(kept)}; use backend 'lava-fused'"
+            f"delays and recurrent synapses of {', '.join(kept)}; use {remedy}"
         )
 
 

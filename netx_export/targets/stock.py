@@ -86,7 +86,7 @@ class Stock(Loihi):
         """Messages that stock Lava keeps across resets, and inputs that the chip cannot take."""
         if backend not in ("stock", "loihi2"):
             return
-        yield from mixing_problems(net)
+        yield from mixing_problems(net, "backend 'lava' or 'lava-fused'")
         if backend == "loihi2" and net.input.enters_as_bias:
             yield "loihi2: inputs that enter as biases cannot be streamed to the chip; train without them"
 
