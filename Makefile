@@ -22,8 +22,6 @@ LAVA := $(shell grep -oE 'lava-(nc|dl)==[0-9.]+' pyproject.toml)
 # Notebooks have no outputs in git; make docs shows copies that were run, by it or by make test.
 NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 
-LONG_TESTS := tests/test_notebooks.py tests/test_docs.py
-
 .PHONY: demo install test test-forks test-others lint docs clean
 
 install: $(STAMP)
@@ -40,7 +38,7 @@ test-forks: $(STAMP)
 
 test-others: $(STAMP)
 	@mkdir -p build
-	nice $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(LONG_TESTS) tests -m "not lava and not nightly" > build/test-others.log 2>&1; \
+	nice $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder -m "not lava and not nightly" > build/test-others.log 2>&1; \
 		code=$$?; cat build/test-others.log; exit $$code
 
 lint: $(STAMP)

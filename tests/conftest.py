@@ -22,6 +22,14 @@ forks = []
 os.register_at_fork(before=lambda: forks.append(True))
 
 
+LONG = ("test_notebooks.py", "test_docs.py")
+"""Files that take minutes: first, so that no worker is left alone with one in the end."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
     """Fail a test that forks and is not marked for it: under pytest-xdist it may hang."""
