@@ -122,13 +122,13 @@ def convert(
         job.model = to_single_threshold(model)  # type: ignore[arg-type]
         job.blocks = _blocks_of(job.model)
     _refuse(list(job.target.chain_problems(job)))
-    _freeze_gates(job)
     out_steps = getattr(job.model, "out_steps", None)
     job.entry = _input_of(job.blocks, None if job.persistent else out_steps)
     job.num_steps = int(out_steps or in_steps) if num_steps is None else num_steps
     samples = samples_for(job.blocks, first.input_shape, in_steps, inputs)  # type: ignore[arg-type]
     with from_rest(torch.nn.ModuleList(job.blocks)):
         job.seen = observe(job.blocks, samples, given=inputs is not None)
+    _freeze_gates(job)
     return FixedPointNetwork(
         input=job.entry,
         layers=job.target.lower(job),
@@ -139,15 +139,21 @@ def convert(
 
 
 def _freeze_gates(job: Job) -> None:
-    """Gates that the target does not have become their means over the calibration samples."""
+    """Gates that the target does not have become their means over the calibration samples.
+
+    What was seen stays what the model with its gates did, by which the constants are judged.
+    """
     if job.target.has_gates or not has_gates(torch.nn.ModuleList(job.blocks)):
         return
     modules = torch.nn.ModuleList(job.blocks)
     network = job.model if isinstance(job.model, torch.nn.Module) else torch.nn.Sequential(*modules)
-    network, modules = copy.deepcopy((network, modules))
+    network, frozen = copy.deepcopy((network, modules))
+    copies = dict(zip(modules.modules(), frozen.modules(), strict=True))
     given = job.calibration if isinstance(job.calibration, tuple) else (job.calibration,)
     warnings.warn(f"convert: gates became constants: {freeze_gates(network, *given)}", stacklevel=3)
-    job.model, job.blocks = network, list(modules)
+    job.model, job.blocks, job.frozen = network, list(frozen), True
+    job.seen.inputs = {copies[module]: x for module, x in job.seen.inputs.items()}
+    job.seen.currents = {copies[module]: x for module, x in job.seen.currents.items()}
 
 
 def _refuse(problems: list[str]) -> None:

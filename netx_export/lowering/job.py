@@ -30,6 +30,7 @@ class Job:
         entry: input of the network.
         num_steps: steps for which a readout must not overflow.
         persistent: the neurons carry their state on from call to call.
+        frozen: its gates became constants.
         seen: what the blocks see and compute for some samples.
         report: called with the accuracy of each layer.
     """
@@ -42,6 +43,7 @@ class Job:
     entry: Input = field(default_factory=lambda: Input(shape=(1,)))
     num_steps: int = 1
     persistent: bool = False
+    frozen: bool = False
     seen: Observed = field(default_factory=Observed)
     report: Callable[[LayerReport], None] = lambda layer: None
 

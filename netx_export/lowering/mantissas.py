@@ -28,6 +28,7 @@ from lava_bsnn import block
 from lava_bsnn.device import Grid
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from lava_bsnn.limits import LOIHI
+from lava_bsnn.modulation import ConstantGate
 
 from .. import network
 from ..network import Connection, Layer
@@ -135,4 +136,9 @@ class Mantissas(Walk):
         )
         remedy = "use fewer input bits, inputs, or steps, smaller biases, or profile='extended'"
         theta = None if readout_steps is not None else float(module.neuron.threshold)
-        self.job.report(judge(name, module.label, unit, ours, real, theta, cause, remedy))
+        gated = self.job.frozen and any(
+            isinstance(getattr(path.module, "modulation", None), ConstantGate) for path in paths
+        )
+        if gated:  # what that costs is told with the calibration
+            cause = f"gates became constants, and {cause}"
+        self.job.report(judge(name, module.label, unit, ours, real, theta, cause, remedy, refuse=not gated))

@@ -62,7 +62,7 @@ def judge(
     Raises:
         ExportError: a channel's error is half a threshold or more, or half of the logits.
     """
-    wrong = (ours.double() - real.double()).square()
+    wrong = (ours.double() - real.double()).square().contiguous()  # sums do not depend on the layout
     axes = [axis for axis in range(wrong.dim()) if axis != 1]
     size = float(real.double().square().mean().sqrt()) if theta is None else theta
     if not size:
