@@ -92,7 +92,7 @@ def _traced(layer: Layer, runs: list[Simulation]) -> np.ndarray:
     order = np.argsort(-score, kind="stable")
     if layer.neuron.reads_out:
         return np.sort(order[:_TRACES])
-    sending = np.count_nonzero(score) or len(order)
+    sending = int(np.count_nonzero(score)) or len(order)
     return np.sort(order[_spread(sending, _TRACES)])
 
 
