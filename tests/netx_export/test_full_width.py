@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import torch
 
 from lava_bsnn import data, models, training
 from lava_bsnn.norm import BatchNorm
-from netx_export import agreement, convert, place, read, simulate, write
+from lava_bsnn.training.recipe import HYBRID, load_recipe, recipe_names
+from lava_bsnn.training.run import build_model, input_encoding, input_shape
+from netx_export import agreement, convert, cost, place, read, simulate, write
+from netx_export.lowering.observe import random_samples
 
 
 def images(number, seed):
@@ -82,3 +86,24 @@ def test_full_width_networks_are_placed_as_the_documentation_says(name, shape):
         sum(core.utilisation[limit] for core in placement.cores) for limit in placement.cores[0].utilisation
     ]
     assert math.ceil(max(filled)) == least
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", recipe_names())
+def test_models_of_recipes_are_placed_and_costed(name):
+    recipe = load_recipe(name)
+    if recipe.method in ("qcfs", HYBRID):
+        pytest.skip("a network of activations, or one that starts from it")
+    shape = input_shape(recipe)
+    model = build_model(recipe, shape, data.DATASETS[recipe.dataset].num_classes)
+    size = (4, *shape, recipe.num_steps)
+    x = torch.from_numpy(random_samples(input_encoding(recipe), size).copy())
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        model.train()(x)
+        net = convert(model.eval(), "extended", calibration=x)
+        messages = net.encode(x[:1].numpy())
+    placement = place(net, "loihi2")
+    found = cost(net, messages, placement)
+    assert placement.fits and sum(core.neurons for core in placement.cores) == net.summary().neurons
+    assert found.sops > 0 and len(found.layers) == len(net.layers) + 1
