@@ -11,6 +11,7 @@ from .. import block, device, fixed_point
 from .._slayer import neuron_base
 from ..errors import LavaBsnnError
 from ..limits import LOIHI
+from ..modulation import AGMM
 from ..norm import BatchNorm
 from .batches import Data, as_dataset
 from .engine import Epoch
@@ -63,10 +64,14 @@ def match_device(model: torch.nn.Module, target: str = "extended", calibration: 
                 "neurons, or give it methods match_device and unit"
             )
     tried = copy.deepcopy(model)  # raises before anything is changed
-    for one in (tried, model):
-        if chip and has_gates(one):
-            freeze_gates(one, *(calibration if isinstance(calibration, tuple) else (calibration,)))
-        _match(one, mantissas=chip)
+    pairs = list(zip(model.modules(), tried.modules(), strict=True))
+    if chip and has_gates(tried):
+        freeze_gates(tried, *(calibration if isinstance(calibration, tuple) else (calibration,)))
+    _match(tried, mantissas=chip)
+    for module, its_copy in pairs:
+        if chip and isinstance(getattr(module, "modulation", None), AGMM):
+            module.modulation = its_copy.modulation
+    _match(model, mantissas=chip)
 
 
 def _neurons(model: torch.nn.Module) -> list[torch.nn.Module]:

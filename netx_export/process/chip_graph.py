@@ -75,6 +75,7 @@ class ChipGraph:
         self.layers: list[ChipLayer] = []
         self.inputs: list[Any] = []
         outs: dict[str, OutPort] = {}
+        shapes = net.shapes
         first = net.depth(net.layers[0].name)
         for layer in net.layers:
             arrival = 1 + net.depth(layer.name) + reset_offset - first
@@ -83,7 +84,7 @@ class ChipGraph:
             for connection in layer.connections:
                 bits = net.input.bits if connection.source == INPUT else 0
                 wait = net.balancing_delay(layer, connection)
-                synapse = _synapse(connection, net.shapes[connection.source], layer, wait, bits)
+                synapse = _synapse(connection, shapes[connection.source], layer, wait, bits)
                 made.synapses.append(synapse)
                 join(synapse.a_out, made.neuron.a_in)
                 if connection.source == INPUT:
