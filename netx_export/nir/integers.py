@@ -59,7 +59,7 @@ def stock_layers(neurons: dict[str, Neuron], paths: dict[str, list[Path]]) -> tu
 def _is_stock(neuron: Neuron, paths: list[Path]) -> bool:
     if neuron.soft or any(path.is_identity for path in paths):
         return False
-    if neuron.at_threshold and {neuron.current_decay, neuron.voltage_decay} - {0, NO_MEMORY}:
+    if neuron.at_threshold and not _keeps_whole(neuron):
         return False  # potentials between weight steps
     thresholds = np.zeros(1) if neuron.threshold is None else neuron.threshold
     bias = _total_bias(neuron, paths)
@@ -91,9 +91,12 @@ def _stock_layer(name: str, neuron: Neuron, paths: list[Path]) -> Layer:
 
 
 def extended_layers(
-    neurons: dict[str, Neuron], paths: dict[str, list[Path]], widest: int
+    neurons: dict[str, Neuron], paths: dict[str, list[Path]], widest: int, *, own: bool
 ) -> tuple[Layer, ...]:
-    """Layers with rounded numbers; ``widest`` is the largest integer that enters the network.
+    """Layers with rounded numbers.
+
+    ``widest`` is the largest integer that enters the network; ``own`` graphs keep their membrane steps, in
+    which their potentials decay.
 
     Raises:
         ExportError: a neuron sends more spikes in a step than a message holds.
@@ -104,11 +107,13 @@ def extended_layers(
         largest[name] = 1
         if neuron.counts:
             largest[name] = _most_spikes(name, neuron, paths[name], largest)
-        layers.append(_extended_layer(name, neuron, paths[name], largest))
+        layers.append(_extended_layer(name, neuron, paths[name], largest, own=own))
     return tuple(layers)
 
 
-def _extended_layer(name: str, neuron: Neuron, paths: list[Path], largest: dict[str, int]) -> Layer:
+def _extended_layer(
+    name: str, neuron: Neuron, paths: list[Path], largest: dict[str, int], *, own: bool
+) -> Layer:
     """A layer in as many membrane steps per unit as 24 bits hold."""
     worst = _largest_step(neuron, paths, largest)
     if neuron.soft and neuron.threshold is not None:
@@ -121,7 +126,8 @@ def _extended_layer(name: str, neuron: Neuron, paths: list[Path], largest: dict[
     fine = [neuron.bias, *(path.bias * neuron.gain for path in paths)]
     fine += [] if neuron.threshold is None else [neuron.threshold]
     fine += [_effective(path, neuron) for path in paths]
-    if top * added * _UNIT <= LIMITS.readout_max and all(_is_whole(values * _UNIT) for values in fine):
+    fits = top * added * _UNIT <= LIMITS.readout_max and all(_is_whole(values * _UNIT) for values in fine)
+    if fits and (own or _keeps_whole(neuron)):
         unit = float(_UNIT)
     connections = tuple(_rounded(path, neuron, unit) for path in paths)
     bias = np.rint(neuron.bias * unit).astype(np.int64)
@@ -205,6 +211,11 @@ def _layer(
 
 def _is_whole(values: Any) -> bool:
     return bool((np.abs(values - np.rint(values)) < NEAR).all())
+
+
+def _keeps_whole(neuron: Neuron) -> bool:
+    """Whether whole potentials stay whole."""
+    return not {neuron.current_decay, neuron.voltage_decay} - {0, NO_MEMORY}
 
 
 def _total_bias(neuron: Neuron, paths: list[Path]) -> np.ndarray:

@@ -17,7 +17,7 @@ from .entry import PERSISTENT, input_of, names_of
 from .flat import ends_of, flattened
 from .integers import Neuron, extended_layers, stock_layers
 from .paths import LINEAR, Path, appended
-from .semantics import Semantics, chosen, time_step
+from .semantics import Semantics, chosen, is_own, time_step
 from .values import per_channel, single
 
 _NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.I, nir.LI)
@@ -47,6 +47,7 @@ class Reader:
         if problems:
             raise ExportError("; ".join(problems))
         metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
+        self._own = is_own(metadata)
         self._meaning = chosen(semantics, metadata, self._nodes.values())
         self._dt = time_step(dt, metadata, self._meaning)
         shape = tuple(int(size) for size in np.ravel(self._nodes[self._entry].input_type["input"]))
@@ -79,12 +80,14 @@ class Reader:
                 return FixedPointNetwork(layers=stock, **self._common)
             except ExportError:
                 pass  # beyond Loihi's ranges
-        layers = extended_layers(neurons, paths, self._input.largest)
+        layers = extended_layers(neurons, paths, self._input.largest, own=self._own)
         return FixedPointNetwork(layers=layers, profile="extended", **self._common)
 
     def _order(self) -> list[str]:
         """Neuron nodes that lead to the output, sources first."""
         last = self._before[self._exit]
+        while len(last) == 1 and isinstance(self._nodes[last[0]], nir.Output):  # of a subgraph
+            last = self._before[last[0]]
         if len(last) != 1 or not isinstance(self._nodes[last[0]], _NEURONS):
             raise ExportError(f"{self._exit}: one neuron node must lead to the output; add an I as readout")
         sources: dict[str, list[str]] = {}

@@ -128,6 +128,11 @@ DIALECTS = {
 """By name. Sinabs is missing: its neurons reset by subtraction, and those of Loihi do not."""
 
 
+def is_own(metadata: dict[str, Any]) -> bool:
+    """Whether ``to_nir`` wrote the graph."""
+    return WRITTEN_FOR in metadata or _OWN in metadata
+
+
 def chosen(
     semantics: str | Semantics | None, metadata: dict[str, Any], nodes: Iterable[nir.NIRNode]
 ) -> Semantics:
@@ -136,7 +141,7 @@ def chosen(
     Raises:
         OptionError: the name is unknown.
     """
-    if WRITTEN_FOR in metadata or _OWN in metadata:  # our own
+    if is_own(metadata):
         written = metadata.get(WRITTEN_FOR, "nir")
         name = written.decode() if isinstance(written, bytes) else str(written)
         return replace(SEMANTICS["nir"], per_step=name in DIALECTS and DIALECTS[name].per_step)
