@@ -79,9 +79,9 @@ def from_nir(
     A graph whose weights, biases and thresholds are integers within Loihi's limits becomes a
     network in profile ``"stock"``, if it is a chain. Any other becomes one in profile
     ``"extended"``: thresholds and biases are rounded to membrane steps, of which there are as many
-    per unit as 24 bits allow, weights to 8 bits with a scale per channel; channels with weights of
-    one magnitude keep 1 bit; time constants become decays in 1/4096. Poolings merge into the synapse behind
-    them, subgraphs into the graph. Potentials are counted from ``v_reset``, where they start.
+    per unit as 24 bits allow, weights to 12 bits with a scale per channel, or to fewer where all of a
+    channel are multiples of one step; time constants become decays in 1/4096. Poolings merge into the
+    synapse behind them, subgraphs into the graph. Potentials are counted from ``v_reset``, where they start.
 
     Args:
         graph: with one Input and one Output.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lava_bsnn.errors import ExportError
-from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, ONE, WEIGHT_MAX
+from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, ONE, WIDE_WEIGHT_MAX
 from lava_bsnn.limits import LIMITS
 
 from ..network import INPUT, LIF, Connection, Conv, Dense, Identity, Layer, MultiThreshold, Readout, Shape
@@ -19,7 +19,7 @@ from .values import NEAR
 READOUT_STEPS = 64
 """Steps for which a readout without leak and with rounded weights does not overflow."""
 _ROUNDED = 1.1
-"""Room for sums that rounding weights to 8 bits makes larger."""
+"""Room for sums that rounding weights makes larger."""
 _UNIT = 1 << ALIGN_BITS
 
 
@@ -236,7 +236,7 @@ def _synapse(path: Path, weight: np.ndarray) -> Conv | Dense:
 
 
 def _rounded(path: Path, neuron: Neuron, unit: float) -> Connection:
-    """A connection with the fewest weight bits that hold a channel exactly, or with 8."""
+    """A connection with the fewest weight bits that hold a channel exactly, or with 12."""
     real = _effective(path, neuron) * unit
     bias = np.rint(path.bias * neuron.gain * unit).astype(np.int64) if np.any(path.bias) else None
     common: dict[str, Any] = {"source": path.source, "bias": bias, "delay": path.delay}
@@ -248,20 +248,26 @@ def _rounded(path: Path, neuron: Neuron, unit: float) -> Connection:
         return Connection(synapse=Identity(), scale=np.rint(real).astype(np.int64), **common)
     flat = real.reshape(len(real), -1)
     scale = np.maximum(np.rint(np.abs(flat).max(1) / _multiples(flat)), 1).astype(np.int64)
-    weight = np.rint(flat / scale[:, None]).clip(-WEIGHT_MAX, WEIGHT_MAX).astype(np.int64)
+    weight = np.rint(flat / scale[:, None]).clip(-WIDE_WEIGHT_MAX, WIDE_WEIGHT_MAX).astype(np.int64)
     return Connection(synapse=_synapse(path, weight.reshape(real.shape)), scale=scale, **common)
 
 
 def _multiples(weight: np.ndarray) -> np.ndarray:
-    """The least m per channel for which all weights are multiples of ``max |w| / m``, or 127."""
-    largest = np.maximum(np.abs(weight).max(1, keepdims=True), 1e-30)
-    found = np.full(len(weight), WEIGHT_MAX)
-    open_rows = np.arange(len(weight))
-    for count in range(1, WEIGHT_MAX):
-        few = weight[open_rows, :32] / largest[open_rows] * count  # most candidates fail here
-        rows = open_rows[(np.abs(few - np.rint(few)) < NEAR * WEIGHT_MAX).all(1)]
-        steps = weight[rows] / largest[rows] * count
-        rows = rows[(np.abs(steps - np.rint(steps)) < NEAR * WEIGHT_MAX).all(1)]
-        found[rows] = count
-        open_rows = np.setdiff1d(open_rows, rows)
+    """The least m per channel for which all weights are multiples of ``max |w| / m``, or 2047."""
+    ratios = weight / np.maximum(np.abs(weight).max(1, keepdims=True), 1e-30)
+    found = np.full(len(weight), WIDE_WEIGHT_MAX)
+    rows = np.arange(len(weight))
+    few = ratios[:, :8]  # most candidates fail here
+    for count in range(1, WIDE_WEIGHT_MAX):
+        (near,) = np.nonzero(_near_whole(few * count))
+        near = near[_near_whole(ratios[rows[near]] * count)]
+        if len(near):
+            found[rows[near]] = count
+            rows, few = np.delete(rows, near), np.delete(few, near, 0)
     return found
+
+
+def _near_whole(steps: np.ndarray) -> np.ndarray:
+    """Which rows hold whole numbers."""
+    near: np.ndarray = (np.abs(steps - np.rint(steps)) < NEAR * WIDE_WEIGHT_MAX).all(1)
+    return near
