@@ -299,6 +299,12 @@ def gate_axes(shape: tuple[int, ...], per: str) -> tuple[int, ...]:
     return tuple(range(1, 3)) if len(shape) == 3 and per == "channel" else tuple(range(len(shape)))
 
 
+def grid_of(block: Any, unit: float) -> Grid:
+    """Integers of a built block for ``unit`` membrane steps per unit of current."""
+    rounded = on_mantissas if block.mantissas else on_grid
+    return rounded(messages_of(block)[0], unit, block.incoming.image)
+
+
 @torch.no_grad()
 def grid_current(block: Any, x: Tensor, unit: float) -> Tensor:
     """Current of a block exactly as the device computes it, ``[N, C, H, W, T]`` or ``[N, C, T]``.
@@ -308,9 +314,8 @@ def grid_current(block: Any, x: Tensor, unit: float) -> Tensor:
         x: input; integers times ``block.input_scale``.
         unit: membrane steps per unit of current, a power of two.
     """
-    folded, low, high = messages_of(block)
-    rounded = on_mantissas if block.mantissas else on_grid
-    steps = grid_steps(block, rounded(folded, unit, block.incoming.image), x, unit, max(high, -low))
+    _, low, high = messages_of(block)
+    steps = grid_steps(block, grid_of(block, unit), x, unit, max(high, -low))
     result: Tensor = (steps.double() / unit).to(x.dtype)  # exact: 24 bits
     return result
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,10 +74,81 @@ class Quantize:
         return torch.round(w.detach() / step), step
 
 
-class _HookedWeight:
-    """The weight that a synapse computes with."""
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A weight hook of SLAYER's form: a function of weights that with ``descale=True`` gives integers.
 
-    weight: Tensor
+    Attributes:
+        hook: such as ``quantize_8bit`` of SLAYER's neurons.
+        bits: of the integers.
+    """
+
+    hook: Any
+    bits: int = 8
+
+    def __call__(self, w: Tensor, descale: bool = False) -> Tensor:
+        weights: Tensor = self.integers(w)[0] if descale else self.hook(w)
+        return weights
+
+    def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Integer weights, without factors that all have in common, and the real step that scales them."""
+        whole, real = self.hook(w.detach(), descale=True).round(), self.hook(w.detach())
+        size = whole.abs().sum()
+        step = real.abs().sum() / size if size else torch.ones_like(size)
+        common = int(np.gcd.reduce(whole.long().abs().cpu().numpy(), axis=None)) or 1
+        return whole / common, step * common
+
+
+def recognised(hook: Any) -> Any:
+    """A weight hook; one of SLAYER's form, which knows its integers, as :class:`Described`."""
+    if hasattr(hook, "integers"):
+        return hook
+    probe = torch.linspace(-1, 1, 101).view(1, -1, 1, 1, 1)
+    try:
+        whole, real = hook(probe, descale=True), hook(probe)
+        exact = bool((whole == whole.round()).all()) and bool(whole.any())
+        step = real.abs().sum() / whole.abs().sum()
+        exact = exact and bool(torch.allclose(whole * step, real, rtol=1e-5, atol=1e-7))
+    except Exception:  # a hook of another form
+        return hook
+    return Described(hook=hook) if exact else hook
+
+
+class _HookedWeight:
+    """The weight that a synapse computes with: a parameter, or with weight norm ``g v / |v|`` of two.
+
+    Weight norm is SLAYER's: one g per output channel; parameters ``weight_g`` and ``weight_v``.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        """Real weights, ``[out, in, kh, kw, 1]``."""
+        parameters: Any = self._parameters  # type: ignore[attr-defined]
+        if "weight_v" in parameters:
+            v, g = parameters["weight_v"], parameters["weight_g"]
+            return v * (g / v.flatten(1).norm(dim=1).view(g.shape))
+        if "weight" not in parameters:
+            raise AttributeError("weight")  # while the base class is made
+        weight: Tensor = parameters["weight"]
+        return weight
+
+    def enable_weight_norm(self) -> None:
+        """Learn length and direction of each output channel's weights apart."""
+        if not self.weight_norm_enabled:
+            v = self._parameters.pop("weight")  # type: ignore[attr-defined]
+            length = v.detach().flatten(1).norm(dim=1).view(-1, *[1] * (v.dim() - 1))
+            self.weight_v, self.weight_g = v, torch.nn.Parameter(length)
+            self.weight_norm_enabled = True
+
+    def disable_weight_norm(self) -> None:
+        """Make the weights one parameter again."""
+        if self.weight_norm_enabled:
+            weight = self.weight.detach()
+            del self.weight_v, self.weight_g
+            self.register_parameter("weight", torch.nn.Parameter(weight))  # type: ignore[attr-defined]
+            self.weight_norm_enabled = False
+
+    weight_norm_enabled: bool
 
     def effective_weight(self) -> Tensor:
         """Weight after ``pre_hook_fx``, ``[out, in, kh, kw]``."""

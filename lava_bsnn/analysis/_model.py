@@ -16,8 +16,13 @@ WHICH = ("binary", "hidden", "all")
 
 
 def _by_layer(model: torch.nn.Module, kinds: Any, last: str) -> dict[str, torch.nn.Module]:
-    found = ((name, module) for name, module in model.named_modules() if isinstance(module, kinds))
-    return {name.removesuffix(last).removesuffix(".") or "model": module for name, module in found}
+    found: dict[str, torch.nn.Module] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, kinds):
+            path = name.removesuffix(last).removesuffix(".")
+            own = getattr(model.get_submodule(path), "name", None)  # of blocks that were given one
+            found[own if isinstance(own, str) and own not in found else path or "model"] = module
+    return found
 
 
 def synapses(model: torch.nn.Module) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from .base import Block, Shape, Signal, SpikingBlock
 from .conv import Conv, Pool
 from .dense import DEFAULT_STEPS, Dense, Readout
 from .input import Flatten, Input
+from .recurrent import Recurrent
 from .residual import Residual
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Input",
     "Pool",
     "Readout",
+    "Recurrent",
     "Residual",
     "Signal",
     "SpikingBlock",

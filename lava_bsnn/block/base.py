@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import NoneType
@@ -12,13 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._slayer import Delay, step_delay
+from .._slayer import step_delay
+from ..axon import Delay
 from ..device import grid_current
 from ..errors import OptionError, ShapeError, check_option
 from ..functional.weights import SCALES, straight_through
 from ..modulation import AGMM, ConstantGate
 from ..norm import BatchNorm
-from ..synapse import Binarize, Quantize
+from ..synapse import Binarize, Quantize, recognised
+
+_WIDE = 2
+"""Deviation that a current's deviation of 1 may give the potential, in thresholds."""
+_WIDER = 8
+"""Likewise without norm, in widths of the surrogate gradient."""
+
+_INPUT = "input"
+"""What networks call their input."""
 
 Shape = tuple[int, ...]
 WeightHook = Callable[..., Tensor]
@@ -90,9 +100,21 @@ class Signal:
 
 
 class Block:
-    """A label for errors, and what comes in and goes out once it is built."""
+    """A name, and what comes in and goes out once it is built.
+
+    Attributes:
+        name: of the layer in errors, tables, figures and files; None for one of its type and place.
+        label: what errors call the block: its name, else its type and sizes.
+    """
 
     label: str
+    name: str | None = None
+
+    def _set_name(self, name: str | None, otherwise: str) -> None:
+        if name is not None and (not isinstance(name, str) or not name or name == _INPUT):
+            raise OptionError(f"{otherwise}: name={name!r} is not allowed; use a text other than {_INPUT!r}")
+        self.name, self.label = name, name or otherwise
+
     input_shape: Shape | None = None
     """Shape that the block was built for; None before."""
     _incoming: Signal | None = None
@@ -138,6 +160,8 @@ class Block:
         self._outgoing = self._sends(replace(incoming, shape=self._output_shape(incoming.shape)))
         if getattr(self, "neuron", None) is not None:
             self.neuron.shape = torch.Size(self._outgoing.shape)  # type: ignore[attr-defined]
+        if getattr(self, "delay", None) is not None:
+            self.delay.build(self._outgoing.shape[0])  # type: ignore[attr-defined]
         return self._outgoing
 
     def _sends(self, signal: Signal) -> Signal:
@@ -191,7 +215,7 @@ class SpikingBlock(Block):
     norm: BatchNorm | None
     modulation: torch.nn.Module | None
     neuron: torch.nn.Module | None
-    delay: torch.nn.Module | None
+    delay: Delay | None
     delay_shift: bool
     count_log: bool
     mantissas: bool = False
@@ -206,7 +230,7 @@ class SpikingBlock(Block):
     ) -> None:
         check_option(self.label, "binarize", binarize, (*SCALES, None))
         if pre_hook_fx is not None:
-            hook: WeightHook | None = pre_hook_fx
+            hook: WeightHook | None = recognised(pre_hook_fx)
         elif binarize is not None:
             hook = Binarize(scale=binarize)
         else:
@@ -229,7 +253,25 @@ class SpikingBlock(Block):
         self.neuron = None
         if neuron_params is not None:
             self.neuron = make_neuron(self.label, neuron, neuron_params)
-        self.delay = Delay(max_delay=62) if delay else None
+        if delay and neuron_params is None:
+            raise OptionError(f"{self.label}: delay=True delays spikes; it needs neuron_params")
+        persistent = bool(getattr(self.neuron, "persistent_state", False))
+        self.delay = Delay(persistent_state=persistent) if delay else None
+        if self.neuron is not None:
+            self._meet_time_constants(self.neuron)
+
+    def _meet_time_constants(self, neuron: Any) -> None:
+        """Start norm with less gain in front of neurons that add up for long, or warn where there is none."""
+        spread, threshold = getattr(neuron, "spread", 0.0), float(getattr(neuron, "threshold", 1.0))
+        if self.norm is not None and spread > _WIDE * threshold:
+            torch.nn.init.constant_(self.norm.weight, _WIDE * threshold / spread)
+        elif self.norm is None and spread > _WIDER * getattr(neuron, "gamma", 1) and not neuron.ignore_reset:
+            warnings.warn(
+                f"{self.label}: neurons with decays this small add up currents for so long that most "
+                f"potentials are beyond the {neuron.surrogate!r} surrogate, whose gamma is {neuron.gamma:g}; "
+                "use norm='batch', a larger gamma, or SLAYER's surrogate: tau_grad and scale_grad",
+                stacklevel=4,
+            )
 
     def current(self, x: Tensor, unit: float | None = None) -> Tensor:
         """Return the neuron's input current: synapse, norm and modulation of ``x``.
@@ -267,6 +309,13 @@ class SpikingBlock(Block):
         if self.neuron is None:
             return signal
         return Signal(shape=signal.shape, sender=(self,), high=getattr(self.neuron, "levels", 1))  # type: ignore[arg-type]
+
+    def extra_repr(self) -> str:
+        """Bits of the weights, and what the layer is called in errors, files and figures."""
+        hook = getattr(self.synapse, "pre_hook_fx", None)
+        bits = getattr(hook, "bits", "float" if hook is None else "own")
+        weights = "" if hasattr(self.synapse, "tap_weight") else f"weight_bits={bits}"
+        return ", ".join(part for part in (self.name and f"name={self.name!r}", weights) if part)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
         """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``."""

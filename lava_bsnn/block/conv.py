@@ -26,8 +26,10 @@ class Conv(SpikingBlock, block_base.AbstractConv):
         in_features, out_features, kernel_size, stride, padding, dilation, groups: as in
             SLAYER; pairs are (height, width).
         weight_scale: factor on the initial weights.
-        pre_hook_fx: weight transform of your own in place of ``binarize`` / ``weight_bits``.
-        delay: learn an axonal delay (SLAYER's ``Delay``).
+        weight_norm: learn length and direction of each output channel's weights apart, as in SLAYER.
+        pre_hook_fx: weight transform of your own in place of ``binarize`` / ``weight_bits``; of one that
+            takes ``descale=True``, as SLAYER's ``quantize_8bit``, the integers are exported.
+        delay: learn an axonal delay per output channel (:class:`lava_bsnn.axon.Delay`).
         delay_shift: delay the output by one step in training too.
         count_log: return ``(spikes, mean event rate)``.
         binarize: ``"channel"`` or ``"layer"`` for ``alpha * sign(w)``, ``None`` for ``weight_bits``.
@@ -35,7 +37,7 @@ class Conv(SpikingBlock, block_base.AbstractConv):
         norm: ``"batch"`` or ``None``.
         modulation: module between norm and neuron that maps a current to a current.
         neuron: neuron class, called with ``neuron_params``.
-        name: how errors call this block.
+        name: of the layer in errors, tables, figures and files.
     """
 
     def __init__(
@@ -62,8 +64,7 @@ class Conv(SpikingBlock, block_base.AbstractConv):
         neuron: Callable[..., torch.nn.Module] = LIF,
         name: str | None = None,
     ) -> None:
-        self.label = name or f"Conv({in_features}, {out_features}, kernel_size={kernel_size})"
-        refuse(self.label, "use norm='batch'", weight_norm=weight_norm)
+        self._set_name(name, f"Conv({in_features}, {out_features}, kernel_size={kernel_size})")
         super().__init__(
             dict(neuron_params or {}),
             in_features,
@@ -74,6 +75,7 @@ class Conv(SpikingBlock, block_base.AbstractConv):
             pair(self.label, "dilation", dilation, 1),
             groups,
             weight_scale,
+            weight_norm,
             delay_shift=delay_shift,
             count_log=count_log,
         )
@@ -126,7 +128,7 @@ class Pool(SpikingBlock, block_base.AbstractPool):
         neuron: Callable[..., torch.nn.Module] = LIF,
         name: str | None = None,
     ) -> None:
-        self.label = name or f"Pool(kernel_size={kernel_size})"
+        self._set_name(name, f"Pool(kernel_size={kernel_size})")
         refuse(
             self.label,
             "leave it at its default",

@@ -48,14 +48,14 @@ class Dense(SpikingBlock, block_base.AbstractDense):
         neuron: Callable[..., torch.nn.Module] = LIF,
         name: str | None = None,
     ) -> None:
-        self.label = name or f"Dense({in_neurons}, {out_neurons})"
-        refuse(self.label, "use norm='batch'", weight_norm=weight_norm)
+        self._set_name(name, f"Dense({in_neurons}, {out_neurons})")
         refuse(self.label, "zero the weights with pre_hook_fx", mask=mask is not None)
         super().__init__(
             dict(neuron_params or {}),
             in_neurons,
             out_neurons,
             weight_scale,
+            weight_norm,
             delay_shift=delay_shift,
             count_log=count_log,
         )
@@ -99,16 +99,17 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         weight_bits: int | None = 8,
         name: str | None = None,
     ) -> None:
-        self.label = name or f"Readout({in_neurons}, {out_neurons})"
+        self._set_name(name, f"Readout({in_neurons}, {out_neurons})")
         refuse(
             self.label,
             "leave it at its default",
             neuron_params=neuron_params,
-            weight_norm=weight_norm,
             dynamics=dynamics,
             mask=mask is not None,
         )
-        super().__init__(None, in_neurons, out_neurons, weight_scale, dynamics=False, count_log=count_log)
+        super().__init__(
+            None, in_neurons, out_neurons, weight_scale, weight_norm, dynamics=False, count_log=count_log
+        )
         self.synapse = synapse.Dense(**self.synapse_params)
         self.delay_shift = False
         self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "layer")

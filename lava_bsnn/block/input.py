@@ -26,7 +26,7 @@ class Flatten(Block, block_base.AbstractFlatten):
     """Reshape ``[N, C, H, W, T]`` to ``[N, C * H * W, T]`` in C, H, W order."""
 
     def __init__(self, count_log: bool = False, *, name: str | None = None) -> None:
-        self.label = name or "Flatten"
+        self._set_name(name, "Flatten")
         torch.nn.Module.__init__(self)  # the base class would set shape on a forward pass
         self.count_log = count_log
 
@@ -84,7 +84,7 @@ class Input(Block, block_base.AbstractInput):
         neuron: Callable[..., torch.nn.Module] = LIF,
         name: str | None = None,
     ) -> None:
-        self.label = name or "Input"
+        self._set_name(name, "Input")
         if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or bits not in range(9)):
             raise OptionError(
                 f"{self.label}: bits={bits!r} is not allowed; use 0 (spikes), 1..8, or None (real numbers)"
@@ -92,6 +92,7 @@ class Input(Block, block_base.AbstractInput):
         if neuron_params is None and (weight is not None or bias is not None):
             raise OptionError(f"{self.label}: weight and bias need neuron_params; give both or none")
         super().__init__(dict(neuron_params or {}), weight, bias, delay_shift, count_log)
+        self.pre_hook_fx = None  # SLAYER's is a lambda, which cannot be pickled
         if encoding is None and bits is not None and (bits or neuron_params is None):
             encoding = Encoding(kind="intensities", bits=bits) if bits else Encoding()
         self.encoding = encoding

@@ -23,7 +23,7 @@ class Residual(Block, torch.nn.Module):
         blocks: spiking blocks in a row; the shortcut joins in front of the last one's neuron.
         shortcut: blocks in a row whose result is a current (``neuron_params=None``), e.g. a
             1x1 ``Conv``; empty for identity, where a spike adds a current of 1.
-        name: how errors call this block.
+        name: of the layer in errors, tables, figures and files.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class Residual(Block, torch.nn.Module):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        self.label = name or "Residual"
+        self._set_name(name, "Residual")
         self.blocks = torch.nn.ModuleList(blocks)  # type: ignore[arg-type]
         self.shortcut = torch.nn.ModuleList(shortcut)  # type: ignore[arg-type]
         if not len(self.blocks) or getattr(self.blocks[-1], "neuron", None) is None:
             raise OptionError(f"{self.label}: the last block needs a neuron; give it neuron_params")
         for module in self.blocks:
-            for option in ("count_log", "delay", "delay_shift"):
+            for option in ("count_log", "delay_shift"):
                 if getattr(module, option, None):
                     raise OptionError(f"{module.label}: {option} is not supported inside a Residual")
         if any(getattr(module, "neuron", None) is not None for module in self.shortcut):
@@ -77,7 +77,8 @@ class Residual(Block, torch.nn.Module):
             y = module(y)
         if not self.shortcut:
             skipped = self._on_grid(skipped)
-        return last.neuron(last.current(y) + skipped)  # type: ignore[operator]
+        spikes: Tensor = last.neuron(last.current(y) + skipped)  # type: ignore[operator]
+        return spikes if last.delay is None else last.delay(spikes)  # type: ignore[operator]
 
     def _on_grid(self, x: Tensor) -> Tensor:
         """An identity shortcut as the device adds it, if the last block's neuron is in matched mode."""

@@ -77,6 +77,7 @@ class Spiking:
         derivative: surrogate ``ds/du`` of ``u - threshold`` and ``gamma``.
         gamma: width of the surrogate.
         detach_reset: let no gradient flow through the reset.
+        ignore_reset: let the gradient pass a step as if there were no reset, as in SLAYER.
         memory: quantisation of the stored potential; None for none.
         fixed_point: run the forward pass in the device's integers; None for floating point.
     """
@@ -85,6 +86,7 @@ class Spiking:
     derivative: Derivative
     gamma: float = 1.0
     detach_reset: bool = False
+    ignore_reset: bool = False
     memory: Memory | None = None
     fixed_point: FixedPointMembrane | None = None
 
@@ -154,7 +156,10 @@ class _LIF(torch.autograd.Function):
                 torch.lt(decided, how.threshold, out=quiet)
             slope = how.derivative(decided - how.threshold, how.gamma)
             kept = decided * quiet if learn_retain or (bound is not None and not before) else None
-            through = quiet if how.detach_reset else quiet.addcmul_(decided, slope, value=-1)
+            if how.ignore_reset:
+                through = quiet.fill_(1)
+            else:
+                through = quiet if how.detach_reset else quiet.addcmul_(decided, slope, value=-1)
             if limit is not None:  # rounding passes the gradient on inside the range only
                 rounded = potential[t] if before else kept
                 assert rounded is not None

@@ -56,14 +56,14 @@ class FixedPointMembrane:
         shift: the stored potential's step is ``2^shift`` membrane steps.
         unit: membrane steps per unit of current, a power of two.
         threshold: in membrane steps; fires strictly above.
-        voltage_decay: 0..4096.
+        voltage_decay: 0..4096; or int64 per channel, to be broadcast against the potential.
     """
 
     bits: int
     shift: int
     unit: int
     threshold: int
-    voltage_decay: int
+    voltage_decay: int | Tensor
 
     @property
     def limit(self) -> float:
@@ -83,18 +83,36 @@ class FixedPointMembrane:
         scale = self.unit
         potential, spikes = torch.empty_like(current), torch.empty_like(current)
         v = (state * scale).round().long().expand(current.shape[1:])
-        zero = torch.zeros_like(v)
         for t in range(len(current)):
-            _, v = fixed_point.integrate(
-                zero,
-                v,
-                (current[t] * scale).round().long(),
-                current_decay=fixed_point.NO_MEMORY,
-                voltage_decay=self.voltage_decay,
-                exponent=0,
-            )
+            v = self._integrated(v, (current[t] * scale).round().long())
             potential[t] = v / scale
             fired, v = fixed_point.fire(v, self.threshold, exponent=0)
             spikes[t] = fired
             v = fixed_point.quantize_potential(v, self.bits, self.shift)
         return spikes, potential, (v / scale).to(current.dtype)
+
+    def _integrated(self, v: Tensor, current: Tensor) -> Tensor:
+        """Potential before reset, membrane steps, int64."""
+        _, after = fixed_point.integrate(
+            torch.zeros_like(v),
+            v,
+            current,
+            current_decay=fixed_point.NO_MEMORY,
+            voltage_decay=self.voltage_decay,
+            exponent=0,
+        )
+        return after
+
+    def integrate(self, stored: Tensor, current: Tensor) -> Tensor:
+        """Potential before reset of one step, in units of current, float64.
+
+        Args:
+            stored: potential, in units of current.
+            current: membrane steps.
+        """
+        return self._integrated((stored.double() * self.unit).round().long(), current.long()) / self.unit
+
+    def stored(self, potential: Tensor) -> Tensor:
+        """What is kept of a potential behind the reset, both in units of current."""
+        steps = (potential.detach().double() * self.unit).round().long()
+        return (fixed_point.quantize_potential(steps, self.bits, self.shift) / self.unit).to(potential.dtype)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import distributed, functional
-from .._slayer import neuron_base
 from ..errors import OptionError, check_option
 from ..fixed_point import ALIGN_BITS, NO_MEMORY, STATE_BITS, STATE_MAX
 from ..functional.dynamics import Memory, Spiking
 from ..functional.membrane import FixedPointMembrane, check_membrane_bits
+from ..functional.recurrent import Feedback, State, recurrent_lif
 from ..functional.surrogate import Derivative
 from ..functional.time import from_time_major, time_major
-from ..functional.weights import straight_through
+from .decays import Decays
 
 _MOMENTUM = 0.1
+_SLAYER_WIDTH, _SLAYER_FACTOR = 100, 0.1
+"""What ``tau_grad`` and ``scale_grad`` are multiplied with in ``slayer.neuron.cuba``."""
 
 
-class LIF(neuron_base.Neuron):
+class LIF(Decays):
     """Leaky integrate-and-fire neuron with hard reset, and a memory of k bits on request.
 
     ``c[t] = (1 - current_decay) c[t-1] + I[t]``, ``u[t] = (1 - voltage_decay) Q(v[t-1]) + c[t]``,
@@ -34,15 +37,21 @@ class LIF(neuron_base.Neuron):
         threshold: firing threshold, > 0.
         current_decay: fraction of current lost per step, 0..1, a multiple of 1/4096.
         voltage_decay: fraction of membrane potential lost per step, 0..1, likewise.
-        tau_grad: width gamma of the surrogate gradient.
-        scale_grad: factor on the surrogate gradient.
+        tau_grad: width of SLAYER's surrogate gradient, as in SLAYER; selects ``surrogate="slayer"``.
+        scale_grad: factor on it, likewise.
         scale: weight steps per unit of current, each of 64 membrane steps; the grid of
             ``membrane_mode="matched"``.
         norm: SLAYER norm class applied to the current; blocks have ``norm`` of their own.
         dropout: module applied to the spikes.
+        shared_param: one pair of decays for all neurons; False for a pair per channel, which a decay
+            given as (least, largest) draws its first values from; a number other than 0 and 1 from within
+            1 % of it.
         persistent_state: carry the state from one forward call to the next, detached.
         requires_grad: learn both decays.
-        surrogate: name in ``functional.SURROGATES`` or a callable.
+        surrogate: name in ``functional.SURROGATES``, a callable, or ``"slayer"``: SLAYER's gradient, which
+            is exponential, and takes no notice of the reset. None for ``"slayer"`` where ``tau_grad`` or
+            ``scale_grad`` is given, else ``"triangular"``.
+        gamma: width of the surrogates other than SLAYER's.
         detach_reset: let no gradient flow through the reset.
         membrane_bits: bits of the stored potential, 2..24; None for floating point.
         membrane_mode: ``"paper"``: alpha_u is the layer's maximum, taken anew at each step
@@ -61,10 +70,10 @@ class LIF(neuron_base.Neuron):
     def __init__(
         self,
         threshold: float = 1.0,
-        current_decay: float = 1.0,
-        voltage_decay: float = 0.5,
-        tau_grad: float = 1.0,
-        scale_grad: float = 1.0,
+        current_decay: float | tuple[float, float] = 1.0,
+        voltage_decay: float | tuple[float, float] = 0.5,
+        tau_grad: float | None = None,
+        scale_grad: float | None = None,
         scale: int = 1 << 6,
         norm: Any = None,
         dropout: torch.nn.Module | None = None,
@@ -73,30 +82,34 @@ class LIF(neuron_base.Neuron):
         requires_grad: bool = False,
         graded_spike: bool = False,
         *,
-        surrogate: str | Derivative = "triangular",
+        surrogate: str | Derivative | None = None,
+        gamma: float = 1.0,
         detach_reset: bool = False,
         membrane_bits: int | None = None,
         membrane_mode: str = "paper",
         membrane_when: str = "stored",
         membrane_shift: int | None = None,
     ) -> None:
-        for name, value in (("current_decay", current_decay), ("voltage_decay", voltage_decay)):
-            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise OptionError(f"LIF: {name}={value!r} is not allowed; use a number in 0..1")
         if not 0 < threshold < float("inf"):
             raise OptionError(f"LIF: threshold={threshold!r} is not allowed; use a number > 0")
         if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
             raise OptionError(f"LIF: scale={scale!r} is not allowed; use an integer >= 1")
         if dropout is not None and not callable(dropout):
             raise OptionError(f"LIF: dropout={dropout!r} is not allowed; use a module")
-        if not tau_grad > 0:
-            raise OptionError(f"LIF: tau_grad={tau_grad!r} is not allowed; use a number > 0")
-        if not shared_param or graded_spike:
-            option = "graded_spike=True" if graded_spike else "shared_param=False"
-            raise OptionError(f"LIF: {option} is not supported; leave it at its default")
+        for name, width in (("tau_grad", tau_grad), ("scale_grad", scale_grad), ("gamma", gamma)):
+            if width is not None and not width > 0:
+                raise OptionError(f"LIF: {name}={width!r} is not allowed; use a number > 0")
+        if graded_spike:
+            raise OptionError("LIF: graded_spike=True is not supported; leave it at its default")
         check_option("LIF", "membrane_mode", membrane_mode, ("paper", "matched"))
         check_option("LIF", "membrane_when", membrane_when, ("stored", "before_spike"))
-        self._derivative = functional.surrogate_derivative(surrogate)
+        slayers = tau_grad is not None or scale_grad is not None
+        surrogate = surrogate or ("slayer" if slayers else "triangular")
+        if slayers and surrogate != "slayer":
+            raise OptionError(
+                f"LIF: tau_grad and scale_grad are those of surrogate='slayer', not of {surrogate!r}; "
+                "leave surrogate out, or give gamma in their place"
+            )
         super().__init__(
             threshold=1.0,
             p_scale=NO_MEMORY,
@@ -105,24 +118,25 @@ class LIF(neuron_base.Neuron):
             norm=norm,
             dropout=dropout,
             persistent_state=persistent_state,
-            shared_param=True,
+            shared_param=shared_param,
             requires_grad=requires_grad,
         )
         self._threshold = float(threshold)  # the base class truncates to 1 / scale
-        self.gamma = float(tau_grad)
-        self.scale_grad = float(scale_grad)
+        self.surrogate = surrogate if isinstance(surrogate, str) else getattr(surrogate, "__name__", "own")
+        self.ignore_reset = surrogate == "slayer"
+        self._derivative = functional.surrogate_derivative("exponential" if self.ignore_reset else surrogate)
+        self.gamma, self.scale_grad = float(gamma), 1.0
+        if self.ignore_reset:
+            self.gamma = _SLAYER_WIDTH * float(1 if tau_grad is None else tau_grad) * self._threshold
+            self.scale_grad = _SLAYER_FACTOR * float(1 if scale_grad is None else scale_grad)
         self.detach_reset = detach_reset
         self.membrane_bits = None if membrane_bits is None else check_membrane_bits(membrane_bits)
         self.membrane_mode = membrane_mode
         self.membrane_when = membrane_when
-        self.current_decay = torch.nn.Parameter(
-            torch.tensor([self.p_scale * current_decay]), requires_grad=requires_grad
-        )
-        self.voltage_decay = torch.nn.Parameter(
-            torch.tensor([self.p_scale * voltage_decay]), requires_grad=requires_grad
-        )
+        self._set_decays("LIF", current_decay=current_decay, voltage_decay=voltage_decay)
         self.register_buffer("current_state", torch.zeros(1), persistent=False)
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
+        self.register_buffer("spike_state", torch.zeros(1), persistent=False)  # sent at last
         if membrane_bits is not None and membrane_mode == "paper":
             self.register_buffer("membrane_scale", torch.zeros(()))  # alpha_u; 0 before training
         self.membrane_shift = membrane_shift
@@ -130,7 +144,7 @@ class LIF(neuron_base.Neuron):
             self._prepare_matched(membrane_bits)
 
     def _prepare_matched(self, bits: int) -> None:
-        if self.cx_current_decay < self.p_scale or self.membrane_when != "stored":
+        if np.min(self.cx_current_decay) < NO_MEMORY or self.membrane_when != "stored":
             raise OptionError(
                 "LIF: membrane_mode='matched' needs current_decay=1 and membrane_when='stored', "
                 "as the device computes; use membrane_mode='paper' otherwise"
@@ -185,8 +199,8 @@ class LIF(neuron_base.Neuron):
 
     def extra_repr(self) -> str:
         text = (
-            f"threshold={self.threshold}, current_decay={self.cx_current_decay}/4096, "
-            f"voltage_decay={self.cx_voltage_decay}/4096"
+            f"threshold={self.threshold}, current_decay={_text(self.cx_current_decay)}, "
+            f"voltage_decay={_text(self.cx_voltage_decay)}"
         )
         if self.membrane_bits is not None:
             text += f", membrane_bits={self.membrane_bits}, membrane_mode={self.membrane_mode!r}"
@@ -195,17 +209,7 @@ class LIF(neuron_base.Neuron):
     @property
     def device(self) -> torch.device:
         """Device of the parameters."""
-        return self.voltage_decay.device
-
-    @property
-    def cx_current_decay(self) -> int:
-        """Current decay of the device, 0..4096."""
-        return int(self.current_decay.detach().round().clamp(0, self.p_scale))
-
-    @property
-    def cx_voltage_decay(self) -> int:
-        """Voltage decay of the device, 0..4096."""
-        return int(self.voltage_decay.detach().round().clamp(0, self.p_scale))
+        return self.voltage_decay_fraction.device
 
     @property
     def device_params(self) -> dict[str, Any]:
@@ -223,11 +227,7 @@ class LIF(neuron_base.Neuron):
         """Forget the state that ``persistent_state`` carries."""
         self.current_state = torch.zeros(1, device=self.device)
         self.voltage_state = torch.zeros(1, device=self.device)
-
-    def _retain(self, decay: Tensor) -> Tensor:
-        # clamp passes no gradient at its bounds, where a decay would be stuck
-        amount = straight_through(decay.detach().clamp(0, self.p_scale).round(), decay)
-        return 1.0 - amount / self.p_scale
+        self.spike_state = torch.zeros(1, device=self.device)
 
     def _state(self, state: Tensor, like: Tensor) -> Tensor:
         if self.persistent_state and state.shape == like.shape:
@@ -249,6 +249,10 @@ class LIF(neuron_base.Neuron):
         if self.membrane_bits is None or self.membrane_mode != "matched":
             return None
         assert self.membrane_shift is not None
+        decay = self.cx_voltage_decay
+        if not isinstance(decay, int):
+            axes = 0 if self.shape is None else len(self.shape) - 1
+            decay = torch.from_numpy(decay).to(self.device).view(-1, *[1] * axes)
         return FixedPointMembrane(
             bits=self.membrane_bits,
             shift=self.membrane_shift,
@@ -259,7 +263,7 @@ class LIF(neuron_base.Neuron):
                 if self.mantissas
                 else math.ceil(self._threshold * (self.w_scale << ALIGN_BITS)) - 1
             ),
-            voltage_decay=self.cx_voltage_decay,
+            voltage_decay=decay,
         )
 
     def _memory(self, maxima: list[Tensor]) -> Memory | None:
@@ -276,12 +280,16 @@ class LIF(neuron_base.Neuron):
 
         return Memory(bits=self.membrane_bits, scale=scale, before_spike=self.membrane_when == "before_spike")
 
-    def _run(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, x: Tensor, feedback: Feedback | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Current, membrane potential before reset, and spikes, all ``[T, N, ...]``."""
-        current = time_major(x)
-        if self.requires_grad or self.cx_current_decay < self.p_scale:
+        if self.shape is None:
+            self.shape = x.shape[1:-1]
+        if self.requires_grad:
+            self.clamp()
+        current, axes = time_major(x), x.dim() - 3
+        if self.filters_current and feedback is None:
             current = functional.leaky_integrate(
-                current, self._retain(self.current_decay), self._state(self.current_state, x[..., 0])
+                current, self._retain("current_decay", axes), self._state(self.current_state, x[..., 0])
             )
         if self.norm is not None:
             current = time_major(self.norm(from_time_major(current).contiguous()))
@@ -291,12 +299,22 @@ class LIF(neuron_base.Neuron):
             derivative=self._slope,
             gamma=self.gamma,
             detach_reset=self.detach_reset,
+            ignore_reset=self.ignore_reset,
             memory=self._memory(maxima),
             fixed_point=self.fixed_point(),
         )
-        spikes, potential, stored = functional.lif(
-            current, self._retain(self.voltage_decay), self._state(self.voltage_state, x[..., 0]), how
-        )
+        keep, before = self._retain("voltage_decay", axes), self._state(self.voltage_state, x[..., 0])
+        if feedback is None:
+            spikes, potential, stored = functional.lif(current, keep, before, how)
+        else:
+            keeps = (self._retain("current_decay", axes), keep)
+            start = tuple(
+                self._state(part, x[..., 0]).expand(x.shape[:-1])
+                for part in (self.current_state, self.voltage_state, self.spike_state)
+            )
+            state = State(current=start[0], potential=start[1], spikes=start[2])
+            spikes, current, potential, state = recurrent_lif(current, feedback, *keeps, state, how)
+            stored = state.potential.detach()
         if self.training and maxima:
             mean = torch.stack(maxima).mean().detach()
             first = self.membrane_scale == 0
@@ -304,6 +322,8 @@ class LIF(neuron_base.Neuron):
         if self.persistent_state:
             self.current_state = current[-1].detach().clone()
             self.voltage_state = stored
+            if feedback is not None:
+                self.spike_state = spikes[-1].detach().clone()
         return current, potential, spikes
 
     def dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -314,7 +334,16 @@ class LIF(neuron_base.Neuron):
         current, potential, _ = self._run(x)
         return from_time_major(current), from_time_major(potential)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the spikes (0 or 1) for input currents ``[N, ..., T]``, in the same shape."""
-        spikes = from_time_major(self._run(x)[2])
+    def forward(self, x: Tensor, feedback: Feedback | None = None) -> Tensor:
+        """Return the spikes (0 or 1) for input currents ``[N, ..., T]``, in the same shape.
+
+        Args:
+            x: currents.
+            feedback: how the spikes feed the neurons themselves, for currents ``[N, C, T]``.
+        """
+        spikes = from_time_major(self._run(x, feedback)[2])
         return spikes if self.drop is None else self.drop(spikes)
+
+
+def _text(decay: Any) -> str:
+    return f"{decay}/4096" if isinstance(decay, int) else f"{decay.min()}..{decay.max()}/4096 per channel"

@@ -17,10 +17,10 @@ from .incoming import Incoming
 _CANDIDATES = 64
 
 
-def share_of_a_step(current_decay: int, num_steps: int | None) -> float:
+def share_of_a_step(current_decay: int | np.ndarray, num_steps: int | None) -> float:
     """Share of the largest current that one step may bring: a filter adds currents up, all of a sample or,
     with ``num_steps=None``, as many as its leak leaves."""
-    return max(current_decay / ONE, 1 / num_steps if num_steps else 0.0)
+    return max(float(np.min(current_decay)) / ONE, 1 / num_steps if num_steps else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Drive:
     incoming: list[Incoming]
     num_steps: int | None
 
-    def share_of_a_step(self, current_decay: int) -> float:
+    def share_of_a_step(self, current_decay: int | np.ndarray) -> float:
         """See :func:`share_of_a_step`."""
         return share_of_a_step(current_decay, self.num_steps)
 

@@ -20,7 +20,7 @@ from lava_bsnn.modulation import AGMM
 
 from .. import network
 from ..network import Connection, Gate, Layer
-from ..neurons import Lowered, kind_of
+from ..neurons import Lowered, Neuron, kind_of
 from .drive import Drive
 from .incoming import Incoming
 from .job import Job
@@ -40,17 +40,19 @@ class _Extended(Walk):
         return merges(pool, following)
 
     def relay(self, module: block.Pool, source: str, name: str) -> str:
-        step = 1 << fixed_point.ALIGN_BITS
+        synapse = pool_synapse(module)
+        late = self.delay(source, synapse)
         return self.append(
             Layer(
                 name=name,
-                connections=(Connection(source=source, synapse=pool_synapse(module)),),
-                neuron=network.MultiThreshold(
-                    threshold=step, levels=taps(module) * module.incoming.high, lam=0
-                ),
+                connections=(Connection(source=source, synapse=synapse, delay=late),),
+                neuron=self.repeater(module.shape[0], taps(module) * module.incoming.high),
                 shape=module.shape,
             )
         )
+
+    def repeater(self, channels: int, levels: int) -> Neuron:
+        return network.MultiThreshold(threshold=1 << fixed_point.ALIGN_BITS, levels=levels, lam=0)
 
     def layer(self, module: Any, paths: list[Incoming], name: str, shape: tuple[int, ...]) -> str:
         neuron = module.neuron
@@ -65,15 +67,17 @@ class _Extended(Walk):
             made = kind.lower(neuron, Drive(label=module.label, incoming=paths, num_steps=steps_added))
             unit = made.unit
             grids = [path.on_grid(unit) for path in paths]
+        synapses = [path.synapse(grid.weight) for path, grid in zip(paths, grids, strict=True)]
         connections = [
             Connection(
                 source=path.source,
-                synapse=path.synapse(grid.weight),
+                synapse=synapse,
                 scale=grid.scale,
                 bias=grid.bias if grid.bias.any() else None,
                 gate=None if path.agmm is None else _gate(path.agmm, unit, shape),
+                delay=self.delay(path.source, synapse),
             )
-            for path, grid in zip(paths, grids, strict=True)
+            for path, grid, synapse in zip(paths, grids, synapses, strict=True)
         ]
         added = self.append(
             Layer(name=name, connections=tuple(connections), neuron=made.neuron, shape=shape, mix=made.mix)

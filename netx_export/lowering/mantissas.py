@@ -36,10 +36,10 @@ from ..neurons import Neuron, Readout, kind_of
 from .drive import share_of_a_step
 from .incoming import Incoming
 from .job import Job
-from .relays import with_relays
+from .relays import relay_neurons, with_relays
 from .resolution import judge
 from .scale import best_scale
-from .walk import Walk
+from .walk import Walk, own_delay
 
 _STEP = 1 << ALIGN_BITS
 
@@ -56,9 +56,13 @@ class Mantissas(Walk):
         """All do: Loihi's neurons send no sums."""
         return True
 
+    def repeater(self, channels: int, levels: int) -> Neuron:
+        """Spikes only."""
+        return relay_neurons(channels)
+
     def layer(self, module: Any, paths: list[Incoming], name: str, shape: tuple[int, ...]) -> str:
         """Append the layer of a block; its relays, too, where paths differ in length."""
-        neuron, readout_steps = module.neuron, None
+        neuron, readout_steps, target = module.neuron, None, self.job.target
         if neuron is None:
             readout_steps, theta = self.job.num_steps, 1.0
         else:
@@ -82,13 +86,15 @@ class Mantissas(Walk):
             )
             unit = scale / theta * _STEP
             grids = [self._grid(path, weight) for path, weight in zip(paths, weights, strict=True)]
+        synapses = [path.synapse(grid.weight) for path, grid in zip(paths, grids, strict=True)]
         connections = [
             Connection(
                 source=path.source,
-                synapse=path.synapse(grid.weight),
+                synapse=synapse,
                 scale=None if (grid.scale == _STEP).all() else grid.scale,
+                delay=self.delay(path.source, synapse) if target.delays_messages else own_delay(module),
             )
-            for path, grid in zip(paths, grids, strict=True)
+            for path, grid, synapse in zip(paths, grids, synapses, strict=True)
         ]
         kind = None if neuron is None else kind_of(neuron)
         made: Neuron = Readout(bias=bias, voltage_decay=self.job.readout_decay)

@@ -11,8 +11,9 @@ from lava_bsnn import block
 
 
 def layer_name(module: Any, place: int | str) -> str:
-    """Name of the layer that a block at a place of the chain becomes."""
-    return f"{type(module).__name__.lower()}{place}"
+    """Name of the layer that a block at a place of the chain becomes: its own, or one of type and place."""
+    own: str | None = getattr(module, "name", None)
+    return own or f"{type(module).__name__.lower()}{place}"
 
 
 def inner_name(residual: str, place: int | str) -> str:

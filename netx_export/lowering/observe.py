@@ -32,7 +32,7 @@ class Observed:
         given: the samples are the caller's: rounding is chosen by them, not only judged.
     """
 
-    inputs: dict[torch.nn.Module, Tensor] = field(default_factory=dict)
+    inputs: dict[Any, Tensor] = field(default_factory=dict)
     currents: dict[torch.nn.Module, Tensor] = field(default_factory=dict)
     given: bool = False
 
@@ -62,6 +62,9 @@ def _hooks(module: torch.nn.Module, seen: Observed) -> Iterator[Any]:
     if not isinstance(module, block.SpikingBlock):
         return
     yield module.synapse.register_forward_pre_hook(_keep(seen.inputs, module))
+    if isinstance(module, block.Recurrent):
+        assert module.neuron is not None
+        yield module.neuron.register_forward_hook(_add_feedback(seen, module))
     if module.neuron is not None:
         yield module.neuron.register_forward_pre_hook(_keep(seen.currents, module))
     else:
@@ -70,6 +73,15 @@ def _hooks(module: torch.nn.Module, seen: Observed) -> Iterator[Any]:
                 {module: result[0] if isinstance(result, tuple) else result}
             )
         )
+
+
+def _add_feedback(seen: Observed, module: block.Recurrent) -> Callable[..., None]:
+    def hook(neuron: torch.nn.Module, arguments: tuple[Tensor, ...], spikes: Tensor) -> None:
+        path = module.feedback
+        seen.inputs[path] = path.messages(spikes)
+        seen.currents[module] = arguments[0] + path.current(seen.inputs[path])
+
+    return hook
 
 
 def _keep(found: dict[torch.nn.Module, Tensor], owner: torch.nn.Module) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from lava_bsnn import block
+from lava_bsnn import block, synapse
 from lava_bsnn.limits import LIMITS
 
 from ..network import Conv
@@ -16,7 +16,7 @@ from ..network import Conv
 
 def is_dense(module: Any) -> bool:
     """Whether a block's synapse is dense."""
-    return isinstance(module, (block.Dense, block.Readout))
+    return isinstance(getattr(module, "synapse", None), synapse.Dense)
 
 
 def is_bare_pool(module: Any) -> TypeGuard[block.Pool]:

@@ -1,7 +1,8 @@
-"""Neurons that hand spikes on, where a path of convolutions is shorter than the one it meets.
+"""Neurons that hand spikes on, where a path of convolutions is shorter than the one it meets, or delayed.
 
 Paths of different length wait for each other. Lava delays identities and dense synapses by themselves, but
-has no convolution with delays: each step of it becomes a layer that sends what it receives.
+has no convolution with delays: each step of it becomes a layer that sends what it receives. Axonal
+delays in front of a convolution become those of one such layer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import NO_MEMORY
 
-from ..network import INPUT, Connection, Conv, Input, Layer, Shape
+from ..network import INPUT, Connection, Conv, Identity, Input, Layer, Shape
 from ..neurons import LIF
 from .incoming import Incoming
 
@@ -30,14 +31,29 @@ def with_relays(layer: Layer, paths: list[Incoming], before: list[Layer], entry:
         ExportError: what waits is no spike.
     """
     depths, shapes = {INPUT: 0}, {INPUT: entry.shape}
+    added: list[Layer] = []
+    connections: list[Connection] = []
     for one in before:
         depths[one.name] = 1 + max(depths[c.source] for c in one.connections if c.source != one.name)
         shapes[one.name] = one.shape
-    longest = max(depths[connection.source] for connection in layer.connections)
-    added: list[Layer] = []
-    connections: list[Connection] = []
-    for connection, path in zip(layer.connections, paths, strict=True):
-        wait = longest - depths[connection.source]
+    incoming = list(layer.connections)
+    for index, connection in enumerate(incoming):
+        if connection.delay is not None and isinstance(connection.synapse, Conv):
+            name, source = f"{layer.name}_delay{index}", connection.source
+            late = Connection(source=source, synapse=Identity(), delay=connection.delay)
+            added.append(
+                Layer(
+                    name=name,
+                    connections=(late,),
+                    neuron=relay_neurons(shapes[source][0]),
+                    shape=shapes[source],
+                )
+            )
+            depths[name], shapes[name] = depths[source] + 1, shapes[source]
+            incoming[index] = replace(connection, source=name, delay=None)
+    longest = max(depths[connection.source] for connection in incoming if connection.source != layer.name)
+    for connection, path in zip(incoming, paths, strict=True):
+        wait = longest - depths.get(connection.source, longest)  # none for a layer's own spikes
         if wait and isinstance(connection.synapse, Conv):
             if path.largest > 1:
                 raise ExportError(
@@ -66,12 +82,17 @@ def _relayed(name: str, connection: Connection, shape: Shape, wait: int) -> tupl
             Layer(
                 name=f"{name}_relay{index}",
                 connections=(Connection(source=source, synapse=synapse),),
-                neuron=LIF(threshold=0, bias=np.zeros(shape[0], dtype=np.int64), voltage_decay=NO_MEMORY),
+                neuron=relay_neurons(shape[0]),
                 shape=shape,
             )
         )
         source = layers[-1].name
     return layers, replace(connection, source=source, synapse=conv)
+
+
+def relay_neurons(channels: int) -> LIF:
+    """Neurons that send the spikes that they receive."""
+    return LIF(threshold=0, bias=np.zeros(channels, dtype=np.int64), voltage_decay=NO_MEMORY)
 
 
 def _one_to_one(channels: int) -> Conv:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Any
 
+import numpy as np
 import torch
 
 from lava_bsnn import block
@@ -72,8 +73,6 @@ def spiking_problems(module: Any, job: Job) -> Iterator[str]:
     elif isinstance(module.modulation, AGMM) and isinstance(module, block.Dense) and _is_image(module):
         yield f"{label}: AGMM behind a dense layer on an image; put block.Flatten() in front"
     yield from _stream_problems(module, job)
-    if module.delay is not None:
-        yield f"{label}: axonal delays cannot be exported; use delay=False"
     if neuron is None:
         if not isinstance(module, (block.Pool, block.Readout)) and module not in job.shortcuts:
             yield f"{label}: a block without neuron cannot be exported; give it neuron_params"
@@ -112,7 +111,7 @@ def _stream_problems(module: Any, job: Job) -> Iterator[str]:
             f"{label}: persistent_state=True with a mixing of {mix.num_steps} steps; use num_steps=None or "
             "mix='identity'"
         )
-    if getattr(neuron, "cx_current_decay", 1) == 0:
+    if np.min(getattr(neuron, "cx_current_decay", 1)) == 0:
         yield f"{label}: persistent_state=True with current_decay=0, whose current grows for ever; use more"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from lava_bsnn import block
 from lava_bsnn.device import Affine
 from lava_bsnn.training.hybrid import SubSteps
 
-from ..network import INPUT, Conv, Dense, Identity, Layer, Synapse
+from ..network import INPUT, Connection, Conv, Dense, Identity, Layer, Synapse
+from ..neurons import Neuron
 from .incoming import Incoming, arithmetic
 from .job import Job
 from .names import inner_name, layer_name
@@ -24,12 +26,14 @@ class Walk:
         job: the call of ``convert``.
         layers: made so far.
         shapes: of the input and of the layers, by name.
+        delays: axonal delays in steps ``[C]`` of the layers that have such, by name.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.layers: list[Layer] = []
         self.shapes = {INPUT: job.entry.shape}
+        self.delays: dict[str, np.ndarray] = {}
         self._merged: block.Pool | None = None  # pooling that becomes a part of the block behind it
 
     def layer(self, module: Any, paths: list[Incoming], name: str, shape: tuple[int, ...]) -> str:
@@ -38,6 +42,10 @@ class Walk:
 
     def relay(self, module: block.Pool, source: str, name: str) -> str:
         """Append a layer that sends what a pooling without neuron hands on."""
+        raise NotImplementedError
+
+    def repeater(self, channels: int, levels: int) -> Neuron:
+        """Neurons that send what they receive: messages up to ``levels``."""
         raise NotImplementedError
 
     def merges(self, pool: block.Pool, following: Any) -> bool:
@@ -49,7 +57,23 @@ class Walk:
         source = INPUT
         for index, module in enumerate(self.job.blocks):
             source = self.add(module, source, index, behind(self.job.blocks, index))
+        if source in self.delays:  # of the output, which no connection takes
+            shape, levels = self.shapes[source], self[source].neuron.max_message
+            late = Connection(source=source, synapse=Identity(), delay=self.delay(source, Identity()))
+            name, neuron = f"{source}_delay", self.repeater(shape[0], levels)
+            self.append(Layer(name=name, connections=(late,), neuron=neuron, shape=shape))
         return tuple(self.layers)
+
+    def __getitem__(self, name: str) -> Layer:
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def delay(self, source: str, synapse: Synapse) -> np.ndarray | None:
+        """Delays of a connection's messages, by the axonal delays of what sends them."""
+        steps = self.delays.get(source)
+        if steps is None:
+            return None
+        pixels = math.prod(self.shapes[source][1:]) if isinstance(synapse, Dense) else 1
+        return np.repeat(steps, pixels)[None]
 
     def append(self, layer: Layer) -> str:
         """Append a layer; return its name."""
@@ -70,7 +94,16 @@ class Walk:
                 return source
             return self.relay(module, source, name)
         shape = module.shape if len(module.shape) == 3 and not is_dense(module) else module.shape[:1]
-        return self.layer(module, [self._path(module, source)], name, shape)
+        paths = [self._path(module, source)]
+        if isinstance(module, block.Recurrent):
+            paths.append(self._path(module.feedback, name))
+        return self._layer(module, paths, name, shape)
+
+    def _layer(self, module: Any, paths: list[Incoming], name: str, shape: tuple[int, ...]) -> str:
+        added, steps = self.layer(module, paths, name, shape), own_delay(module)
+        if steps is not None and self.job.target.delays_messages:
+            self.delays[added] = steps
+        return added
 
     def _residual(self, module: block.Residual, source: str, name: str) -> str:
         inner = self._before(module.blocks, source, name, "")
@@ -80,7 +113,7 @@ class Walk:
             paths.append(self._path(module.shortcut[-1], skipped))
         else:
             paths.append(self._identity(module, source))
-        return self.layer(module.blocks[-1], paths, name, module.blocks[-1].shape)  # type: ignore[arg-type]
+        return self._layer(module.blocks[-1], paths, name, module.blocks[-1].shape)  # type: ignore[arg-type]
 
     def _before(self, row: Any, source: str, name: str, prefix: str) -> str:
         """Append the layers of all blocks of a row but the last."""
@@ -124,6 +157,13 @@ class Walk:
             given=self.job.seen.given,
             mantissas=module.blocks[-1].mantissas,  # type: ignore[arg-type]
         )
+
+
+def own_delay(module: Any) -> np.ndarray | None:
+    """Axonal delays of a block in steps ``[C]``; None if there are none but 0."""
+    delay = getattr(module, "delay", None)
+    steps = np.zeros(1) if delay is None else delay.steps.cpu().numpy()
+    return steps if steps.any() else None
 
 
 def synapse_of(module: Any, weight: np.ndarray, pool: block.Pool | None) -> Synapse:

@@ -14,7 +14,7 @@ from ..content import channel_problems, fits_channels, range_problems
 from ..targets import TARGETS, Target, target
 from .front import Gate, Mix
 from .input_checks import class_problems, input_problems, step_problems, width_problems
-from .synapses import INPUT, BiasInput, Dense, Shape, fan_in, reach, weight_of
+from .synapses import INPUT, BiasInput, Conv, Shape, fan_in, reach, weight_of
 
 if TYPE_CHECKING:
     from .graph import Connection, FixedPointNetwork, Layer
@@ -164,10 +164,13 @@ def _connection_problems(connection: Connection, channels: int, chosen: Target) 
             yield from channel_problems(f"connection {what}", value, channels, -top, top)
     if connection.delay is not None:
         allowed: list[Shape] = [(channels,)]
-        if isinstance(connection.synapse, Dense) and weight is not None:
-            allowed.append((1, weight.shape[1]))
+        if isinstance(connection.synapse, Conv):
+            allowed.append((1, connection.synapse.weight.shape[1] * connection.synapse.groups))
+        else:
+            allowed.append((1, channels if weight is None else weight.shape[1]))
         if connection.delay.shape not in allowed:
-            yield f"delay of shape {connection.delay.shape} does not fit; use {allowed[0]}"
+            either = " or ".join(map(str, allowed))
+            yield f"delay of shape {connection.delay.shape} does not fit; use {either}"
         else:
             yield from range_problems("delay", connection.delay, 0, limits.delay_max)
     if connection.gate is not None:

@@ -94,8 +94,9 @@ class Connection(Content):
         bias: membrane steps per channel ``[C]``, in front of gate, mixing, and current decay.
         gate: AGMM's gate, behind scale and bias.
         delay: axonal delays in steps, 0..62: ``[C]``, by which the weighted input of a channel
-            comes later, or for dense synapses ``[1, in]``, by which each input comes later.
-            The delays that balance paths of different depth are not part of it.
+            comes later, or ``[1, in]``, by which the source's messages come later, those of each input of
+            a dense synapse, else of each channel. The delays that balance paths of different depth are
+            not part of it.
     """
 
     source: str = holds("text")

@@ -103,7 +103,7 @@ def table(net: FixedPointNetwork) -> str:
                 if weights
                 else "",
                 "none" if neuron.reads_out else _values(getattr(neuron, "threshold", "")),
-                str(getattr(neuron, "voltage_decay", "")),
+                _values(getattr(neuron, "voltage_decay", "")),
                 " ".join(_extras(net, layer)),
             )
         )

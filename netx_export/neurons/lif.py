@@ -15,7 +15,7 @@ from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
 from lava_bsnn.limits import LIMITS
 
 from ..content import Content, holds
-from .kind import Kernel, Lowered, Neuron, PerChannel, State, integer
+from .kind import Kernel, Lowered, Neuron, PerChannel, State, integer, per_channel
 
 if TYPE_CHECKING:
     from ..lowering.drive import Drive
@@ -44,16 +44,16 @@ class LIF(Neuron):
     Attributes:
         threshold: spikes where v is strictly above ``threshold << exponent``.
         bias: added to v at each step, behind the current's decay.
-        current_decay: 0..4096.
-        voltage_decay: 0..4096.
+        current_decay: 0..4096, or one per channel.
+        voltage_decay: likewise.
         membrane: width of the potential kept for the next step; None for all 24 bits.
         exponent: 6 or 0.
     """
 
     threshold: PerChannel = holds("value", 0, TOP, mantissa=(0, LIMITS.threshold_max, ""))
     bias: PerChannel = holds("value", -TOP, TOP, default=0, mantissa=BIAS)
-    current_decay: int = integer(0, LIMITS.decay_max, default=NO_MEMORY)
-    voltage_decay: int = integer(0, LIMITS.decay_max, default=0)
+    current_decay: PerChannel = per_channel(0, LIMITS.decay_max, default=NO_MEMORY)
+    voltage_decay: PerChannel = per_channel(0, LIMITS.decay_max, default=0)
     membrane: Membrane | None = holds("node", types=("Membrane",), default=None, optional=True)
     exponent: int = holds("int", 0, ALIGN_BITS, default=ALIGN_BITS, optional=True)
 
@@ -68,7 +68,9 @@ class LIF(Neuron):
         return (memory, after), messages, before
 
     def compiled(self, table: Callable[[Any, Any], np.ndarray], *, injects: bool) -> Kernel | None:
-        """See :func:`netx_export.simulator.kernels.lif`."""
+        """See :func:`netx_export.simulator.kernels.lif`, which has one pair of decays."""
+        if np.ndim(self.current_decay) or np.ndim(self.voltage_decay):
+            return None
         return lif_kernel(self, self.threshold, self.membrane, table, injects)
 
     @classmethod

@@ -12,7 +12,7 @@ from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.fixed_point import ALIGN_BITS
 from lava_bsnn.limits import LIMITS
 
-from ..network import BiasInput, Connection, FixedPointNetwork, Gate, Layer, Shape
+from ..network import BiasInput, Connection, Dense, FixedPointNetwork, Gate, Layer, Shape
 from ..network.synapses import weight_of
 from ..neurons import Neuron, State
 from . import kernels
@@ -39,6 +39,8 @@ class Projection:
         self.delay_of_inputs = self.delay_of_neurons = None
         delay = connection.delay
         if delay is not None and delay.ndim == 2:
+            if not isinstance(connection.synapse, Dense):
+                delay = np.broadcast_to(delay.reshape(-1, *[1] * (len(source) - 1)), source)
             self.delay_of_inputs = to_row(delay.reshape(source), source)
         elif delay is not None:
             self.delay_of_neurons = np.tile(delay, math.prod(target[1:]))

@@ -30,6 +30,8 @@ class Target:
         limits: its numbers.
         counts_signs: the largest sum of messages without sign is that of the weights of one sign; else, as
             a bound, that of all magnitudes.
+        delays_messages: connections may delay what their source sends; else the weighted input of their
+            own neurons only.
         has_gates: its layers may have gates; else they become constants.
         layout: of its files, a module of :mod:`netx_export.hdf5`.
         processes: that compute its networks on Lava: ``"lava-dl"``: unmodified lava-dl builds them, which are
@@ -39,6 +41,7 @@ class Target:
     name: ClassVar[str]
     limits: ClassVar[Limits] = LIMITS
     counts_signs: ClassVar[bool] = True
+    delays_messages: ClassVar[bool] = True
     has_gates: ClassVar[bool] = True
     layout: ClassVar[str] = "extended"
     processes: ClassVar[str] = "ours"

@@ -71,8 +71,9 @@ class Loihi(Target):
         assert isinstance(neuron, (LIF, Readout))
         if neuron.membrane is not None or neuron.exponent != ALIGN_BITS:
             yield f"k-bit membranes and exponent 0 are not possible {where}; {_USE}"
-        if not isinstance(neuron.threshold, int):
-            yield f"a threshold per channel is not possible {where}; {_USE}"
+        for name in ("threshold", "current_decay", "voltage_decay"):
+            if not isinstance(getattr(neuron, name), int):
+                yield f"a {name} per channel is not possible {where}; {_USE}"
         if not isinstance(neuron.bias, np.ndarray):
             channels = layer.shape[0]
             yield f"bias {neuron.bias} is one number; {where} give one per channel ({channels},)"
@@ -121,7 +122,7 @@ class Loihi(Target):
         """Gates without calibration, and other neurons than Loihi's."""
         from lava_bsnn import block
 
-        return {block.SpikingBlock: _spiking_problems}
+        return {block.SpikingBlock: spiking_problems}
 
     def chain_problems(self, job: Job) -> Iterator[str]:
         """Poolings without neuron that cannot become a part of the block behind them."""
@@ -234,12 +235,13 @@ def bias_exponent(bias: Any) -> int | None:
     return None
 
 
-def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
+def spiking_problems(module: Any, job: Job) -> Iterator[str]:
+    """What Loihi's neurons do not compute of a block with a synapse."""
     from lava_bsnn.modulation import AGMM
 
-    from ..lowering.rules import spiking_problems
+    from ..lowering import rules
 
-    yield from spiking_problems(module, job)
+    yield from rules.spiking_problems(module, job)
     label, neuron, where = module.label, module.neuron, f"in profile {job.target.name!r}"
     if isinstance(module.modulation, AGMM) and job.calibration is None:
         yield (
@@ -267,7 +269,10 @@ def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
             f"{STATE_BITS}; use profile='extended', train with membrane_bits={STATE_BITS} or None, or accept "
             "other spikes with ignore_membrane=True"
         )
-    if neuron.cx_current_decay < NO_MEMORY and module.norm is not None:
+    for name in ("current_decay", "voltage_decay"):
+        if not isinstance(getattr(neuron, f"cx_{name}"), int):
+            yield f"{label}: a {name} per channel (shared_param=False) cannot be exported {where}; {_USE}"
+    if np.min(neuron.cx_current_decay) < NO_MEMORY and module.norm is not None:
         yield (
             f"{label}: current_decay < 1 with norm cannot be exported, since the device adds biases "
             "behind the current filter; use current_decay=1 or norm=None"

@@ -22,6 +22,7 @@ class Stock(Loihi):
     """Chains of what profile ``"loihi"`` has."""
 
     name = "stock"
+    delays_messages = False
     layout = "stock"
     processes = "lava-dl"
     neurons = (LIF, Readout)
@@ -78,7 +79,11 @@ class Stock(Loihi):
         """Skip connections, too."""
         from lava_bsnn import block
 
-        return {**super().block_rules(), block.Residual: _residual_problems}
+        return {
+            **super().block_rules(),
+            block.SpikingBlock: _spiking_problems,
+            block.Residual: _residual_problems,
+        }
 
     # runs
 
@@ -114,6 +119,26 @@ def _dense_problems(net: FixedPointNetwork, layer: Layer, loops: list[Connection
     delay, shape = first.delay, first.synapse.weight.shape
     if delay is not None and delay.ndim == 2 and shape[0] == shape[1]:
         yield f"{layer.name}: delays of inputs; stock lava-dl takes them for those of neurons"
+
+
+def _spiking_problems(module: Any, job: Job) -> Iterator[str]:
+    from lava_bsnn import block
+
+    from .loihi import spiking_problems
+
+    yield from spiking_problems(module, job)
+    if module.delay is None or not module.delay.steps.any():
+        return
+    if not isinstance(module, block.Dense):
+        yield (
+            f"{module.label}: axonal delays of a {type(module).__name__} cannot be exported in profile "
+            f"'stock', lava-dl ignores them; {_USE}"
+        )
+    elif module.norm is not None:
+        yield (
+            f"{module.label}: axonal delays with norm cannot be exported in profile 'stock': lava-dl delays "
+            f"the weighted input, but not the biases that norm becomes; use norm=None, or {_USE[4:]}"
+        )
 
 
 def _residual_problems(module: Any, job: Job) -> Iterator[str]:

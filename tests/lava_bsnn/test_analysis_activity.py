@@ -61,11 +61,15 @@ def slow_entropy(values):
     return -sum(n / values.size * math.log(n / values.size) for n in counts.values())
 
 
+PATHS = {"first": "blocks.1"}
+"""Of blocks that were given a name."""
+
+
 def test_rates_and_entropies_equal_those_of_the_spikes():
     model, x = mixed(), torch.rand(5, 2, 7, 6)
     activities = analysis.activity(model, x)
-    modules = {name: model.get_submodule(f"{name}.neuron") for name in activities}
-    assert list(activities) == ["blocks.1", "blocks.3.blocks.0", "blocks.4", "blocks.5", "blocks.7"]
+    modules = {name: model.get_submodule(f"{PATHS.get(name, name)}.neuron") for name in activities}
+    assert list(activities) == ["first", "blocks.3.blocks.0", "blocks.4", "blocks.5", "blocks.7"]
     for name, (_, spikes) in record(model, x, modules).items():
         values = spikes.numpy()
         one = activities[name]
@@ -144,7 +148,7 @@ def test_operations_equal_a_walk_over_every_synapse():
     model, x = mixed(), torch.rand(3, 2, 7, 6)
     count = analysis.count_operations(model, x)
     assert {name: one.kind for name, one in count.layers.items()} == {
-        "blocks.1": "MAC",
+        "first": "MAC",
         "blocks.3.shortcut.0": "SOP",
         "blocks.3.blocks.0": "SOP",
         "blocks.4": "SOP",
@@ -153,7 +157,7 @@ def test_operations_equal_a_walk_over_every_synapse():
         "blocks.8": "MAC",
     }
     names = list(count.layers)
-    modules = {name: model.get_submodule(f"{name}.synapse") for name in names}
+    modules = {name: model.get_submodule(f"{PATHS.get(name, name)}.synapse") for name in names}
     seen = record(model, x, {**modules, "spikes of first": model.blocks[1].neuron})
 
     fired = seen["spikes of first"][1].sum((0, -1)).numpy()  # 2x2 pooling, one row of padding on top
@@ -171,13 +175,11 @@ def test_operations_equal_a_walk_over_every_synapse():
     assert count.layers["blocks.5"].operations == cells > 0
     assert count.layers["blocks.7"].operations == events["blocks.7"].sum() * 5 > 0
     everything = np.full((2, 7, 6), len(x) * 3)
-    assert count.layers["blocks.1"].operations == slow_conv_operations(
-        modules["blocks.1"], everything, (4, 7, 6)
-    )
+    assert count.layers["first"].operations == slow_conv_operations(modules["first"], everything, (4, 7, 6))
     assert count.layers["blocks.8"].operations == len(x) * 3 * 5 * 3
     for one in count.layers.values():
         assert one.operations <= one.dense_operations
-    assert count.macs == (count.layers["blocks.1"].operations + count.layers["blocks.8"].operations) / 3
+    assert count.macs == (count.layers["first"].operations + count.layers["blocks.8"].operations) / 3
     sops = sum(one.operations for one in count.layers.values() if one.kind == "SOP")
     assert count.sops == sops / 3
 
@@ -218,7 +220,7 @@ def test_pooled_spikes_are_counted_through_flatten():
 def test_a_static_frame_counts_at_each_step_or_once():
     model, x = mixed(), torch.rand(3, 2, 7, 6)
     each, once = (analysis.count_operations(model, x, repeats=repeats) for repeats in (True, False))
-    assert each.layers["blocks.1"].operations == 3 * once.layers["blocks.1"].operations
+    assert each.layers["first"].operations == 3 * once.layers["first"].operations
     assert each.layers["blocks.8"] == once.layers["blocks.8"]
     assert each.sops == once.sops
     changing = x[..., None].repeat(1, 1, 1, 1, 3)
@@ -370,9 +372,10 @@ def test_spikes_are_what_the_neurons_send_and_the_model_stays_in_training():
     expected = record(model, x, layers)
     model.train()
     sent = analysis.spikes(model, x)
-    assert [f"{name}.neuron" for name in sent] == list(expected)
-    for name, spikes in sent.items():
-        assert torch.equal(spikes, expected[f"{name}.neuron"][1])
+    paths = {f"{PATHS.get(name, name)}.neuron": spikes for name, spikes in sent.items()}
+    assert list(paths) == list(expected)
+    for path, spikes in paths.items():
+        assert torch.equal(spikes, expected[path][1])
         assert not spikes.requires_grad
     assert model.training
     assert any(spikes.any() for spikes in sent.values())

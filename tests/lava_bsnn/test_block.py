@@ -255,7 +255,13 @@ def test_blocks_know_the_messages_that_come_in():
     [
         (lambda: block.Conv(PARAMS, 1, 2, 3, binarize="group"), r"binarize='group' is unknown; use one of"),
         (lambda: block.Conv(PARAMS, 1, 2, 3, norm="layer"), "norm='layer' is unknown"),
-        (lambda: block.Conv(PARAMS, 1, 2, 3, weight_norm=True), "weight_norm=True is not supported"),
+        (lambda: block.Pool(PARAMS, 2, weight_norm=True), "weight_norm=True is not supported"),
+        (lambda: block.Conv(None, 1, 2, 3, delay=True), "delay=True delays spikes; it needs neuron_params"),
+        (lambda: block.Conv(PARAMS, 1, 2, 3, name="input"), "name='input' is not allowed"),
+        (
+            lambda: block.Recurrent(None, 3, 2),
+            "neuron_params=None is not allowed; use neuron_params of a LIF",
+        ),
         (lambda: block.Conv(PARAMS, 3, 2, 3, groups=2), r"Conv\(3, 2.*divisible by groups"),
         (lambda: block.Conv({"treshold": 1}, 1, 2, 3), "neuron_params.*treshold"),
         (lambda: block.Conv(PARAMS, 1, 2, 3, binarize=None, weight_bits=1), "weight_bits=1 is not allowed"),

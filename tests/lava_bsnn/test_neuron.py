@@ -61,22 +61,22 @@ def test_without_persistent_state_calls_are_independent():
 def test_decays_are_learned_when_asked():
     neuron = LIF(threshold=1.0, current_decay=0.5, voltage_decay=0.5, requires_grad=True)
     neuron(torch.rand(2, 3, 8)).sum().backward()
-    assert neuron.voltage_decay.grad.abs() > 0
-    assert neuron.current_decay.grad.abs() > 0
+    assert neuron.voltage_decay_fraction.grad.abs() > 0
+    assert neuron.current_decay_fraction.grad.abs() > 0
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_decays_learn_from_their_bounds_too(decay):
     neuron = LIF(threshold=1.0, current_decay=decay, voltage_decay=decay, requires_grad=True)
     neuron(torch.rand(2, 3, 8)).sum().backward()
-    assert neuron.voltage_decay.grad.abs() > 0
-    assert neuron.current_decay.grad.abs() > 0
+    assert neuron.voltage_decay_fraction.grad.abs() > 0
+    assert neuron.current_decay_fraction.grad.abs() > 0
 
 
 def test_the_surrogate_has_its_scale_and_width():
     x = torch.tensor([[[0.5]]], requires_grad=True)
-    LIF(threshold=1.0, tau_grad=2.0, scale_grad=3.0)(x).sum().backward()
-    assert x.grad.item() == pytest.approx(3.0 * (2.0 - 0.5) / 4.0)
+    LIF(threshold=1.0, gamma=2.0)(x).sum().backward()
+    assert x.grad.item() == pytest.approx((2.0 - 0.5) / 4.0)
 
 
 def test_slayers_norm_and_dropout_work():
@@ -102,7 +102,10 @@ def test_slayers_norm_and_dropout_work():
         (dict(dropout=0.5), "dropout=0.5 is not allowed; use a module"),
         (dict(tau_grad=-1), "tau_grad=-1 is not allowed"),
         (dict(surrogate="step"), "'step' is unknown"),
-        (dict(shared_param=False), "shared_param=False is not supported"),
+        (dict(gamma=0), "gamma=0 is not allowed"),
+        (dict(tau_grad=1, surrogate="triangular"), "tau_grad and scale_grad are those of surrogate='slayer'"),
+        (dict(voltage_decay=(0.1, 0.2)), r"voltage_decay=\(0.1, 0.2\) is not allowed; use a number in 0..1$"),
+        (dict(voltage_decay=(0.2, 0.1), shared_param=False), "use a number in 0..1, or two: the least"),
         (dict(graded_spike=True), "graded_spike=True is not supported"),
     ],
 )

@@ -88,21 +88,21 @@ def test_skips_run_on_unmodified_processes(params, kind):
 def test_a_strided_shortcut_of_a_longer_path_goes_through_relays():
     model, x = residual_model()
     net = convert(model, "loihi", calibration=x)
-    relay = net["residual4_relay0"]
+    relay = net["strided_relay0"]
     assert relay.shape == (6, 4, 4)  # of the pixels that the shortcut sees only
-    connection = next(c for c in net["residual4"].connections if c.source == relay.name)
+    connection = next(c for c in net["strided"].connections if c.source == relay.name)
     assert connection.synapse.stride == (1, 1)
     result = simulate(net, net.encode(x.numpy()), trace=True)
     np.testing.assert_array_equal(
-        result.layers["residual4_relay0"].spikes, result.layers["residual3"].spikes[:, :, ::2, ::2]
+        result.layers["strided_relay0"].spikes, result.layers["classic"].spikes[:, :, ::2, ::2]
     )
-    assert [net.balancing_delay(net["residual3"], c) for c in net["residual3"].connections] == [0, 1]
+    assert [net.balancing_delay(net["classic"], c) for c in net["classic"].connections] == [0, 1]
 
 
 def test_thresholds_of_skips_are_mantissas_and_conv_weights_8_bits():
     model, x = residual_model()
     net = convert(model, "loihi", calibration=x)
-    for name in ("residual2", "residual3"):
+    for name in ("double", "classic"):
         layer = net[name]
         skip = layer.connections[1]
         steps = skip.scale // 64

@@ -207,6 +207,14 @@ def test_a_subclass_that_replaces_nothing_is_exported(settle):
     assert len(net.layers) == 2
 
 
+def late(module):
+    """A block with axonal delays of 2 steps."""
+    module.delay.delay.data = torch.full_like(module.delay.delay, 2.5)
+    module.delay.init = False
+    module.delay.build = lambda channels: setattr(module.delay.delay, "data", torch.full((channels,), 2.5))
+    return module
+
+
 def chain(*blocks, shape=(1, 8, 8)):
     net = torch.nn.Sequential(*blocks)
     block.build(net, shape)
@@ -221,7 +229,8 @@ def chain(*blocks, shape=(1, 8, 8)):
             "a: modulation Identity cannot be exported; use AGMM",
         ),
         (lambda: chain(block.Conv(PARAMS, 1, 2, 3, delay_shift=True)), "delay_shift=True cannot be"),
-        (lambda: chain(block.Conv(PARAMS, 1, 2, 3, delay=True)), "axonal delays cannot be exported"),
+        (lambda: chain(late(block.Conv(PARAMS, 1, 2, 3, delay=True))), "delays of a Conv .*lava-dl ignores"),
+        (lambda: chain(late(block.Dense(PARAMS, 64, 2, delay=True))), "delays with norm .* use norm=None"),
         (
             lambda: chain(block.Conv({**PARAMS, "current_decay": 0.5}, 1, 2, 3)),
             "current_decay < 1 with norm",
@@ -313,10 +322,10 @@ def test_what_is_no_built_chain_is_named(model, message):
 
 def test_all_offending_blocks_are_listed():
     net = chain(
-        block.Conv(PARAMS, 1, 2, 3, delay=True, name="a"),
+        late(block.Conv(PARAMS, 1, 2, 3, delay=True, name="a")),
         block.Conv(PARAMS, 2, 2, 3, modulation=torch.nn.Identity(), name="b"),
     )
-    with pytest.raises(ExportError, match="a: axonal delays .*; b: modulation"):
+    with pytest.raises(ExportError, match="a: axonal delays .*; b: .*b: modulation"):
         convert(net)
 
 

@@ -158,8 +158,8 @@ def gate(**options):
         ),
         (layer_of("a", identity("input", delay=np.full(3, 63))), "delay 63..63 is out of range; 0..62"),
         (
-            layer_of("a", identity("input", delay=np.ones((1, 3), int))),
-            r"delay of shape \(1, 3\) does not fit",
+            layer_of("a", identity("input", delay=np.ones((1, 4), int))),
+            r"delay of shape \(1, 4\) does not fit; use \(3,\) or \(1, 3\)",
         ),
         (layer_of("a", identity("input", gate=gate(shift=49))), "gate shift 49 is out of range"),
         (layer_of("a", identity("input", gate=gate(per="step"))), "per='step' is unknown"),

@@ -82,7 +82,7 @@ def test_a_channel_that_computes_a_constant_may_lose_its_weights(settle, float_s
     assert reports[0].worst < 0.05
     assert not net.layers[0].connections[0].synapse.weight[2].any() or profile == "extended"
     x = np.random.default_rng(0).integers(0, 2, (20, 64, 4))
-    ours = simulate(net, x, trace=True).layers["dense1"].spikes
+    ours = simulate(net, x, trace=True).layers["dense"].spikes
     theirs = float_spikes(model, x)[0][0]
     np.testing.assert_array_equal(ours[:, 2], theirs[:, 2])
     assert ours[:, 2].mean() == (offset > 1) and ours.mean(axis=(0, 2)).any()

@@ -7,12 +7,14 @@ real, torch computes on the device's grid.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from lava_bsnn import block, models
+from lava_bsnn.axon import Delay
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import LIF, MultiThresholdLIF, TemporalMix
@@ -28,6 +30,7 @@ class ModelMaker:
 
     def __init__(self, rng, num_steps, matched=True):
         self.rng, self.num_steps, self.matched = rng, num_steps, matched
+        self.late = rng.spawn(1)[0]  # of delays, and of decays per channel
         self.counts = rng.random() < 0.5  # some neurons count up to L
 
     def pick(self, *values):
@@ -77,6 +80,8 @@ class ModelMaker:
         if shape[1:] == (1, 1):  # of a dense layer on an image
             return [block.Flatten(), *self.layer(shape[:1])]
         if len(shape) == 1:
+            if self.late.random() < 0.2:
+                return [self.recurrent(shape, int(self.late.integers(1, 9)))]
             if rng.random() < 0.3:
                 return [block.Residual([self.dense(shape, shape[0])])]
             return [self.dense(shape, int(rng.integers(1, 9)))]
@@ -130,6 +135,11 @@ class ModelMaker:
         options = {**self.weights(), **self.neuron(channels, gates=len(shape) == 1)}
         return block.Dense(options.pop("neuron_params"), math.prod(shape), channels, **options)
 
+    def recurrent(self, shape, channels):
+        while (options := {**self.weights(), **self.neuron(channels)})["neuron"] is not LIF:
+            pass
+        return block.Recurrent(options.pop("neuron_params"), math.prod(shape), channels, **options)
+
     def weights(self):
         kinds = ({"binarize": "channel"}, {"binarize": "layer"}, {"binarize": None})
         return {
@@ -152,7 +162,7 @@ class ModelMaker:
             }
             if rng.random() < 0.6:
                 params |= {"num_steps": self.num_steps, "mix": self.pick("full", "causal", "identity")}
-            return {"neuron_params": params, "neuron": MultiThresholdLIF}
+            return {"neuron_params": params, "neuron": MultiThresholdLIF, **self.delay()}
         scale = self.pick(16, 64, 256)
         params = {
             "threshold": int(rng.integers(2, 3 * scale)) / scale,
@@ -167,17 +177,26 @@ class ModelMaker:
         if not self.matched:
             params = {name: params[name] for name in ("threshold", "voltage_decay")}
             params["membrane_bits"] = self.pick(None, None, 8)
+        if self.late.random() < 0.25:
+            params |= {"shared_param": False, "voltage_decay": tuple(sorted(self.late.random(2).tolist()))}
         gate = None
         if gates and rng.random() < 0.4:
             per, alpha = self.pick("channel", "layer"), self.pick("step", "channel")
             gate = AGMM(self.num_steps, channels, per=per, alpha=alpha)
-        return {"neuron_params": params, "neuron": LIF, "modulation": gate}
+        return {"neuron_params": params, "neuron": LIF, "modulation": gate, **self.delay()}
+
+    def delay(self):
+        """Axonal delays, of some blocks."""
+        return {"delay": bool(self.late.random() < 0.2)}
 
     @torch.no_grad()
     def settle(self, model):
         """Random numbers for what training would find; batch norm takes its statistics from them."""
         rng = self.rng
         for module in model.modules():
+            if isinstance(module, Delay):
+                steps = self.late.uniform(0, 1 + self.late.integers(self.num_steps + 1), len(module.delay))
+                module.delay.copy_(torch.from_numpy(steps))
             if isinstance(module, AGMM):
                 module.alpha.normal_(0, 2)
             if isinstance(module, MultiThresholdLIF) and module.lam_logit is not None:
@@ -194,6 +213,8 @@ class ModelMaker:
                 weight = module.synapse.weight
                 largest = max(module.incoming.high, -module.incoming.low)
                 weight.normal_(0, 1 / math.sqrt(weight[0].numel()) / self.pick(1, largest))
+                if isinstance(module, block.Recurrent):
+                    module.recurrent_synapse.weight.normal_(0, 1 / math.sqrt(len(weight)))
                 if rng.random() < 0.2:  # every weight at a limit
                     weight.copy_(torch.where(weight < 0, -weight.abs().max(), weight.abs().max()))
         model.train()
@@ -253,4 +274,6 @@ def round_numbers(module):
 def random_model(seed, depth, num_steps, matched=True):
     """A built model in evaluation mode with ``depth`` blocks of neurons."""
     torch.manual_seed(seed % (1 << 31))
-    return ModelMaker(np.random.default_rng(seed), num_steps, matched).model(depth)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # time constants without norm
+        return ModelMaker(np.random.default_rng(seed), num_steps, matched).model(depth)

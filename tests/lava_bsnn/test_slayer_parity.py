@@ -1,0 +1,364 @@
+"""The same names mean what they mean in SLAYER: gradients, decays, delays, feedback, weight norm, hooks."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from lava.lib.dl import slayer
+
+from lava_bsnn import analysis, block, device, models
+from lava_bsnn.axon import Delay
+from lava_bsnn.errors import ShapeError
+from lava_bsnn.neuron import LIF
+from lava_bsnn.synapse import Binarize, Quantize
+from netx_export import convert
+
+LONG = {"threshold": 1.25, "current_decay": 0.25, "voltage_decay": 0.03125}
+TUTORIAL = {**LONG, "tau_grad": 0.03, "scale_grad": 3}
+
+
+def gradients(neuron, x, weights):
+    x = x.clone().requires_grad_()
+    spikes = neuron(x)
+    (spikes * weights).sum().backward()
+    return spikes.detach(), x.grad
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        TUTORIAL,
+        {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.5, "tau_grad": 0.1, "scale_grad": 0.5},
+        {"threshold": 0.5, "current_decay": 0.5, "voltage_decay": 0.25, "tau_grad": 1, "scale_grad": 1},
+        {"threshold": 2.0, "current_decay": 0.5, "voltage_decay": 0.0, "scale_grad": 2},
+    ],
+)
+def test_the_surrogate_gradient_is_slayers(params):
+    torch.manual_seed(1)
+    x = 1.2 * torch.rand(3, 5, 20) - 0.3
+    weights = torch.rand(3, 5, 20)
+    ours, theirs = LIF(**params), slayer.neuron.cuba.Neuron(**params)
+    theirs.s_scale = 1 << 20  # its states round towards zero at each step; ours do not
+    for neuron in (ours, theirs):
+        neuron.spikes, neuron.gradient = gradients(neuron, x, weights)
+    assert torch.equal(ours.spikes, theirs.spikes) and 0.02 < ours.spikes.mean() < 0.9
+    assert theirs.gradient.abs().min() > 0
+    torch.testing.assert_close(ours.gradient, theirs.gradient, rtol=2e-3, atol=0)
+
+
+def test_a_surrogate_without_slayers_parameters_is_the_papers():
+    assert LIF().surrogate == "triangular" and not LIF().ignore_reset
+    assert LIF(tau_grad=1).surrogate == "slayer" and LIF(scale_grad=1).ignore_reset
+    assert LIF(surrogate="exponential", gamma=0.5).gamma == 0.5
+
+
+def test_state_dicts_of_slayer_load():
+    torch.manual_seed(0)
+    params = {**TUTORIAL, "requires_grad": True}
+    theirs = slayer.block.cuba.Dense(params, 6, 4, weight_norm=True, delay=True)
+    theirs(torch.rand(2, 6, 9))
+    with torch.no_grad():
+        theirs.neuron.voltage_decay.fill_(300.0)
+        theirs.delay.delay.copy_(torch.tensor([0.5, 1.2, 3.9, 2.0]))
+    ours = block.Dense(params, 6, 4, weight_norm=True, delay=True, norm=None, binarize=None, weight_bits=None)
+    missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
+    assert not unexpected and not missing
+    assert ours.neuron.cx_voltage_decay == 300 and ours.neuron.voltage_decay.item() == 300.0
+    assert ours.delay.steps.tolist() == [0, 1, 3, 2]
+    torch.testing.assert_close(ours.synapse.weight, theirs.synapse.weight)
+    x = (torch.rand(3, 6, 30) < 0.6).float()
+    theirs.delay_shift, theirs.synapse.pre_hook_fx = False, None
+    spikes = ours(x)
+    assert (spikes == theirs(x)).float().mean() > 0.98 and 0.02 < spikes.mean() < 0.9
+
+
+@pytest.mark.parametrize("start", [0.8, 1.0, 0.0])
+def test_decays_find_a_teachers_at_ordinary_rates(start):
+    def student(decay):
+        torch.manual_seed(1)
+        params = {"threshold": 1.0, "voltage_decay": decay, "requires_grad": True}
+        return block.Dense(params, 20, 40, norm=None, binarize=None, weight_bits=None, weight_scale=2)
+
+    torch.manual_seed(0)
+    x = (torch.rand(64, 20, 30) < 0.3).float()
+    target = student(0.2)(x).mean(-1).detach()
+    one = student(start)
+    optimizer = torch.optim.Adam([one.neuron.voltage_decay_fraction], lr=0.02)
+    for _ in range(150):
+        loss = (one(x).mean(-1) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert one.neuron.cx_voltage_decay / 4096 == pytest.approx(0.2, abs=0.02)
+
+
+def test_decays_per_channel_are_drawn_once_and_learn_apart():
+    neuron = LIF(voltage_decay=(0.1, 0.6), shared_param=False, requires_grad=True)
+    neuron.shape = torch.Size((3, 2, 2))
+    first = neuron.voltage_decay_fraction.detach().clone()
+    assert first.shape == (3,) and 0.1 <= first.min() < first.max() <= 0.6
+    x = torch.rand(2, 3, 2, 2, 8)
+    x[:, 1] = 0
+    neuron(x).sum().backward()
+    grad = neuron.voltage_decay_fraction.grad
+    assert grad[1] == 0 and (grad[[0, 2]] != 0).all()
+    assert torch.equal(neuron.voltage_decay_fraction, first)
+    by_channel = torch.stack(
+        [LIF(voltage_decay=round(float(decay * 4096)) / 4096)(x[:, c]) for c, decay in enumerate(first)], 1
+    )
+    assert torch.equal(neuron(x), by_channel)
+    other = LIF(voltage_decay=(0.1, 0.6), shared_param=False, requires_grad=True)
+    other.load_state_dict(neuron.state_dict())
+    assert torch.equal(other(x), by_channel)
+    one = LIF(voltage_decay=0.5, shared_param=False)
+    one.shape = torch.Size((50,))
+    assert 0.495 <= one.voltage_decay_fraction.min() < one.voltage_decay_fraction.max() <= 0.505
+    assert one.cx_current_decay == 4096  # 1 stays 1
+
+
+def test_delays_and_their_gradient_are_slayers():
+    torch.manual_seed(0)
+    x = (torch.rand(3, 4, 2, 3, 12) < 0.4).float()
+    weights = torch.rand_like(x)
+    ours, theirs = Delay(), slayer.axon.Delay(max_delay=62)
+    for delay in (ours, theirs):
+        delay(x)
+        delay.delay.data = torch.tensor([0.0, 1.7, 5.2, 80.0])
+        delay.result, delay.gradient = gradients(delay, x, weights)
+    assert torch.equal(ours.result, theirs.result) and ours.result[:, 1].any() and not ours.result[:, 3].any()
+    assert torch.equal(ours.gradient, theirs.gradient)
+    torch.testing.assert_close(ours.delay.grad.flatten(), theirs.delay.grad.flatten())
+
+
+def test_delays_carry_on_with_the_neurons():
+    x = (torch.rand(2, 3, 40) < 0.5).float()
+    whole, parts = Delay(), Delay(persistent_state=True)
+    whole.build(3)
+    whole.delay.data = torch.tensor([0.0, 4.0, 30.0])
+    parts.load_state_dict(whole.state_dict())
+    pieces = [parts(piece) for piece in x.split([7, 1, 20, 12], -1)]
+    assert torch.equal(torch.cat(pieces, -1), whole(x)) and whole(x)[:, 2].any()
+    parts.reset_state()
+    assert torch.equal(parts(x), whole(x))
+
+
+def slow_recurrence(x, weight, params, theta):
+    """Loops over samples, steps and neurons."""
+    spikes = np.zeros_like(x)
+    current, potential, sent = (np.zeros(x.shape[:2]) for _ in range(3))
+    for n in range(len(x)):
+        for t in range(x.shape[2]):
+            fed = [sum(weight[i, j] * sent[n, j] for j in range(x.shape[1])) for i in range(x.shape[1])]
+            for i in range(x.shape[1]):
+                current[n, i] = (1 - params["current_decay"]) * current[n, i] + x[n, i, t] + fed[i]
+                potential[n, i] = (1 - params["voltage_decay"]) * potential[n, i] + current[n, i]
+            fires = potential[n] >= theta
+            sent[n], spikes[n, :, t] = fires, fires
+            potential[n][fires] = 0
+    return spikes
+
+
+@pytest.mark.parametrize("current_decay", [1.0, 0.5])
+def test_recurrent_blocks_equal_loops_over_neurons(current_decay):
+    params = {"threshold": 1.0, "current_decay": current_decay, "voltage_decay": 0.25}
+    torch.manual_seed(3)
+    made = block.Recurrent(params, 6, 5, norm=None, weight_scale=4).double()
+    x = (torch.rand(4, 6, 15) < 0.5).double()
+    spikes = made(x)
+    current = made.synapse(x).detach().numpy()
+    weight = made.recurrent_synapse.effective_weight().flatten(1).detach().numpy()
+    expected = slow_recurrence(current, weight, params, 1.0)
+    np.testing.assert_array_equal(spikes.detach().numpy(), expected)
+    silent = slow_recurrence(current, 0 * weight, params, 1.0)
+    assert 0.05 < expected.mean() < 0.9 and (silent != expected).any()
+    alone = made.neuron(made.synapse(x))
+    np.testing.assert_array_equal(alone.detach().numpy(), silent)
+
+
+@pytest.mark.parametrize("options", [{}, {"detach_reset": True}, {"membrane_bits": 4}, {"tau_grad": 0.05}])
+def test_without_feedback_the_recurrent_form_has_the_same_gradients(options):
+    params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.25, "requires_grad": True, **options}
+    torch.manual_seed(0)
+    one = block.Recurrent(params, 6, 5, norm=None, weight_scale=3)
+    with torch.no_grad():
+        one.recurrent_synapse.weight.zero_()
+    x = (torch.rand(4, 6, 15) < 0.5).float()
+    found = []
+    for run in (lambda x: one(x), lambda x: one.neuron(one.synapse(x))):
+        one.zero_grad()
+        spikes, gradient = gradients(run, x, torch.rand(4, 5, 15, generator=torch.Generator().manual_seed(0)))
+        decays = [one.neuron.current_decay_fraction.grad, one.neuron.voltage_decay_fraction.grad]
+        found.append([spikes, gradient, one.input_synapse.weight.grad.clone(), *(d.clone() for d in decays)])
+    assert found[0][0].any() and found[0][1].abs().sum() > 0
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_feedback_gets_its_gradient():
+    """The gradient of the feedback's weights, by hand in reverse time."""
+    torch.manual_seed(0)
+    params = {"threshold": 1.0, "voltage_decay": 0.25, "detach_reset": True, "surrogate": "exponential"}
+    one = block.Recurrent(params, 3, 4, norm=None, binarize=None, weight_bits=None, weight_scale=2).double()
+    x = torch.rand(2, 3, 5).double()
+    (one(x)[..., -1] * torch.arange(1.0, 5.0)).sum().backward()
+    got = one.recurrent_synapse.weight.grad.flatten(1)
+    with torch.no_grad():
+        current, weight = one.synapse(x), one.recurrent_synapse.weight.flatten(1)
+        u, s, v = [], [torch.zeros(2, 4).double()], torch.zeros(2, 4).double()
+        for t in range(5):
+            u.append(0.75 * v + current[..., t] + s[-1] @ weight.T)
+            s.append((u[-1] >= 1).double())
+            v = u[-1] * (1 - s[-1])
+        expected, ahead = torch.zeros_like(weight), torch.zeros(2, 4).double()
+        for t in reversed(range(5)):
+            given = torch.arange(1.0, 5.0).double().expand(2, 4) if t == 4 else torch.zeros(2, 4).double()
+            slope = torch.exp(-(u[t] - 1).abs()) / 2
+            ahead = (given + ahead @ weight) * slope + 0.75 * (1 - s[t + 1]) * ahead
+            expected += ahead.T @ s[t]
+    assert expected.abs().sum() > 0.1
+    torch.testing.assert_close(got, expected)
+
+
+def test_recurrent_state_carries_on():
+    torch.manual_seed(0)
+    params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.25}
+    whole = block.Recurrent(params, 6, 5, norm=None, weight_scale=3, delay=True)
+    parts = block.Recurrent({**params, "persistent_state": True}, 6, 5, norm=None, weight_scale=3, delay=True)
+    x = (torch.rand(4, 6, 15) < 0.5).float()
+    whole(x)
+    whole.delay.delay.data.uniform_(0, 4)
+    parts.load_state_dict(whole.state_dict())
+    pieces = torch.cat([parts(piece) for piece in x.split([4, 1, 10], -1)], -1)
+    assert torch.equal(pieces, whole(x)) and pieces.any()
+
+
+def test_weight_norm_is_slayers():
+    torch.manual_seed(0)
+    ours = block.Conv(
+        {"threshold": 1.0}, 2, 3, 3, weight_norm=True, norm=None, binarize=None, weight_bits=None
+    )
+    synapse = slayer.synapse.Conv(2, 3, 3)
+    synapse.weight.data = ours.synapse.weight.detach().clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        synapse.enable_weight_norm()
+    assert {n: p.shape for n, p in ours.synapse.named_parameters()} == {
+        n: p.shape for n, p in synapse.named_parameters()
+    }
+    x = torch.rand(2, 2, 5, 5, 4)
+    for one in (ours.synapse, synapse):
+        (one(x) * torch.arange(3.0).view(3, 1, 1, 1)).sum().backward()
+    torch.testing.assert_close(ours.synapse.weight_g.grad, synapse.weight_g.grad)
+    torch.testing.assert_close(ours.synapse.weight_v.grad, synapse.weight_v.grad, rtol=1e-3, atol=1e-4)
+    before = ours.synapse(x)
+    ours.synapse.disable_weight_norm()
+    assert torch.equal(ours.synapse(x), before)
+    assert list(dict(ours.synapse.named_parameters())) == ["weight"]
+
+
+def scaled(w, descale=False):
+    """A weight hook as SLAYER scripts have it: steps of 1/32, 6 bits."""
+    whole = (w * 32).round().clamp(-31, 31)
+    return whole if descale else whole / 32
+
+
+@pytest.mark.parametrize(
+    ("hook", "step"), [(scaled, 1 / 32), (slayer.neuron.cuba.Neuron(1, 1, 1).quantize_8bit, 1 / 32)]
+)
+def test_hooks_that_descale_export_their_integers(hook, step):
+    torch.manual_seed(0)
+    made = block.Dense({"threshold": 1.0}, 6, 4, pre_hook_fx=hook, norm=None, weight_scale=2, name="hooked")
+    made.build((6,))
+    folded = device.affine(made)
+    assert folded.whole and np.allclose(folded.multiplier, step)
+    weight = made.synapse.weight.detach()[..., 0, 0, 0]
+    np.testing.assert_array_equal(folded.q, (weight / step).round().numpy())
+    np.testing.assert_array_equal(folded.q * step, hook(weight).numpy())
+    net = convert([made, block.Dense({"threshold": 1.0}, 4, 2, norm=None)], "stock")
+    assert net.layers[0].name == "hooked"
+    assert "weight_bits=8" in repr(made)
+
+
+def test_hooks_without_integers_stay_what_they_are():
+    def half(w):
+        return w / 2
+
+    assert block.Dense({"threshold": 1.0}, 3, 2, pre_hook_fx=half).synapse.pre_hook_fx is half
+    own = Binarize()
+    assert block.Dense({"threshold": 1.0}, 3, 2, pre_hook_fx=own).synapse.pre_hook_fx is own
+    assert isinstance(block.Dense({"threshold": 1.0}, 3, 2, binarize=None).synapse.pre_hook_fx, Quantize)
+
+
+def test_names_are_those_of_figures_files_and_errors():
+    model = models.SpikingNetwork(
+        [
+            block.Input(),
+            block.Conv({"threshold": 1.0}, 2, 4, 3, norm=None, name="edges"),
+            block.Flatten(),
+            block.Readout(None, 100, 3, name="classes"),
+        ],
+        in_shape=(2, 7, 7),
+        num_steps=4,
+    )
+    assert list(analysis.activity(model, torch.ones(1, 2, 7, 7, 4))) == ["edges"]
+    assert [layer.name for layer in convert(model.eval()).layers] == ["edges", "classes"]
+    text = str(model)
+    assert "name='edges', weight_bits=1" in text and "name='classes', weight_bits=8" in text
+    with pytest.raises(ShapeError, match="^edges: input"):
+        model.blocks[1](torch.ones(1, 3, 7, 7, 4))
+
+
+def test_long_time_constants_start_norm_with_less_gain_or_are_warned_of():
+    gain = block.Dense(LONG, 64, 8).norm.weight
+    # deviation of the potential after 16 steps of currents of deviation 1, of random numbers
+    neuron = LIF(**{**LONG, "threshold": 1e9})
+    torch.manual_seed(0)
+    spread = neuron.dynamics(torch.randn(20000, 1, 16))[1][..., -1].std()
+    assert gain.unique().item() == pytest.approx(2 * 1.25 / spread, rel=0.02)
+    assert (block.Dense({"threshold": 1.0, "voltage_decay": 0.5}, 64, 8).norm.weight == 1).all()
+    with pytest.warns(UserWarning, match="beyond the 'triangular' surrogate.*tau_grad"):
+        block.Dense(LONG, 64, 8, norm=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        block.Dense(TUTORIAL, 64, 8, norm=None)
+        block.Dense({"threshold": 1.0, "voltage_decay": 0.0}, 64, 8, norm=None)
+
+
+MODELS = {
+    "cnn": lambda: models.create(
+        "cnn", num_classes=3, in_shape=(1, 8, 8), num_steps=3, width=0.2, input_bits=4
+    ),
+    "resnet18": lambda: models.create(
+        "resnet18", num_classes=3, in_shape=(2, 8, 8), num_steps=3, width=0.05, method="lmht"
+    ),
+    "recurrent": lambda: models.SpikingNetwork(
+        [block.Recurrent({"threshold": 1.0}, 6, 5, delay=True, weight_norm=True), block.Readout(None, 5, 2)],
+        in_shape=(6,),
+        num_steps=3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_are_pickled_saved_and_copied_whole(name):
+    model = MODELS[name]()
+    x = torch.rand(4, *model.in_shape).round()
+    model(x)  # batch norm sees something
+    model.eval()
+    expected = model(x)
+    stream = io.BytesIO()
+    torch.save(model, stream)
+    stream.seek(0)
+    for other in (
+        pickle.loads(pickle.dumps(model)),
+        torch.load(stream, weights_only=False),
+        copy.deepcopy(model),
+    ):
+        assert torch.equal(other(x), expected)
+        assert [layer.name for layer in convert(other, "extended").layers]
