@@ -41,8 +41,8 @@ class Neuron:
     gain: np.ndarray
     bias: np.ndarray
     threshold: np.ndarray | None
-    current_decay: int = NO_MEMORY
-    voltage_decay: int = 0
+    current_decay: int | np.ndarray = NO_MEMORY
+    voltage_decay: int | np.ndarray = 0
     at_threshold: bool = False
     soft: bool = False
     later: bool = False
@@ -59,11 +59,13 @@ def stock_layers(neurons: dict[str, Neuron], paths: dict[str, list[Path]]) -> tu
 def _is_stock(neuron: Neuron, paths: list[Path]) -> bool:
     if neuron.soft or any(path.is_identity for path in paths):
         return False
+    if np.ndim(neuron.current_decay) or np.ndim(neuron.voltage_decay):
+        return False
     if neuron.at_threshold and not _keeps_whole(neuron):
         return False  # potentials between weight steps
     thresholds = np.zeros(1) if neuron.threshold is None else neuron.threshold
     bias = _total_bias(neuron, paths)
-    filtered = neuron.current_decay < NO_MEMORY and any(np.any(path.bias) for path in paths)
+    filtered = neuron.current_decay != NO_MEMORY and any(np.any(path.bias) for path in paths)
     values = (bias, thresholds, *(_effective(path, neuron) for path in paths))
     return not filtered and not np.ptp(thresholds) and all(_is_whole(v) for v in values)
 
@@ -79,7 +81,7 @@ def _stock_layer(name: str, neuron: Neuron, paths: list[Path]) -> Layer:
     )
     bias = np.rint(_total_bias(neuron, paths)).astype(np.int64)
     if neuron.threshold is None:
-        readout = Readout(bias=bias, voltage_decay=neuron.voltage_decay)
+        readout = Readout(bias=bias, voltage_decay=int(neuron.voltage_decay))
         return _layer(name, connections, readout, neuron.shape)
     lif = LIF(
         threshold=int(_strict(neuron, 1.0)[0]),
@@ -119,12 +121,12 @@ def _extended_layer(
     if neuron.soft and neuron.threshold is not None:
         worst = worst + neuron.threshold  # subtracted by the neurons' own spikes
     top = max(float(worst.max()), 0.0 if neuron.threshold is None else float(neuron.threshold.max()))
-    leaks = neuron.threshold is None and neuron.voltage_decay > 0
-    added = _ROUNDED * ONE / neuron.voltage_decay if leaks else 1.0
+    leaks = neuron.threshold is None and int(neuron.voltage_decay) > 0
+    added = _ROUNDED * ONE / int(neuron.voltage_decay) if leaks else 1.0
     steps = READOUT_STEPS if neuron.threshold is None and not leaks else added
     unit = 2.0 ** math.floor(math.log2(0.98 * LIMITS.readout_max / max(top * steps, 1e-30)))
     fine = [neuron.bias, *(path.bias * neuron.gain for path in paths)]
-    fine += [] if neuron.threshold is None else [neuron.threshold]
+    fine += [] if neuron.threshold is None or own else [neuron.threshold]  # own may be between two steps
     fine += [_effective(path, neuron) for path in paths]
     fits = top * added * _UNIT <= LIMITS.readout_max and all(_is_whole(values * _UNIT) for values in fine)
     if fits and (own or _keeps_whole(neuron)):
@@ -132,7 +134,7 @@ def _extended_layer(
     connections = tuple(_rounded(path, neuron, unit) for path in paths)
     bias = np.rint(neuron.bias * unit).astype(np.int64)
     if neuron.threshold is None:
-        readout = Readout(bias=bias, exponent=0, voltage_decay=neuron.voltage_decay)
+        readout = Readout(bias=bias, exponent=0, voltage_decay=int(neuron.voltage_decay))
         return _layer(name, connections, readout, neuron.shape)
     if neuron.soft:
         return _soft_layer(name, neuron, connections, unit, bias, largest[name])
@@ -161,7 +163,7 @@ def _soft_layer(
     """
     assert neuron.threshold is not None
     theta = _strict(neuron, unit) + 1
-    lam = ONE - neuron.voltage_decay
+    lam = ONE - int(neuron.voltage_decay)
     taken = neuron.threshold * unit * (1.0 if neuron.later else lam / ONE)
     rest = np.rint(theta * lam / ONE - taken).astype(np.int64)
     if rest.any():
@@ -215,7 +217,8 @@ def _is_whole(values: Any) -> bool:
 
 def _keeps_whole(neuron: Neuron) -> bool:
     """Whether whole potentials stay whole."""
-    return not {neuron.current_decay, neuron.voltage_decay} - {0, NO_MEMORY}
+    decays = (neuron.current_decay, neuron.voltage_decay)
+    return all(bool(np.isin(decay, (0, NO_MEMORY)).all()) for decay in decays)
 
 
 def _total_bias(neuron: Neuron, paths: list[Path]) -> np.ndarray:

@@ -63,9 +63,9 @@ class Path:
     def delay(self) -> np.ndarray | None:
         """As a connection has it: ``[C]``, ``[1, in]``, or None."""
         early, late = np.asarray(self.early), np.asarray(self.late)
-        if early.ndim and self.is_identity:
-            early = per_channel(self.source, "delay", early, self.out).astype(np.int64)
-        elif early.ndim:
+        if early.ndim and (self.is_identity or self.conv is not None):
+            early = per_channel(self.source, "delay", early, self.shape).astype(np.int64)
+        if early.ndim:
             return early[None]
         total = early + late
         return np.broadcast_to(total, self.out[:1]).copy() if total.any() else None
@@ -166,8 +166,6 @@ def _pooled(path: Path, name: str, node: nir.NIRNode) -> Path:
 
 
 def _convolved(path: Path, name: str, node: nir.Conv2d, weight: np.ndarray, bias: np.ndarray) -> Path:
-    if np.ndim(path.early):
-        raise ExportError(f"{name}: delays that differ in front of a convolution are not supported; use one")
     dilation, stride = _pair(node.dilation), _pair(node.stride)
     padding, weight = _padding(name, node, weight, stride, dilation)
     if path.pool != (1, 1) and dilation != (1, 1):

@@ -18,7 +18,7 @@ from .flat import ends_of, flattened
 from .integers import Neuron, extended_layers, stock_layers
 from .paths import LINEAR, Path, appended
 from .semantics import Semantics, chosen, is_own, time_step
-from .values import per_channel, single
+from .values import per_channel
 
 _NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.I, nir.LI)
 _READOUTS = (nir.I, nir.LI)
@@ -154,7 +154,8 @@ class Reader:
 
         spikes = not isinstance(node, _READOUTS)
         gain, bias = values("r"), np.zeros(shape[0])
-        current_decay, voltage_decay = NO_MEMORY, 0
+        current_decay: int | np.ndarray = NO_MEMORY
+        voltage_decay: int | np.ndarray = 0
         reset = values("v_reset") if spikes and node.v_reset is not None else bias
         if isinstance(node, (nir.IF, nir.I)):
             gain = gain if meaning.per_step else gain * self._step(name)
@@ -167,10 +168,15 @@ class Reader:
             share, current_decay = self._decay(name, "tau_syn", shape)
             gain = gain * values("w_in") * (1.0 if meaning.jumps else share)
         soft = spikes and meaning.reset != "zero"
-        if soft and current_decay < NO_MEMORY:
+        if soft and np.any(np.asarray(current_decay) < NO_MEMORY):
             raise ExportError(
                 f"{name}: a CubaLIF with reset by subtraction is not supported; train with reset to "
                 "zero in the step of the spike, and use semantics='nir' with its dt"
+            )
+        if (soft or not spikes) and np.ndim(voltage_decay):
+            raise ExportError(
+                f"{name}: time constants that differ are not supported for readouts, and where "
+                "resets subtract; use one for all neurons"
             )
         if soft and reset.any():
             raise ExportError(f"{name}: v_reset other than 0 has no meaning where resets subtract; use 0")
@@ -199,14 +205,16 @@ class Reader:
             f"or semantics=, whose own is taken{hint}"
         )
 
-    def _decay(self, name: str, what: str, shape: Shape) -> tuple[float, int]:
-        """What a step forgets, as a share and in 1/4096."""
-        dt, tau = self._step(name), single(name, what, getattr(self._nodes[name], what), shape)
+    def _decay(self, name: str, what: str, shape: Shape) -> tuple[np.ndarray, int | np.ndarray]:
+        """What a step forgets, as a share ``[C]`` and in 1/4096, which is one number if it may."""
+        dt, tau = self._step(name), per_channel(name, what, getattr(self._nodes[name], what), shape)
+        if tau.min() <= 0:
+            raise ExportError(f"{name}: {what} of {tau.min():g} s is not allowed; use more than 0")
         share = self._meaning.share(dt, tau)
-        amount = round(share * NO_MEMORY)
-        if not 0 <= amount <= LIMITS.decay_max:
+        amount = np.rint(share * NO_MEMORY).astype(np.int64)
+        if amount.max() > LIMITS.decay_max:
             raise ExportError(
-                f"{name}: {what} of {tau:g} s is shorter than the time step of {dt:g} s; give the dt= of the "
-                "library that wrote it (for Norse, export with dt=1: it writes tau times dt)"
+                f"{name}: {what} of {tau.min():g} s is shorter than the time step of {dt:g} s; give the "
+                "dt= of the library that wrote it (for Norse, export with dt=1: it writes tau times dt)"
             )
-        return share, amount
+        return share, amount if np.ptp(amount) else int(amount[0])

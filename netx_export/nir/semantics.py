@@ -53,9 +53,10 @@ class Semantics:
     def __post_init__(self) -> None:
         check_option("Semantics", "reset", self.reset, RESETS)
 
-    def share(self, dt: float, tau: float) -> float:
+    def share(self, dt: float, tau: np.ndarray) -> np.ndarray:
         """What a step forgets, 0..1, or more if tau is shorter than the step."""
-        return -math.expm1(-dt / tau) if self.exponential else dt / tau
+        share: np.ndarray = -np.expm1(-dt / tau) if self.exponential else dt / tau
+        return share
 
 
 SEMANTICS = {
@@ -88,10 +89,11 @@ class Dialect:
         dt: seconds per step, by default.
         fixed_dt: no other is possible.
         per_step: IF must have ``r = 1`` and adds ``r i`` in a step.
-        endless: IF is written as LIF whose time constant is this many steps; None for IF.
+        has_if: IF is what it says; else it is written as LIF whose time constant has no end.
         r_is_one: LIF must have ``r = 1``, so that the weights hold ``tau / dt``.
         at_threshold: spikes at the threshold, so that half a membrane step is added to it.
         one_threshold: of all neurons of a layer.
+        one_decay: likewise.
         plain: knows no Scale, no Delay, no I and LI, and no ``v_leak``.
         breaks_loops: recurrent weights need a second linear node behind them.
         groups: convolutions may have some.
@@ -102,10 +104,11 @@ class Dialect:
     dt: float
     fixed_dt: bool = False
     per_step: bool = False
-    endless: float | None = None
+    has_if: bool = True
     r_is_one: bool = False
     at_threshold: bool = False
     one_threshold: bool = False
+    one_decay: bool = False
     plain: bool = True
     breaks_loops: bool = False
     groups: bool = True
@@ -116,12 +119,16 @@ DIALECTS = {
     row.name: row
     for row in (
         Dialect(name="nir", dt=1e-3, plain=False),
-        Dialect(
-            name="snntorch", dt=1e-4, fixed_dt=True, endless=2.0**40, one_threshold=True, breaks_loops=True
-        ),
+        Dialect(name="snntorch", dt=1e-4, fixed_dt=True, has_if=False, one_threshold=True, breaks_loops=True),
         Dialect(name="norse", dt=1e-3, per_step=True, r_is_one=True),
         Dialect(
-            name="spikingjelly", dt=1e-4, at_threshold=True, one_threshold=True, groups=False, forgets=False
+            name="spikingjelly",
+            dt=1e-4,
+            at_threshold=True,
+            one_threshold=True,
+            one_decay=True,
+            groups=False,
+            forgets=False,
         ),
     )
 }

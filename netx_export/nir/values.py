@@ -40,11 +40,3 @@ def per_channel(name: str, what: str, values: Any, shape: Shape) -> np.ndarray:
         raise ExportError(f"{name}: {what} differs within a channel, which is not supported")
     result: np.ndarray = flat[:, 0]
     return result
-
-
-def single(name: str, what: str, values: Any, shape: Shape) -> float:
-    """The one value of an array that holds it everywhere."""
-    found = per_channel(name, what, values, shape)
-    if np.ptp(found) > NEAR * np.abs(found).max() or found[0] <= 0:
-        raise ExportError(f"{name}: {what} must be positive and the same for all neurons")
-    return float(found[0])

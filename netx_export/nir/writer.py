@@ -27,6 +27,8 @@ from ..network import (
 from .semantics import Dialect
 
 _UNIT = 1 << ALIGN_BITS
+_ENDLESS = 2.0**40
+"""Steps of a time constant that means none."""
 Nodes = list[tuple[str, nir.NIRNode]]
 
 
@@ -102,8 +104,8 @@ class Writer:
         """Factor on a layer's inputs, ``[C]``, for readers that fix the neurons' resistance or threshold."""
         neuron: Any = layer.neuron
         gain = np.ones(layer.shape[0])
-        if self._dialect.r_is_one and neuron.voltage_decay > 0 and neuron.current_decay == NO_MEMORY:
-            gain = gain * NO_MEMORY / neuron.voltage_decay
+        if self._dialect.r_is_one and np.any(neuron.voltage_decay) and not _filters(neuron):
+            gain = gain * _time_constant(neuron.voltage_decay)
         if self._rescales(layer):
             gain = gain / (_mantissa(neuron.threshold, layer) + 0.5 / _UNIT)
         return gain
@@ -121,7 +123,7 @@ class Writer:
             spread = _over(np.asarray(value, dtype=np.float64), len(layer.shape))
             return np.broadcast_to(spread, layer.shape).copy()
 
-        tau = NO_MEMORY * dt / max(1, neuron.voltage_decay)
+        tau = _time_constant(neuron.voltage_decay) * dt
         if neuron.reads_out:
             if not neuron.voltage_decay:
                 return nir.I(r=full(1 / dt))
@@ -129,8 +131,8 @@ class Writer:
         threshold = full(1.0 if self._rescales(layer) else _mantissa(neuron.threshold, layer))
         if dialect.at_threshold and not self._rescales(layer):
             threshold = threshold + 0.5 / _UNIT
-        if neuron.current_decay < NO_MEMORY:
-            tau_syn = NO_MEMORY * dt / neuron.current_decay
+        if _filters(neuron):
+            tau_syn = _time_constant(neuron.current_decay) * dt
             leak = _mantissa(neuron.bias, layer) * NO_MEMORY / neuron.voltage_decay
             return nir.CubaLIF(
                 tau_syn=full(tau_syn),
@@ -140,10 +142,8 @@ class Writer:
                 v_threshold=threshold,
                 w_in=full(tau_syn / dt),
             )
-        if neuron.voltage_decay == 0 and dialect.endless is None:
+        if dialect.has_if and not np.any(neuron.voltage_decay):
             return nir.IF(r=full(1.0 if dialect.per_step else 1 / dt), v_threshold=threshold)
-        if neuron.voltage_decay == 0:
-            tau = dt * float(dialect.endless or 0.0)
         r = full(1.0 if dialect.r_is_one else tau / dt)
         return nir.LIF(tau=full(tau), r=r, v_leak=full(0), v_threshold=threshold)
 
@@ -164,7 +164,7 @@ def _not_in_nir(layer: Layer) -> Iterator[str]:
         yield f"NIR has no {type(neuron).__name__} neuron"
     elif neuron.membrane is not None:
         yield "NIR has no k-bit membrane"
-    elif neuron.current_decay < NO_MEMORY and not (neuron.current_decay and neuron.voltage_decay):
+    elif _filters(neuron) and not (np.all(neuron.current_decay) and np.all(neuron.voltage_decay)):
         yield "NIR has no CubaLIF with a current or membrane that does not decay"
 
 
@@ -175,10 +175,12 @@ def _reader_problems(layer: Layer, dialect: Dialect) -> Iterator[str]:
     who = f"the reader of semantics={dialect.name!r}"
     if neuron.reads_out:
         yield f"{who} has no readout; end with neurons that spike, or use semantics='nir'"
-    elif neuron.current_decay < NO_MEMORY and np.any(neuron.bias):
+    elif _filters(neuron) and np.any(neuron.bias):
         yield f"{who} has no bias behind a decaying current; leave it out, or use semantics='nir'"
-    elif neuron.voltage_decay == NO_MEMORY == neuron.current_decay and not dialect.forgets:
+    elif np.any(np.asarray(neuron.voltage_decay) == NO_MEMORY) and not (_filters(neuron) or dialect.forgets):
         yield f"{who} has no LIF without memory (voltage_decay=4096); use semantics='nir'"
+    if dialect.one_decay and (np.ndim(neuron.voltage_decay) or np.ndim(neuron.current_decay)):
+        yield f"{who} has one decay for all neurons of a layer; use semantics='nir'"
     for connection in layer.connections:
         if connection.delay is not None and connection.delay.any():
             yield f"{who} has no delays; leave them out, or use semantics='nir'"
@@ -197,7 +199,7 @@ def _is_grouped(connection: Connection, layer: Layer) -> bool:
 def _bias(layer: Layer, connection: Connection, *, first: bool) -> np.ndarray:
     """What a path adds to its inputs, in weight steps, ``[C]``; the first has the neurons' bias, too."""
     bias = np.zeros(layer.shape[0]) if connection.bias is None else connection.bias / _UNIT
-    if first and getattr(layer.neuron, "current_decay", 0) == NO_MEMORY:
+    if first and not _filters(layer.neuron):
         bias = bias + _mantissa(layer.neuron.bias, layer)
     return bias
 
@@ -209,12 +211,26 @@ def _delays(
     steps = connection.delay
     if steps is None or not steps.any():
         return None, None
-    if len(steps) == 1 and steps.ndim == 2:
-        return steps.reshape(source) * dt, None
+    if steps.ndim == 2:  # of inputs, or of their channels
+        per_input = steps.reshape(
+            source if steps.size == math.prod(source) else (-1, *[1] * (len(source) - 1))
+        )
+        return np.broadcast_to(per_input * dt, source).copy(), None
     if not np.ptp(steps):
         return np.full(source, steps[0] * dt), None
     spread = np.broadcast_to(_over(steps * dt, len(layer.shape)), layer.shape).copy()
     return None, spread
+
+
+def _filters(neuron: Any) -> bool:
+    """Whether a current with memory stands in front of the potential."""
+    return bool(np.any(np.asarray(getattr(neuron, "current_decay", NO_MEMORY)) < NO_MEMORY))
+
+
+def _time_constant(decay: int | np.ndarray) -> np.ndarray:
+    """Steps, one or ``[C]``."""
+    share = np.asarray(decay) / NO_MEMORY
+    return np.where(share > 0, 1 / np.maximum(share, 1 / _ENDLESS), _ENDLESS)
 
 
 def _conv(synapse: Conv, weight: np.ndarray, bias: np.ndarray, source: Shape) -> nir.Conv2d:

@@ -293,6 +293,32 @@ def test_delays_become_delays_of_connections(place):
     assert_same_spikes(graph, net, libraries.norse_step, dt=2e-3)
 
 
+def test_delays_in_front_of_a_convolution_are_those_of_its_input_channels():
+    rng = np.random.default_rng(0)
+    steps = np.array([2, 0, 1])
+    conv = nir.Conv2d((3, 3), rng.integers(-2, 4, (2, 3, 3, 3)) / 2, 1, 1, 1, 1, np.zeros(2))
+    spread = np.broadcast_to(steps[:, None, None], (3, 3, 3)) * 1e-3
+    neurons = nir.IF(r=full(1, (2, 3, 3)), v_threshold=full(4, (2, 3, 3)))
+    graph = chain(nir.Delay(delay=spread), conv, neurons, shape=[3, 3, 3])
+    net = from_nir(graph, semantics="norse")
+    np.testing.assert_array_equal(net.output.connections[0].delay, steps[None])
+    assert_same_spikes(graph, net, libraries.norse_step, dt=1e-3, shape=(3, 3, 3), num_steps=6)
+    back = from_nir(to_nir(net))
+    np.testing.assert_array_equal(back.output.connections[0].delay, steps[None])
+
+
+def test_neurons_may_have_time_constants_of_their_own():
+    keep = np.array([0.5, 0.75, 0.0, 0.5, 0.25])
+    tau = 1e-3 / (1 - keep)
+    neurons = nir.LIF(tau=tau, r=full(1), v_leak=full(0), v_threshold=full(0.5))
+    graph = two_layers(neurons)
+    net = from_nir(graph, semantics="norse")
+    assert net["n1"].neuron.voltage_decay.tolist() == [2048, 1024, 4096, 2048, 3072]
+    assert_same_spikes(graph, net, libraries.norse_step, dt=1e-3)
+    with pytest.raises(ExportError, match="n1: time constants that differ are not supported for readouts"):
+        from_nir(graph, semantics="snntorch", dt=1e-3)
+
+
 def test_dense_nodes_in_a_row_are_one():
     rng = np.random.default_rng(0)
     first = nir.Affine(weight=rng.integers(-2, 4, (6, 7)) / 2, bias=np.full(6, 0.5))
@@ -354,6 +380,7 @@ def test_tau_below_a_step_tells_of_norse():
     ("graph", "semantics", "message"),
     [
         (two_layers(cuba(0.5, 0.5)), "snntorch", "n1: a CubaLIF with reset by subtraction is not supported"),
+        (two_layers(lif(0.5, dt=-1e-4)), "snntorch", "n1: tau of -0.0002 s is not allowed; use more than 0"),
         (two_layers(lif(0.5, v_reset=0.5)), "snntorch", "n1: v_reset other than 0 has no meaning"),
         (
             chain(nir.Linear(np.eye(5)), nir.Linear(np.ones((5, 4))), fire(1), shape=[5]),
@@ -464,10 +491,22 @@ def dense_network(*, seed=0, loop=False, exponent=6, delay=None, **neuron):
         {"voltage_decay": 2048, "current_decay": 1024, "bias": np.zeros(5, dtype=int), "threshold": 30},
         {"loop": True, "voltage_decay": 2048},
         {"exponent": 0, "threshold": np.array([400, 500, 600, 700, 800])},
+        {"exponent": 0, "threshold": 800, "voltage_decay": np.array([0, 1024, 2048, 3072, 4096])},
+        {
+            "exponent": 0,
+            "threshold": 1800,
+            "voltage_decay": np.array([512, 1024, 2048, 3072, 4096]),
+            "current_decay": np.array([2048, 4096, 1024, 2048, 4096]),
+            "bias": np.zeros(5, dtype=int),
+        },
     ],
 )
 def test_what_is_written_computes_the_same_in_its_reader(semantics, options):
     net = dense_network(**options)
+    if semantics == "spikingjelly" and np.ndim(net.output.neuron.voltage_decay):
+        with pytest.raises(ExportError, match="a: the reader of .* has one decay for all neurons of a layer"):
+            to_nir(net, semantics=semantics)
+        return
     graph = to_nir(net, semantics=semantics)
     assert_same_spikes(graph, net, READERS[semantics], dt=graph.metadata["dt"])
     back = from_nir(graph)
