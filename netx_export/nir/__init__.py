@@ -88,8 +88,9 @@ def from_nir(
         input_bits: width of graded input without sign; by default the graph's metadata, or 0 for spikes.
         dt: seconds per time step; by default the graph's metadata, or what the library assumes. Only time
             constants, delays, and IF under NIR's equations need one.
-        semantics: who wrote the graph, a name in :data:`SEMANTICS` or an own :class:`Semantics`; by
-            default NIR's equations, with a warning. Graphs of :func:`to_nir` say it themselves.
+        semantics: who wrote the graph, a name in :data:`~netx_export.nir.semantics.SEMANTICS` or an own
+            :class:`~netx_export.nir.semantics.Semantics`; by default NIR's equations, with a warning.
+            Graphs of :func:`to_nir` say it themselves.
 
     Raises:
         ExportError: a node is not supported or does not fit, or the time step is missing; it is named.

@@ -51,6 +51,8 @@ class Reader:
         self._meaning = chosen(semantics, metadata, self._nodes.values())
         self._dt = time_step(dt, metadata, self._meaning)
         shape = tuple(int(size) for size in np.ravel(self._nodes[self._entry].input_type["input"]))
+        if len(shape) in (2, 4) and shape[0] == 1:  # a batch of one sample, with which a library traced
+            shape = shape[1:]
         self._input = input_of(metadata, shape, input_bits)
         self._common: dict[str, Any] = {
             "input": self._input,

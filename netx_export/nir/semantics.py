@@ -132,7 +132,7 @@ DIALECTS = {
         ),
     )
 }
-"""By name. Sinabs is missing: its neurons reset by subtraction, and those of Loihi do not."""
+"""By name; Sinabs has none, as its neurons reset by subtraction and those of Loihi do not."""
 
 
 def is_own(metadata: dict[str, Any]) -> bool:

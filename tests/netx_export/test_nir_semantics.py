@@ -329,6 +329,13 @@ def test_neurons_may_have_time_constants_of_their_own():
         from_nir(graph, semantics="snntorch", dt=1e-3)
 
 
+def test_a_batch_axis_of_the_input_is_no_axis_of_samples():
+    graph = two_layers(fire(1.0))
+    net = from_nir(graph, semantics="norse")
+    graph.nodes["input"] = nir.Input(np.array([1, 7]))
+    assert from_nir(graph, semantics="norse") == net
+
+
 def test_dense_nodes_in_a_row_are_one():
     rng = np.random.default_rng(0)
     first = nir.Affine(weight=rng.integers(-2, 4, (6, 7)) / 2, bias=np.full(6, 0.5))
