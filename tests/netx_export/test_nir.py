@@ -171,7 +171,7 @@ def graph_with(**nodes):
         **nodes,
     }
     return nir.NIRGraph(
-        nodes, [("input", "affine"), ("affine", "if"), ("if", "output")], {}, type_check=False
+        nodes, [("input", "affine"), ("affine", "if"), ("if", "output")], metadata={}, type_check=False
     )
 
 

@@ -47,7 +47,7 @@ def exponential(alpha, threshold=1.0):
 def chain(*nodes, shape, metadata=None):
     named = {f"n{index}": node for index, node in enumerate(nodes)}
     named = {"input": nir.Input(np.array(shape)), **named, "output": nir.Output(np.array([5]))}
-    return nir.NIRGraph(named, list(itertools.pairwise(named)), metadata or {}, type_check=False)
+    return nir.NIRGraph(named, list(itertools.pairwise(named)), metadata=metadata or {}, type_check=False)
 
 
 def two_layers(neuron, *, step=1 / 8, bias=0.0, seed=0):
@@ -214,7 +214,7 @@ def recurrent(neuron, *, rec=None, wrap=False, bias=0.0):
     else:
         nodes = {**outer, "lif": neuron, "w_rec": weights, "output": nir.Output(np.array([5]))}
         edges = [*loop, ("input", "fc"), ("fc", "lif"), ("lif", "output")]  # in any order
-    return nir.NIRGraph(nodes, edges, {}, type_check=False)
+    return nir.NIRGraph(nodes, edges, metadata={}, type_check=False)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_subgraphs_of_residual_nets_become_connections():
     nodes |= {"head": conv(3), "b": neuron(), "output": nir.Output(np.array([3, 4, 4]))}
     names = ["input", "stem", "a", "block", "head", "b", "output"]
     net = from_nir(
-        nir.NIRGraph(nodes, list(itertools.pairwise(names)), {}, type_check=False), semantics="norse"
+        nir.NIRGraph(nodes, list(itertools.pairwise(names)), metadata={}, type_check=False), semantics="norse"
     )
     assert [layer.name for layer in net.layers] == ["a", "block.path.lif", "b"]
     assert sorted(connection.source for connection in net["b"].connections) == ["a", "block.path.lif"]
@@ -285,7 +285,7 @@ def test_subgraphs_of_residual_nets_become_connections():
     flat["output"] = nodes["output"]
     edges = [("input", "stem"), ("stem", "a"), ("a", "conv"), ("conv", "block.path.lif"), ("a", "head")]
     edges += [("block.path.lif", "head"), ("head", "b"), ("b", "output")]
-    graph = nir.NIRGraph(flat, edges, {}, type_check=False)
+    graph = nir.NIRGraph(flat, edges, metadata={}, type_check=False)
     assert_same_spikes(graph, net, libraries.norse_step, dt=1e-3, shape=(2, 4, 4), num_steps=6)
 
 
