@@ -12,7 +12,7 @@ import pytest
 from support import nir_libraries as libraries
 
 from lava_bsnn.errors import ExportError, OptionError
-from netx_export import FixedPointNetwork, from_nir, network, simulate, to_nir
+from netx_export import FixedPointNetwork, from_nir, network, run, simulate, to_nir
 from netx_export.nir import SEMANTICS
 
 DT = 1e-4
@@ -350,6 +350,16 @@ def test_weights_that_are_multiples_of_one_step_keep_it():
     np.testing.assert_array_equal(
         net.output.connections[0].synapse.weight, [[1, -1, 1], [1, -2, 3], [0, 1, -1]]
     )
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("backend", ["lava", "lava-fused"])
+def test_resets_by_subtraction_run_on_lava(backend):
+    net = from_nir(two_layers(lif(0.75)), semantics="snntorch")
+    x = np.random.default_rng(0).integers(0, 2, (3, 7, 8))
+    ours = simulate(net, x).spikes
+    assert ours.any()
+    np.testing.assert_array_equal(run(net, x, backend=backend).spikes, ours)
 
 
 # the time step, and what nothing tells
