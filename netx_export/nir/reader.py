@@ -62,7 +62,7 @@ class Reader:
 
     def network(self) -> FixedPointNetwork:
         """The network, in profile ``"stock"`` if that holds it exactly."""
-        self._shapes: dict[str, Shape] = {self._entry: self._input.shape}
+        self._shapes: dict[str, Shape] = {}
         neurons: dict[str, Neuron] = {}
         paths: dict[str, list[Path]] = {}
         for name in self._order():
@@ -108,8 +108,9 @@ class Reader:
             raise ExportError(
                 f"{names}: neurons feed each other in a cycle; a layer may feed itself only"
             ) from error
-        for name in order[:-1]:
-            if isinstance(self._nodes[name], _READOUTS):
+        for name in order:
+            sends = name != order[-1] or name in self._sources(name)
+            if sends and isinstance(self._nodes[name], _READOUTS):
                 kind = type(self._nodes[name]).__name__
                 raise ExportError(
                     f"{name}: node {kind} sends no spikes, so it must be the last; use a LIF or IF"

@@ -474,6 +474,9 @@ def test_neurons_in_a_cycle_and_loops_without_neuron_are_named():
     graph.edges = [("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
     with pytest.raises(ExportError, match="lif: nothing leads from the input to it"):
         from_nir(graph, semantics="norse")
+    readout = recurrent(nir.I(r=full(1)))
+    with pytest.raises(ExportError, match="lif: node I sends no spikes, so it must be the last"):
+        from_nir(readout, semantics="norse")
     graph.edges = [("lif", "nowhere"), ("lif", "output")]
     with pytest.raises(ExportError, match="nowhere: an edge names it"):
         from_nir(graph, semantics="norse")
