@@ -32,7 +32,7 @@ class Report(JsonOutput):
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The .net file, ours or one of lava-dl."""
+    """The .net file, ours or one of lava-dl, or a .nir file."""
     chip: str = "loihi2"
     """Chip or board, or a .toml file that changes facts of one."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None

@@ -83,29 +83,40 @@ class Description:
     Attributes:
         net: the network in it.
         profile: ``"stock"`` or ``"extended"``.
-        schema: version of the file's schema; None for a file of lava-dl.
+        origin: who wrote the file: ``"lava-bsnn"``, ``"lava-dl"`` or ``"NIR"``.
+        schema: version of the file's schema; None where another origin has none.
         digest: whether the file carries a digest of its content, which has been checked.
         size: bytes.
     """
 
     net: FixedPointNetwork
     profile: str
+    origin: str
     schema: int | None
     digest: bool
     size: int
 
 
-def read(path: str | os.PathLike[str]) -> FixedPointNetwork:
-    """Read a file of :func:`write`, or a CUBA / LOIHI file of lava-dl.
+def read(
+    path: str | os.PathLike[str], *, dt: float | None = None, semantics: str | None = None
+) -> FixedPointNetwork:
+    """Read a file of :func:`write`, a CUBA / LOIHI file of lava-dl, or a NIR graph.
+
+    Args:
+        path: of the file.
+        dt: seconds per time step of a NIR graph, as in :func:`netx_export.from_nir`.
+        semantics: who wrote a NIR graph, likewise.
 
     Raises:
-        NetXFormatError: not a NetX file, damaged, or outside what this version reads.
+        NetXFormatError: neither of these, damaged, or outside what this version reads.
     """
-    return describe(path).net
+    return describe(path, dt=dt, semantics=semantics).net
 
 
-def describe(path: str | os.PathLike[str]) -> Description:
-    """Read a file and tell what it is.
+def describe(
+    path: str | os.PathLike[str], *, dt: float | None = None, semantics: str | None = None
+) -> Description:
+    """Read a file, with the arguments of :func:`read`, and tell what it is.
 
     Raises:
         NetXFormatError: as :func:`read`.
@@ -116,6 +127,8 @@ def describe(path: str | os.PathLike[str]) -> Description:
         raise NetXFormatError(f"{name}: {what}; give the path of a .net file")
     try:
         with h5py.File(name, "r") as file:
+            if "node" in file and "version" in file:
+                return _described_graph(name, dt, semantics)
             return _describe(file, Path(name).stat().st_size)
     except LavaBsnnError as error:
         raise NetXFormatError(f"{name}: {_line(error)}") from error
@@ -134,6 +147,14 @@ def describe(path: str | os.PathLike[str]) -> Description:
         raise NetXFormatError(
             f"{name}: not a readable NetX HDF5 file ({_line(error)}); export it again"
         ) from error
+
+
+def _described_graph(name: str, dt: float | None, semantics: str | None) -> Description:
+    from ..nir.files import read_file
+
+    net = read_file(name, dt, semantics)
+    size = Path(name).stat().st_size
+    return Description(net=net, profile=net.profile, origin="NIR", schema=None, digest=False, size=size)
 
 
 def _line(error: Exception) -> str:
@@ -157,4 +178,7 @@ def _describe(file: h5py.File, size: int) -> Description:
         raise NetXFormatError("the digest is missing; export the file again")
     if digest is not None and digest != net.digest():
         raise NetXFormatError("content does not match its digest; the file is damaged, export it again")
-    return Description(net=net, profile=profile, schema=version, digest=digest is not None, size=size)
+    origin = "lava-dl" if version is None else "lava-bsnn"
+    return Description(
+        net=net, profile=profile, origin=origin, schema=version, digest=digest is not None, size=size
+    )
