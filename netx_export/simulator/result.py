@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -51,6 +52,27 @@ class Simulation:
             assert self.spikes is not None
             result = self.spikes.reshape(*self.spikes.shape[:2], -1).sum(-1).argmax(1)
         return result
+
+
+def joined(parts: Sequence[Simulation]) -> Simulation:
+    """Results of runs of one network as that of all their samples."""
+    first = parts[0]
+
+    def join(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
+        found = [array for array in arrays if array is not None]
+        return np.concatenate(found) if found else None
+
+    layers = {}
+    for name in first.layers:
+        spikes = np.concatenate([part.layers[name].spikes for part in parts])
+        layers[name] = Trace(spikes=spikes, potential=join(part.layers[name].potential for part in parts))
+    return replace(
+        first,
+        spikes=join(part.spikes for part in parts),
+        readout=join(part.readout for part in parts),
+        layers=layers,
+        seconds=sum(part.seconds for part in parts),
+    )
 
 
 def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
