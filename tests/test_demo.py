@@ -22,6 +22,7 @@ from lava_bsnn.demo import MODEL
 from netx_export import compare, read, run, simulate
 
 pytestmark = pytest.mark.lava
+SMALL = ("--epochs", "1", "--num-steps", "2")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_inspect_shows_the_layers(demo):
 
 
 def test_json_on_standard_output_is_nothing_but_json(tmp_path):
-    done = command("demo", "--json", "-", "--epochs", 1, "--num-steps", 2, "--lava-samples", 1, cwd=tmp_path)
+    done = command("demo", "--json", "-", *SMALL, "--lava-samples", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["lava_mismatches"] == 0
 
@@ -130,7 +131,7 @@ def test_json_on_standard_output_is_nothing_but_json(tmp_path):
 def test_stopping_while_lava_runs_leaves_no_process(tmp_path, number, code):
     """Ctrl-C reaches the whole foreground process group, SIGTERM the command alone."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "lava_bsnn.cli", "demo", "--epochs", "1", "--lava-samples", "400"],
+        [sys.executable, "-m", "lava_bsnn.cli", "demo", *SMALL, "--lava-samples", "400"],
         cwd=tmp_path,
         env=ONE_THREAD,
         stdout=subprocess.DEVNULL,

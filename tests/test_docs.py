@@ -80,7 +80,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn report events.net --run runs/events": "--samples 4",
     "lava-bsnn report events.net --run runs/events --html report.html": "--samples 4",
     "lava-bsnn zoo": "",
-    "lava-bsnn zoo residual --run lava --samples 2": "--samples 1",
+    "lava-bsnn zoo residual --run lava --samples 2": "--samples 1 --run lava-fused",  # test_zoo.py: lava
     "lava-bsnn zoo residual --out residual.net": "",
     "lava-bsnn verify events.net --layers": "--samples 1 --backends lava-fused",  # the graph takes long
     "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 model_options={} "

@@ -38,6 +38,9 @@ train(load_recipe("digits-agmm").replace(sys.argv[2].split()), Path(sys.argv[1])
 """
 
 
+SMALL = ("epochs=1", "width=0.25", "num_steps=2", "batch_size=256")
+
+
 def small_model(method="binary"):
     return models.create(
         "cnn",
@@ -124,7 +127,7 @@ def test_two_processes_train_what_one_does(tmp_path):
 
 def test_torchrun_starts_the_same_command(tmp_path):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = ["-m", "lava_bsnn", "train", "digits-agmm", "--set", "epochs=1", "width=0.25", "num_steps=2"]
+    arguments = ["-m", "lava_bsnn", "train", "digits-agmm", "--set", *SMALL]
     done = subprocess.run(
         [*run, *arguments, "--out", tmp_path, "--json", tmp_path / "figures.json"],
         capture_output=True,

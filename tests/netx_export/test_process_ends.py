@@ -187,7 +187,7 @@ LONG_RUN = """
         shape=(5,),
     )
     net = network.FixedPointNetwork(input=network.Input(shape=(4,)), layers=(layer,))
-    x = rng.integers(0, 2, (1000, 4, 2000))
+    x = rng.integers(0, 2, (100, 4, 2000))
     print("ready", flush=True)
     try:
         run(net, x, "BACKEND")
