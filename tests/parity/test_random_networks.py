@@ -134,14 +134,7 @@ def assert_backends_agree(net, x, names, run=run):
 
 
 @pytest.mark.parametrize(
-    ("kind", "examples"),
-    [
-        ("stock", 60),
-        ("loihi", 60),
-        ("extended", 60),
-        ("torch", 60),
-        pytest.param("torch", 600, marks=pytest.mark.nightly),
-    ],
+    ("kind", "examples"), [("stock", 60), ("loihi", 60), ("extended", 60), ("torch", 120)]
 )
 def test_the_simulator_agrees_with_the_stepper_and_with_torch(generate, float_spikes, kind, examples):
     @some(examples)
