@@ -37,7 +37,7 @@ def has(net, what):
     }[what]
 
 
-@pytest.fixture(params=[("loop", "skip"), ("delay", "readout")], ids="-".join)
+@pytest.fixture(scope="module", params=[("loop", "skip"), ("delay", "readout")], ids="-".join)
 def stream(request):
     """A stream in which every layer fires, and which biases in the filling pipeline would change."""
     for seed in range(4000):
