@@ -362,3 +362,23 @@ def test_models_are_pickled_saved_and_copied_whole(name):
     ):
         assert torch.equal(other(x), expected)
         assert [layer.name for layer in convert(other, "extended").layers]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", MODELS)
+def test_compiled_models_compute_the_same(name):
+    model = MODELS[name]()
+    x = torch.rand(4, *model.in_shape).round()
+    model(x)
+    compiled = torch.compile(model)
+    with torch.no_grad():
+        assert torch.equal(compiled.eval()(x), model.eval()(x))
+    model.train()
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ours, theirs = (
+        torch.autograd.grad(one(x).square().mean(), learned, allow_unused=True) for one in (model, compiled)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        if one is not None:
+            torch.testing.assert_close(one, other)
+    assert convert(compiled.eval(), "extended") == convert(model.eval(), "extended")
