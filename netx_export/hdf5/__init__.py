@@ -7,17 +7,19 @@ of lava-dl have none.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from lava_bsnn.errors import LavaBsnnError, NetXFormatError
+from lava_bsnn.errors import LavaBsnnError, NetXFormatError, OptionError
 from lava_bsnn.files import atomic_path
 
-from ..network import FixedPointNetwork
+from ..network import FixedPointNetwork, Shape
 from ..targets import target
 from . import extended, schema, stock, stock_read
 from .safe import attribute
@@ -34,13 +36,13 @@ class Layout:
         version: of the schema, in the file.
         write_header: writes attributes in front of the digest.
         write: writes the network.
-        read: reads it.
+        read: reads it; also gives remarks on it.
     """
 
     version: int
     write_header: Callable[[h5py.File, FixedPointNetwork], None]
     write: Callable[[h5py.File, FixedPointNetwork], None]
-    read: Callable[[h5py.File], FixedPointNetwork]
+    read: Callable[[h5py.File, Shape | None], tuple[FixedPointNetwork, tuple[str, ...]]]
 
 
 _LAYOUTS = {
@@ -54,7 +56,7 @@ _LAYOUTS = {
         version=schema.EXTENDED_VERSION,
         write_header=lambda file, net: None,
         write=extended.write_network,
-        read=extended.read_network,
+        read=lambda file, input_shape: (extended.read_network(file), ()),
     ),
 }
 """By what a target says."""
@@ -86,6 +88,7 @@ class Description:
         schema: version of the file's schema; None for a file of lava-dl.
         digest: whether the file carries a digest of its content, which has been checked.
         size: bytes.
+        notes: what lava-dl would do otherwise, or cuts off likewise; only for files of lava-dl.
     """
 
     net: FixedPointNetwork
@@ -93,30 +96,95 @@ class Description:
     schema: int | None
     digest: bool
     size: int
+    notes: tuple[str, ...]
 
 
-def read(path: str | os.PathLike[str]) -> FixedPointNetwork:
-    """Read a file of :func:`write`, or a CUBA / LOIHI file of lava-dl.
+def read(path: str | os.PathLike[str], input_shape: Shape | None = None) -> FixedPointNetwork:
+    """Read a file of :func:`write`, or a CUBA / LOIHI file of lava-dl or SLAYER.
+
+    A file of lava-dl is read as it stands. Where unmodified lava-dl computes something else than it says,
+    or where numbers are cut off, a warning says so; what profile ``"stock"`` does not hold becomes a
+    network in profile ``"extended"``.
+
+    Args:
+        path: of the file.
+        input_shape: ``(C, H, W)`` or ``(C,)`` of what enters, for a file that begins with a conv and does
+            not say it; with stride 1 it follows from the file. lava-dl's argument of this name is
+            ``(W, H, C)``.
 
     Raises:
         NetXFormatError: not a NetX file, damaged, or outside what this version reads.
+        OptionError: ``input_shape`` is no shape.
     """
-    return describe(path).net
+    found = describe(path, input_shape)
+    warn_of(path, found)
+    return found.net
 
 
-def describe(path: str | os.PathLike[str]) -> Description:
-    """Read a file and tell what it is.
+def describe(path: str | os.PathLike[str], input_shape: Shape | None = None) -> Description:
+    """Read a file and tell what it is; without warnings, which are its ``notes``.
+
+    Raises:
+        NetXFormatError, OptionError: as :func:`read`.
+    """
+    if input_shape is not None:
+        input_shape = _checked_shape(input_shape)
+    found = _described(path, input_shape)
+    if input_shape not in (None, found.net.input.shape):
+        raise NetXFormatError(
+            f"{os.fspath(path)}: input_shape={input_shape} does not fit; the file says "
+            f"{found.net.input.shape} (C, H, W)"
+        )
+    return found
+
+
+def network_of(
+    where: str, net: FixedPointNetwork | str | os.PathLike[str], data: Any = None
+) -> FixedPointNetwork:
+    """A network, or that of a file, whose input has the shape of ``data`` where the file does not say it.
+
+    Args:
+        where: function that takes the network, for its errors.
+        net: the network, or the path of a file.
+        data: integers ``[N, *shape, T]``.
 
     Raises:
         NetXFormatError: as :func:`read`.
+        OptionError: ``net`` is neither.
     """
+    if isinstance(net, FixedPointNetwork):
+        return net
+    if not isinstance(net, (str, os.PathLike)):
+        raise OptionError(
+            f"{where}: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or "
+            "read(path), or the path of a .net file"
+        )
+    found = _described(net, tuple(np.shape(data)[1:-1]) or None)
+    warn_of(net, found)
+    return found.net
+
+
+def warn_of(path: str | os.PathLike[str], found: Description) -> None:
+    """Warn of what is noted about a file, in one line."""
+    if found.notes:
+        warnings.warn(f"{os.fspath(path)}: {'; '.join(found.notes)}", stacklevel=3)
+
+
+def _checked_shape(shape: Any) -> Shape:
+    numbers = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if len(numbers) not in (1, 3) or not all(isinstance(n, (int, np.integer)) and n > 0 for n in numbers):
+        raise OptionError(f"read: input_shape={shape!r} is not allowed; use (C, H, W) or (C,)")
+    return tuple(int(n) for n in numbers)
+
+
+def _described(path: str | os.PathLike[str], input_shape: Shape | None) -> Description:
     name = os.fspath(path)
     if not Path(name).is_file():
         what = "is not a file" if Path(name).exists() else "no such file"
         raise NetXFormatError(f"{name}: {what}; give the path of a .net file")
     try:
         with h5py.File(name, "r") as file:
-            return _describe(file, Path(name).stat().st_size)
+            return _describe(file, Path(name).stat().st_size, input_shape)
     except LavaBsnnError as error:
         raise NetXFormatError(f"{name}: {_line(error)}") from error
     except PermissionError as error:
@@ -142,14 +210,14 @@ def _line(error: Exception) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
-def _describe(file: h5py.File, size: int) -> Description:
+def _describe(file: h5py.File, size: int, input_shape: Shape | None) -> Description:
     version = attribute(file, schema.VERSION, None)
     readers = {layout.version: layout.read for layout in _LAYOUTS.values()}
     if version not in (None, *readers):
         known = " and ".join(map(str, readers))
         raise NetXFormatError(f"schema {version} is not known; this version reads {known}")
-    net = readers.get(version, stock_read.read_network)(file)
-    profile = attribute(file, "profile", "stock")
+    net, notes = readers.get(version, stock_read.read_network)(file, input_shape)
+    profile = net.profile if version is None else attribute(file, "profile", "stock")
     if profile != net.profile:
         raise NetXFormatError(f"profile {profile!r} does not fit the content; export it again")
     digest = attribute(file, "digest", None)
@@ -157,4 +225,6 @@ def _describe(file: h5py.File, size: int) -> Description:
         raise NetXFormatError("the digest is missing; export the file again")
     if digest is not None and digest != net.digest():
         raise NetXFormatError("content does not match its digest; the file is damaged, export it again")
-    return Description(net=net, profile=profile, schema=version, digest=digest is not None, size=size)
+    return Description(
+        net=net, profile=profile, schema=version, digest=digest is not None, size=size, notes=notes
+    )
