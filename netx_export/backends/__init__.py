@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from dataclasses import replace
@@ -12,9 +13,9 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError, OptionError, check_option
 
-from ..hdf5 import write
+from ..hdf5 import network_of, write
 from ..network import FixedPointNetwork
-from ..simulator import Simulation, check_data, simulate
+from ..simulator import Simulation, check_data, shape_of_samples, simulate
 from ..targets import target
 
 _YEAR = 365 * 86_400
@@ -22,7 +23,7 @@ BACKENDS = ("simulator", "lava", "lava-fused", "stock", "loihi2")
 
 
 def run(
-    net: FixedPointNetwork,
+    net: FixedPointNetwork | str | os.PathLike[str],
     data: np.ndarray,
     backend: str = "simulator",
     *,
@@ -38,7 +39,8 @@ def run(
     or shared memory outlives the call.
 
     Args:
-        net: the network.
+        net: the network, or the path of a file (:func:`netx_export.read`); SLAYER's files, too. Backend
+            ``"stock"`` runs the file itself.
         data: integers ``[N, C, H, W, T]`` or ``[N, C, T]`` (see :func:`simulate`).
         backend: ``"simulator"`` (batched, ours), ``"lava"`` (a graph of Lava processes per layer),
             ``"lava-fused"`` (one Lava process), ``"stock"`` (unmodified ``lava.lib.dl.netx.hdf5.Network``),
@@ -54,13 +56,12 @@ def run(
         ShapeError: ``data`` does not fit.
         ExportError: the backend cannot compute this network.
         LavaMissingError: lava-nc, lava-dl or lava-loihi is missing.
+        NetXFormatError: the file cannot be read.
         OptionError: ``net`` or an option is not what is allowed.
         LavaRunError: a run on Lava failed, or the time is over.
     """
-    if not isinstance(net, FixedPointNetwork):
-        raise OptionError(
-            f"run: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or read(path)"
-        )
+    file = None if isinstance(net, FixedPointNetwork) else net
+    net = network_of("run", net, otherwise=shape_of_samples(data))
     check_option("run", "backend", backend, BACKENDS)
     check_timeout("run", timeout)
     if options and backend != "loihi2":
@@ -68,12 +69,13 @@ def run(
     data = check_data(net, data)
     check_backend(net, backend, len(data))
     start = time.perf_counter()
-    result = _run(net, data, backend, {"trace": trace, "timeout": timeout}, probe, options)
+    result = _run(net, file, data, backend, {"trace": trace, "timeout": timeout}, probe, options)
     return replace(result, seconds=time.perf_counter() - start)
 
 
 def _run(
     net: FixedPointNetwork,
+    file: str | os.PathLike[str] | None,
     data: np.ndarray,
     backend: str,
     common: dict[str, Any],
@@ -90,12 +92,14 @@ def _run(
 
             return run_loihi2(net, data, **common, **options)
         if backend == "stock":
-            from .stock import run_stock
+            from .stock import run_file
 
+            if file is not None:
+                return run_file(net, file, data, probe=probe, **common)
             with tempfile.TemporaryDirectory(prefix="lava-bsnn-") as folder:
                 path = Path(folder) / "network.net"
                 write(net, path)
-                return run_stock(path, data, probe=probe, **common)
+                return run_file(net, path, data, probe=probe, **common)
         from .processes import run_processes
 
         return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)

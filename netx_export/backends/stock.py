@@ -8,8 +8,9 @@ import numpy as np
 
 from lava_bsnn.compat import import_lava
 
-from ..hdf5 import read
-from ..simulator import Simulation, check_data
+from ..hdf5 import network_of
+from ..network import FixedPointNetwork
+from ..simulator import Simulation, check_data, shape_of_samples
 from . import check_backend
 from .processes import run_on_lava, run_options
 
@@ -29,7 +30,7 @@ def run_stock(
     see step 0 at Lava time 2. Pipeline delays are removed from the result.
 
     Args:
-        path: a stock-profile file.
+        path: a file in profile ``"stock"``, or one of lava-dl or SLAYER that it can hold.
         x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``.
         trace: keep the spikes of every layer.
         timeout: seconds that the run may take.
@@ -39,12 +40,26 @@ def run_stock(
         ExportError: not a stock network, or one whose samples would mix.
         LavaRunError: the run failed, or the time is over.
     """
-    net = read(path)
+    net = network_of("run_stock", path, otherwise=shape_of_samples(x))
     x = check_data(net, x)
     check_backend(net, "stock", len(x))
+    return run_file(net, path, x, trace=trace, timeout=timeout, probe=probe)
+
+
+def run_file(
+    net: FixedPointNetwork,
+    path: str | os.PathLike[str],
+    x: np.ndarray,
+    *,
+    trace: bool,
+    timeout: float | None,
+    probe: str | None,
+) -> Simulation:
+    """Run the file of ``net``, which has been checked, as :func:`run_stock` does."""
     network = import_lava("lava.lib.dl.netx.hdf5").Network(
         net_config=os.fspath(path),
         input_message_bits=0 if net.input.enters_as_bias else net.input.bits,
+        input_shape=net.input.shape[::-1],
         **run_options(net, x.shape[-1]),
     )
     run_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg(select_tag="fixed_pt")

@@ -114,11 +114,9 @@ def read(path: str | os.PathLike[str], input_shape: Shape | None = None) -> Fixe
 
     Raises:
         NetXFormatError: not a NetX file, damaged, or outside what this version reads.
-        OptionError: ``input_shape`` is no shape.
+        OptionError: ``input_shape`` is no shape, or another one than the file says.
     """
-    found = describe(path, input_shape)
-    warn_of(path, found)
-    return found.net
+    return network_of("read", path, input_shape)
 
 
 def describe(path: str | os.PathLike[str], input_shape: Shape | None = None) -> Description:
@@ -127,54 +125,55 @@ def describe(path: str | os.PathLike[str], input_shape: Shape | None = None) -> 
     Raises:
         NetXFormatError, OptionError: as :func:`read`.
     """
-    if input_shape is not None:
-        input_shape = _checked_shape(input_shape)
+    _check_shape("describe", input_shape)
     found = _described(path, input_shape)
-    if input_shape not in (None, found.net.input.shape):
-        raise NetXFormatError(
-            f"{os.fspath(path)}: input_shape={input_shape} does not fit; the file says "
-            f"{found.net.input.shape} (C, H, W)"
-        )
+    _check_fit("describe", found.net, input_shape)
     return found
 
 
 def network_of(
-    where: str, net: FixedPointNetwork | str | os.PathLike[str], data: Any = None
+    where: str,
+    net: FixedPointNetwork | str | os.PathLike[str],
+    input_shape: Shape | None = None,
+    *,
+    otherwise: Shape | None = None,
 ) -> FixedPointNetwork:
-    """A network, or that of a file, whose input has the shape of ``data`` where the file does not say it.
+    """A network, or that of a file.
 
     Args:
         where: function that takes the network, for its errors.
         net: the network, or the path of a file.
-        data: integers ``[N, *shape, T]``.
+        input_shape: as in :func:`read`.
+        otherwise: likewise, and not taken where the file does say it.
 
     Raises:
         NetXFormatError: as :func:`read`.
-        OptionError: ``net`` is neither.
+        OptionError: ``net`` is neither, or ``input_shape`` as in :func:`read`.
     """
-    if isinstance(net, FixedPointNetwork):
-        return net
-    if not isinstance(net, (str, os.PathLike)):
+    _check_shape(where, input_shape)
+    if isinstance(net, (str, os.PathLike)):
+        found = _described(net, input_shape or otherwise)
+        if found.notes:
+            warnings.warn(f"{os.fspath(net)}: {'; '.join(found.notes)}", stacklevel=3)
+        net = found.net
+    elif not isinstance(net, FixedPointNetwork):
         raise OptionError(
             f"{where}: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or "
             "read(path), or the path of a .net file"
         )
-    found = _described(net, tuple(np.shape(data)[1:-1]) or None)
-    warn_of(net, found)
-    return found.net
+    _check_fit(where, net, input_shape)
+    return net
 
 
-def warn_of(path: str | os.PathLike[str], found: Description) -> None:
-    """Warn of what is noted about a file, in one line."""
-    if found.notes:
-        warnings.warn(f"{os.fspath(path)}: {'; '.join(found.notes)}", stacklevel=3)
+def _check_shape(where: str, shape: Any) -> None:
+    numbers = shape if isinstance(shape, tuple) else ()
+    if shape is not None and not (len(numbers) in (1, 3) and all(type(n) is int and n > 0 for n in numbers)):
+        raise OptionError(f"{where}: input_shape={shape!r} is not allowed; use (C, H, W) or (C,)")
 
 
-def _checked_shape(shape: Any) -> Shape:
-    numbers = tuple(shape) if isinstance(shape, (tuple, list)) else ()
-    if len(numbers) not in (1, 3) or not all(isinstance(n, (int, np.integer)) and n > 0 for n in numbers):
-        raise OptionError(f"read: input_shape={shape!r} is not allowed; use (C, H, W) or (C,)")
-    return tuple(int(n) for n in numbers)
+def _check_fit(where: str, net: FixedPointNetwork, shape: Shape | None) -> None:
+    if shape not in (None, net.input.shape):
+        raise OptionError(f"{where}: input_shape={shape} is not that of the network, {net.input.shape}")
 
 
 def _described(path: str | os.PathLike[str], input_shape: Shape | None) -> Description:

@@ -27,8 +27,12 @@ _INTEGRATOR = {"threshold": LIMITS.threshold_max + 1, "current_decay": 0, "volta
 """What lava-dl makes of a dense layer without neurons: its current adds up, and no threshold is reached."""
 
 
-def read_layer(handle: h5py.Group, kind: str, source: str, notes: Notes, *, last: bool) -> Layer:
+def read_layer(
+    handle: h5py.Group, kind: str, source: str, notes: Notes, *, last: bool, late: np.ndarray | None = None
+) -> Layer:
     """Read a ``conv``, ``dense`` or ``dense_rec`` group, fed by the layer ``source``.
+
+    ``late`` are steps by which messages of ``source`` come later.
 
     Raises:
         NetXFormatError: something is missing or not supported.
@@ -42,7 +46,14 @@ def read_layer(handle: h5py.Group, kind: str, source: str, notes: Notes, *, last
     if kind == "conv":
         connections = _conv(handle, weight, source, name, notes)
     else:
-        connections = _dense(handle, weight.reshape(shape[0], -1), source, name, notes, loops=kind != "dense")
+        matrix, loops = weight.reshape(shape[0], -1), kind == "dense_rec"
+        delay = None if loops or "delay" not in handle else _spread(handle, matrix, name, notes)
+        if late is not None:
+            delay = late if delay is None else late + (delay[:, None] if delay.ndim == 1 else delay)
+        connections = _dense(matrix, delay, source, name, notes)
+        if loops:
+            loop = _whole(handle, "weight_rec", name, notes).reshape(shape[0], -1)
+            connections.append(Connection(source=name, synapse=Dense(weight=loop)))
     return Layer(name=name, connections=tuple(connections), neuron=neuron, shape=shape)
 
 
@@ -67,33 +78,39 @@ def _conv(handle: h5py.Group, weight: np.ndarray, source: str, name: str, notes:
 
 
 def _dense(
-    handle: h5py.Group, weight: np.ndarray, source: str, name: str, notes: Notes, *, loops: bool
+    weight: np.ndarray, delay: np.ndarray | None, source: str, name: str, notes: Notes
 ) -> list[Connection]:
-    delay = _spread(handle, weight, name, notes) if "delay" in handle else None
     if delay is None or delay.shape != weight.shape:
-        found = [Connection(source=source, synapse=Dense(weight=weight), delay=delay)]
-    elif (delay == delay[:, :1]).all() or (delay == delay[:1]).all():
-        one = delay[:, 0] if (delay == delay[:, :1]).all() else delay[:1]
-        found = [Connection(source=source, synapse=Dense(weight=weight), delay=one)]
-    else:
-        notes.add(name, "a delay per synapse is a connection per delay here", beyond_stock=True)
-        found = [
-            Connection(
-                source=source,
-                synapse=Dense(weight=np.where(delay == steps, weight, 0)),
-                delay=np.full(len(weight), steps),
-            )
-            for steps in np.unique(delay)
-        ]
-    if loops:
-        if delay is not None and delay.any():
-            remark = (
-                "delays of a recurrent layer delay its input, as in SLAYER; lava-dl delays its feedback, too"
-            )
-            notes.add(name, remark, beyond_stock=True)
-        loop = _whole(handle, "weight_rec", name, notes).reshape(len(weight), -1)
-        found.append(Connection(source=name, synapse=Dense(weight=loop)))
-    return found
+        return [Connection(source=source, synapse=Dense(weight=weight), delay=delay)]
+    if (delay == delay[:, :1]).all():
+        return [Connection(source=source, synapse=Dense(weight=weight), delay=delay[:, 0])]
+    notes.add(name, "a delay per synapse is a connection per delay here", beyond_stock=True)
+    return [
+        Connection(
+            source=source,
+            synapse=Dense(weight=np.where(delay == steps, weight, 0)),
+            delay=np.full(len(weight), steps),
+        )
+        for steps in np.unique(delay)
+    ]
+
+
+def output_delay(handle: h5py.Group, layer: Layer, notes: Notes, *, last: bool) -> np.ndarray | None:
+    """Steps by which spikes of a recurrent layer reach the next one later, ``[1, neurons]``."""
+    if "delay" not in handle:
+        return None
+    delay = _delays(handle, layer.name, notes)
+    if delay.size not in (1, *layer.shape):
+        raise NetXFormatError(f"{handle.name}/delay: {delay.size} values; use one per neuron")
+    what = (
+        "move the network's output only and are left out" if last else "are those of its output, as in SLAYER"
+    )
+    notes.add(
+        layer.name,
+        f"delays of a recurrent layer {what}; lava-dl delays its input and feedback",
+        beyond_stock=True,
+    )
+    return np.broadcast_to(delay.reshape(1, -1), (1, *layer.shape))
 
 
 def _spread(handle: h5py.Group, weight: np.ndarray, name: str, notes: Notes) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..network import INPUT, BiasInput, Connection, Dense, FixedPointNetwork, In
 from . import extended, schema
 from .notes import Notes
 from .safe import attribute, integer, integers, local, long_text, text
-from .stock_layers import name_of, read_conv, read_layer, read_neuron, shape_of
+from .stock_layers import name_of, output_delay, read_conv, read_layer, read_neuron, shape_of
 
 _DEFAULT_TRANSFORM = (64, 0)
 _DENSE = ("dense", "dense_rec")
@@ -44,6 +44,7 @@ def read_network(file: h5py.File, input_shape: Shape | None) -> tuple[FixedPoint
     groups = [local(layers_group, str(i), h5py.Group) for i in range(len(layers_group))]
     entry: Input | None = None
     layers: list[Layer] = []
+    late: np.ndarray | None = None
     for index, handle in enumerate(groups):
         kind, last = text(handle, "type"), index == len(groups) - 1
         if kind == "input" and entry is None:
@@ -54,7 +55,9 @@ def read_network(file: h5py.File, input_shape: Shape | None) -> tuple[FixedPoint
         if entry is None and kind in ("conv", *_DENSE):
             entry = _graded_input(file, _first_shape(handle, kind, input_shape))
         if kind in ("conv", *_DENSE):
-            layers.append(read_layer(handle, kind, layers[-1].name if layers else INPUT, notes, last=last))
+            source = layers[-1].name if layers else INPUT
+            layers.append(read_layer(handle, kind, source, notes, last=last, late=late))
+            late = output_delay(handle, layers[-1], notes, last=last) if kind == "dense_rec" else None
         elif kind == "average" and last and layers:
             layers.append(_read_average(handle, layers[-1]))
         elif kind != "flatten":

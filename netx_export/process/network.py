@@ -20,7 +20,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaBsnnError, ShapeError
-from netx_export.hdf5 import read, write
+from netx_export.hdf5 import network_of, write
 from netx_export.hdf5.safe import text
 from netx_export.network import FixedPointNetwork
 from netx_export.process.entry import EntryPort, join
@@ -120,7 +120,8 @@ class Network(AbstractProcess):
     def _read(self, path: str | os.PathLike[str]) -> FixedPointNetwork | None:
         """The network of a file; None where only lava-dl may know what to do with it."""
         try:
-            return read(path)
+            shape = None if self.input_shape is None else tuple(self.input_shape)[::-1]
+            return network_of("Network", path, otherwise=shape)
         except LavaBsnnError as error:
             if not _is_layered(path):
                 raise

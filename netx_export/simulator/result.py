@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from lava_bsnn.errors import ShapeError
 
-from ..network import FixedPointNetwork
+from ..network import FixedPointNetwork, Shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +52,11 @@ class Simulation:
             assert self.spikes is not None
             result = self.spikes.reshape(*self.spikes.shape[:2], -1).sum(-1).argmax(1)
         return result
+
+
+def shape_of_samples(x: Any) -> Shape | None:
+    """``shape`` of an array or tensor ``[N, *shape, T]``; None if it has none."""
+    return tuple(getattr(x, "shape", ()))[1:-1] or None
 
 
 def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
