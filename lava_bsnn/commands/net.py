@@ -10,7 +10,7 @@ import tyro
 
 from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
-from .output import Flag, JsonOutput
+from .output import Flag, InputShape, JsonOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Demo(DemoConfig, JsonOutput):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspect:
-    """Show the layers of a NetX file.
+class Inspect(InputShape):
+    """Show the layers of a NetX file, ours or SLAYER's.
 
     Example: lava-bsnn inspect runs/demo/demo.net
     """
@@ -40,8 +40,10 @@ class Inspect:
     def __call__(self) -> None:
         from netx_export import describe
 
-        found = describe(self.file)
+        found = describe(self.file, self.shape())
         print(found.net)
+        for note in found.notes:
+            print(f"note: {note}")
         origin = "a file of lava-dl" if found.schema is None else f"schema {found.schema}"
         digest = "its digest is right" if found.digest else "it carries no digest: damage may go unnoticed"
         print(f"\n{self.file}: {found.size:,} bytes, profile {found.profile}, {origin}; {digest}")
@@ -54,7 +56,7 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify(JsonOutput):
+class Verify(InputShape, JsonOutput):
     """Run the same inputs on every backend, compare every spike.
 
     The inputs are random. Exits with 1 on any mismatch, with 3 if a run fails.
@@ -78,14 +80,14 @@ class Verify(JsonOutput):
     """Seconds that each backend may take."""
 
     def __call__(self) -> int:
-        from netx_export import read
         from netx_export.verify import verify
 
         self.check_json()
-        net, console = read(self.file), self.console()
+        console = self.console()
         with console.status("") as status:
             result = verify(
-                net,
+                self.file,
+                input_shape=self.shape(),
                 num_samples=self.samples,
                 num_steps=self.steps,
                 backends=self.backends or None,

@@ -10,7 +10,7 @@ import tyro
 
 from ..errors import OptionError
 from ..files import atomic_path, check_writable
-from .output import Flag, JsonOutput
+from .output import Flag, InputShape, JsonOutput
 from .samples import Given, of_data_set, of_file, of_recipe
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(JsonOutput):
+class Report(InputShape, JsonOutput):
     """Say whether a network fits a chip, and what it costs there.
 
     Without --data, --inputs or --run, inputs are random, and so are rates and costs. Exits with 1 if
@@ -58,7 +58,7 @@ class Report(JsonOutput):
         from netx_export.reports import html, lines_of, report
         from netx_export.verify import verify
 
-        net, console = read(self.file), self.console()
+        net, console = read(self.file, self.shape()), self.console()
         with console.status("reading samples") as status:
 
             def tell(text: str) -> None:
@@ -68,7 +68,14 @@ class Report(JsonOutput):
             data, labels, source, agreement = self._data(net, steps, tell)
             verified = None
             if self.verify:
-                verified = verify(net, num_samples=2, num_steps=steps, seed=self.seed, progress=tell)
+                verified = verify(
+                    self.file,
+                    input_shape=self.shape(),
+                    num_samples=2,
+                    num_steps=steps,
+                    seed=self.seed,
+                    progress=tell,
+                )
             result = report(
                 net,
                 data,

@@ -57,16 +57,12 @@ def read_layer(
     return Layer(name=name, connections=tuple(connections), neuron=neuron, shape=shape)
 
 
-def read_conv(handle: h5py.Group, weight: np.ndarray) -> Conv:
-    """The convolution of a group."""
+def _conv(handle: h5py.Group, weight: np.ndarray, source: str, name: str, notes: Notes) -> list[Connection]:
     if weight.ndim not in (4, 5) or weight.shape[4:] not in ((), (1,)):
         raise NetXFormatError(f"{handle.name}/weight: {weight.ndim} axes; 4 are expected")
     pairs = {key: _pair(integers(handle, key)) for key in _PAIRS}
-    return Conv(weight=weight.reshape(weight.shape[:4]), groups=integer(handle, "groups"), **pairs)
-
-
-def _conv(handle: h5py.Group, weight: np.ndarray, source: str, name: str, notes: Notes) -> list[Connection]:
-    synapse, delay = read_conv(handle, weight), None
+    synapse = Conv(weight=weight.reshape(weight.shape[:4]), groups=integer(handle, "groups"), **pairs)
+    delay: np.ndarray | None = None
     if "delay" in handle:
         delay = _delays(handle, name, notes).reshape(-1)
         if delay.size not in (1, len(weight)):

@@ -16,11 +16,22 @@ import numpy as np
 from lava_bsnn.errors import ExportError, NetXFormatError
 from lava_bsnn.limits import BIAS_INPUT_BITS
 
-from ..network import INPUT, BiasInput, Connection, Dense, FixedPointNetwork, Input, Layer, Readout, Shape
+from ..network import (
+    INPUT,
+    BiasInput,
+    Connection,
+    Conv,
+    Dense,
+    FixedPointNetwork,
+    Input,
+    Layer,
+    Readout,
+    Shape,
+)
 from . import extended, schema
 from .notes import Notes
-from .safe import attribute, integer, integers, local, long_text, text
-from .stock_layers import name_of, output_delay, read_conv, read_layer, read_neuron, shape_of
+from .safe import attribute, integer, local, long_text, text
+from .stock_layers import name_of, output_delay, read_layer, read_neuron, shape_of
 
 _DEFAULT_TRANSFORM = (64, 0)
 _DENSE = ("dense", "dense_rec")
@@ -52,14 +63,13 @@ def read_network(file: h5py.File, input_shape: Shape | None) -> tuple[FixedPoint
             if entry.enters_as_bias:
                 layers.append(_input_neurons(handle, entry, notes))
             continue
-        if entry is None and kind in ("conv", *_DENSE):
-            entry = _graded_input(file, _first_shape(handle, kind, input_shape))
         if kind in ("conv", *_DENSE):
             source = layers[-1].name if layers else INPUT
             layers.append(read_layer(handle, kind, source, notes, last=last, late=late))
+            entry = entry or _graded_input(file, _first_shape(handle, layers[-1], input_shape))
             late = output_delay(handle, layers[-1], notes, last=last) if kind == "dense_rec" else None
         elif kind == "average" and last and layers:
-            layers.append(_read_average(handle, layers[-1]))
+            layers.append(_read_average(handle, layers[-1], late))
         elif kind != "flatten":
             where = " here" if kind in ("input", "average") else ""
             raise NetXFormatError(
@@ -93,23 +103,29 @@ def _network(notes: Notes, **parts: object) -> FixedPointNetwork:
     return net
 
 
-def _first_shape(handle: h5py.Group, kind: str, input_shape: Shape | None) -> Shape:
-    """Shape of what enters a file without input layer."""
-    if kind in _DENSE:
-        features = integer(handle, "inFeatures")
+def _first_shape(handle: h5py.Group, layer: Layer, input_shape: Shape | None) -> Shape:
+    """Shape of what enters the first layer of a file without input layer."""
+    synapse = layer.connections[0].synapse
+    if isinstance(synapse, Dense):
+        features = synapse.weight.shape[1]
         return input_shape if input_shape and math.prod(input_shape) == features else (features,)
     if input_shape is not None:
         return input_shape
-    conv = read_conv(handle, integers(handle, "weight", lambda: None))
+    assert isinstance(synapse, Conv)
     least = [
         stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * padding
         for size, kernel, stride, padding, dilation in zip(
-            shape_of(handle)[1:], conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation, strict=True
+            layer.shape[1:],
+            synapse.weight.shape[2:],
+            synapse.stride,
+            synapse.padding,
+            synapse.dilation,
+            strict=True,
         )
     ]
-    channels = conv.weight.shape[1] * conv.groups
-    if conv.stride != (1, 1):
-        ranges = (f"{low}..{low + stride - 1}" for low, stride in zip(least, conv.stride, strict=True))
+    channels = synapse.weight.shape[1] * synapse.groups
+    if synapse.stride != (1, 1):
+        ranges = (f"{low}..{low + stride - 1}" for low, stride in zip(least, synapse.stride, strict=True))
         raise NetXFormatError(
             f"{handle.name}: the file does not say the shape of its input, {channels} x "
             f"{' x '.join(ranges)}; give input_shape=(C, H, W)"
@@ -162,11 +178,11 @@ def _input_neurons(handle: h5py.Group, entry: Input, notes: Notes) -> Layer:
     return Layer(name=name, connections=(connection,), neuron=neuron, shape=entry.shape)
 
 
-def _read_average(handle: h5py.Group, before: Layer) -> Layer:
+def _read_average(handle: h5py.Group, before: Layer, late: np.ndarray | None) -> Layer:
     groups, neurons = math.prod(shape_of(handle)), math.prod(before.shape)
     if neurons % groups:
         raise NetXFormatError(f"{handle.name}: {neurons} neurons cannot be averaged in {groups} groups")
     weight = np.kron(np.eye(groups, dtype=np.int32), np.ones(neurons // groups, dtype=np.int32))
-    connection = Connection(source=before.name, synapse=Dense(weight=weight))
+    connection = Connection(source=before.name, synapse=Dense(weight=weight), delay=late)
     readout = Readout(bias=np.zeros(groups, dtype=np.int32))
     return Layer(name=name_of(handle, "average"), connections=(connection,), neuron=readout, shape=(groups,))

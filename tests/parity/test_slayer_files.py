@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from lava.lib.dl import slayer
+from support.cli import command
 from support.slayer_files import Case, cuba, random_file, write_blocks
 
 from lava_bsnn.compat import import_lava
@@ -24,7 +25,7 @@ from netx_export.backends.runtime import forgotten, run_steps
 from netx_export.process.stream import BiasPlayer, Player, Probe, Recorder
 from netx_export.simulator.stepper import stream
 from netx_export.targets import target
-from netx_export.verify import random_data
+from netx_export.verify import random_data, verify
 
 pytestmark = pytest.mark.lava
 
@@ -220,6 +221,32 @@ def test_a_conv_with_strides_needs_its_input_shape(tmp_path):
     write_blocks([cuba.Input(delay_shift=False), cuba.Conv(params, 2, 4, 3)], (2, 6, 7), path, rng)
     with pytest.raises(OptionError, match=r"input_shape=\(2, 7, 6\) is not that of the network, \(2, 6, 7\)"):
         read(path, (2, 7, 6))
+
+
+def test_functions_and_commands_take_the_file_itself(tmp_path):
+    rng, path = np.random.default_rng(1), tmp_path / "a.net"
+    params = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.3}
+    blocks = [cuba.Conv(params, 2, 3, 3, stride=2, padding=1), cuba.Flatten(), cuba.Dense(params, 48, 6)]
+    write_blocks(blocks, (2, 7, 8), path, rng)
+    edit(path, _2__neuron__refDelay=3)
+    remark = "dense2: refDelay is ignored, as lava-dl does"
+    with pytest.warns(UserWarning, match=remark) as caught:
+        found = verify(path, input_shape=(2, 7, 8), backends=["stock"], num_samples=2, num_steps=6)
+    assert len(caught) == 1 and found.equal and found.backends["stock"].compared == 2 * 6 * 54
+    net = describe(path, (2, 7, 8)).net
+    x = random_data(net, 2, 6)
+    with pytest.warns(UserWarning, match=remark):
+        assert (simulate(path, x).spikes == simulate(net, x).spikes).all()
+    with pytest.raises(OptionError, match=r"verify: input_shape=\(2, 8, 7\) is not that of the network"):
+        verify(net, input_shape=(2, 8, 7))
+    done = command("inspect", path, "--input-shape", "2,7,8")
+    assert done.returncode == 0 and f"note: {remark}" in done.stdout and "a file of lava-dl" in done.stdout
+    done = command("verify", path, "--input-shape", "2,7,8", "--backends", "lava-fused", "--steps", "4")
+    assert done.returncode == 0 and remark in done.stderr
+    done = command("inspect", path)
+    assert done.returncode == 2 and "2 x 7..8 x 7..8; give input_shape=(C, H, W)" in done.stderr
+    done = command("inspect", path, "--input-shape", "2x7")
+    assert done.returncode == 2 and "--input-shape '2x7' is not allowed; use C,H,W or C" in done.stderr
 
 
 REFUSED = {
