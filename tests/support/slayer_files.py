@@ -24,20 +24,21 @@ def parameters(rng, *, norm=True):
     }
 
 
-def write_blocks(blocks, shape, path, rng):
-    """Give blocks random weights, delays and norms; export them as SLAYER's tutorials do.
+def driving(fan_in):
+    """Mean and deviation of weights with which most random layers fire."""
+    return 1 / np.sqrt(fan_in), 3 / np.sqrt(fan_in)
 
-    Returns:
-        the blocks' shapes.
-    """
+
+def write_blocks(blocks, shape, path, rng, weights=driving):
+    """Give blocks random weights, delays and norms; export them as SLAYER's tutorials do."""
     x = torch.from_numpy((rng.random((2, *shape, 6)) < 0.5).astype(np.float32))
     for block in blocks:
         for name in ("synapse", "input_synapse", "recurrent_synapse"):
             synapse = getattr(block, name, None)
             if synapse is not None:
                 weight = synapse.weight_v if synapse.weight_norm_enabled else synapse.weight
-                reach = 3 / np.sqrt(weight[0].numel())
-                values = rng.normal(reach / 3, reach, tuple(weight.shape))
+                mean, deviation = weights(weight[0].numel())
+                values = rng.normal(mean, deviation, tuple(weight.shape))
                 weight.data = torch.from_numpy(values.astype(np.float32))
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -49,7 +50,6 @@ def write_blocks(blocks, shape, path, rng):
     with h5py.File(path, "w") as file:
         for index, block in enumerate(blocks):
             block.export_hdf5(file.create_group(f"layer/{index}"))
-    return x.shape
 
 
 @dataclass(frozen=True)
