@@ -7,7 +7,7 @@ not hold it, is cut off or ignored here, too, and noted.
 from __future__ import annotations
 
 import math
-from functools import partial
+from typing import Any
 
 import h5py
 import numpy as np
@@ -32,7 +32,7 @@ def read_layer(
 ) -> Layer:
     """Read a ``conv``, ``dense`` or ``dense_rec`` group, fed by the layer ``source``.
 
-    ``late`` are steps by which messages of ``source`` come later.
+    ``late`` are steps by which messages of ``source`` come later, per channel.
 
     Raises:
         NetXFormatError: something is missing or not supported.
@@ -44,12 +44,13 @@ def read_layer(
     neuron = read_neuron(handle, name, bias, notes, may_read_out=last and kind == "dense")
     weight = _whole(handle, "weight", name, notes)
     if kind == "conv":
-        connections = _conv(handle, weight, source, name, notes)
+        connections = _conv(handle, weight, source, late)
     else:
         matrix, loops = weight.reshape(shape[0], -1), kind == "dense_rec"
         delay = None if loops or "delay" not in handle else _spread(handle, matrix, name, notes)
         if late is not None:
-            delay = late if delay is None else late + (delay[:, None] if delay.ndim == 1 else delay)
+            inputs = np.repeat(late, matrix.shape[1] // len(late)).reshape(1, -1)
+            delay = inputs if delay is None else inputs + (delay[:, None] if delay.ndim == 1 else delay)
         connections = _dense(matrix, delay, source, name, notes)
         if loops:
             loop = _whole(handle, "weight_rec", name, notes).reshape(shape[0], -1)
@@ -57,20 +58,12 @@ def read_layer(
     return Layer(name=name, connections=tuple(connections), neuron=neuron, shape=shape)
 
 
-def _conv(handle: h5py.Group, weight: np.ndarray, source: str, name: str, notes: Notes) -> list[Connection]:
+def _conv(handle: h5py.Group, weight: np.ndarray, source: str, late: np.ndarray | None) -> list[Connection]:
     if weight.ndim not in (4, 5) or weight.shape[4:] not in ((), (1,)):
         raise NetXFormatError(f"{handle.name}/weight: {weight.ndim} axes; 4 are expected")
     pairs = {key: _pair(integers(handle, key)) for key in _PAIRS}
     synapse = Conv(weight=weight.reshape(weight.shape[:4]), groups=integer(handle, "groups"), **pairs)
-    delay: np.ndarray | None = None
-    if "delay" in handle:
-        delay = _delays(handle, name, notes).reshape(-1)
-        if delay.size not in (1, len(weight)):
-            raise NetXFormatError(f"{handle.name}/delay: {delay.size} values; use one per channel")
-        delay = np.broadcast_to(delay, len(weight)) if delay.any() else None
-    if delay is not None:
-        notes.add(name, "delays of a conv count here; lava-dl ignores them", beyond_stock=True)
-    return [Connection(source=source, synapse=synapse, delay=delay)]
+    return [Connection(source=source, synapse=synapse, delay=None if late is None else late.reshape(1, -1))]
 
 
 def _dense(
@@ -91,22 +84,23 @@ def _dense(
     ]
 
 
-def output_delay(handle: h5py.Group, layer: Layer, notes: Notes, *, last: bool) -> np.ndarray | None:
-    """Steps by which spikes of a recurrent layer reach the next one later, ``[1, neurons]``."""
-    if "delay" not in handle:
+def output_delay(
+    handle: h5py.Group, kind: str, layer: Layer, notes: Notes, *, last: bool
+) -> np.ndarray | None:
+    """Steps ``[C]`` by which SLAYER trains spikes of a conv or a recurrent layer to reach the next one later.
+
+    lava-dl ignores those of a conv, and applies those of a recurrent layer to its input and its feedback.
+    """
+    if kind == "dense" or "delay" not in handle:
         return None
-    delay = _delays(handle, layer.name, notes)
-    if delay.size not in (1, *layer.shape):
-        raise NetXFormatError(f"{handle.name}/delay: {delay.size} values; use one per neuron")
-    what = (
-        "move the network's output only and are left out" if last else "are those of its output, as in SLAYER"
-    )
-    notes.add(
-        layer.name,
-        f"delays of a recurrent layer {what}; lava-dl delays its input and feedback",
-        beyond_stock=True,
-    )
-    return np.broadcast_to(delay.reshape(1, -1), (1, *layer.shape))
+    delay = _delays(handle, layer.name, notes).reshape(-1)
+    if delay.size not in (1, layer.shape[0]):
+        raise NetXFormatError(f"{handle.name}/delay: {delay.size} values; use one per channel")
+    if not delay.any():
+        return None
+    where = "are left out, they move its output only" if last else "count as in SLAYER"
+    notes.add(layer.name, f"delays {where}; lava-dl computes something else", beyond_stock=True)
+    return np.broadcast_to(delay, layer.shape[:1])
 
 
 def _spread(handle: h5py.Group, weight: np.ndarray, name: str, notes: Notes) -> np.ndarray:
@@ -166,25 +160,15 @@ def read_neuron(
         if notes.ours:
             raise NetXFormatError(f"{params.name}/{key}: {values} is not supported; use {same}")
         notes.add(name, f"{key} is ignored, as lava-dl does")
-    threshold, top = _uniform(integers(params, "vThMant")), LIMITS.threshold_max
-    current_decay, voltage_decay = _decay(params, "iDecay"), _decay(params, "vDecay")
-    if isinstance(threshold, int):
-        default = int(may_read_out and not voltage_decay)
-        sums = (threshold, current_decay) == (top, NO_MEMORY) and attribute(handle, "readout", default)
-        if sums or threshold > top:
-            return Readout(
-                bias=bias, threshold=threshold, current_decay=current_decay, voltage_decay=voltage_decay
-            )
-    return LIF(threshold=threshold, bias=bias, current_decay=current_decay, voltage_decay=voltage_decay)
-
-
-def _decay(params: h5py.Group, key: str) -> int:
-    value = _uniform(integers(params, key))
-    if isinstance(value, np.ndarray):
-        raise NetXFormatError(
-            f"{params.name}/{key}: one decay per channel is not supported; use shared_param=True"
-        )
-    return value
+    threshold = _uniform(integers(params, "vThMant"))
+    decays = [_uniform(integers(params, key)) for key in ("iDecay", "vDecay")]
+    if all(isinstance(number, int) for number in (threshold, *decays)):
+        default = int(may_read_out and not decays[1])
+        top, forgets = LIMITS.threshold_max, decays[0] == NO_MEMORY
+        reads_out = threshold == top and forgets and attribute(handle, "readout", default)
+        if reads_out or threshold > top:
+            return Readout(bias=bias, threshold=threshold, current_decay=decays[0], voltage_decay=decays[1])
+    return LIF(threshold=threshold, bias=bias, current_decay=decays[0], voltage_decay=decays[1])
 
 
 def name_of(handle: h5py.Group, kind: str) -> str:
@@ -203,11 +187,14 @@ def shape_of(group: h5py.Group) -> Shape:
 
 def _whole(handle: h5py.Group, key: str, name: str, notes: Notes) -> np.ndarray:
     """Integers; fractions are cut off, as lava-dl does, except in our own files."""
-    cut = partial(notes.add, name, f"fractions of {key} are cut off, as in lava-dl; round before export")
+
+    def cut() -> None:
+        notes.add(name, f"fractions of {key} are cut off, as in lava-dl; round before export")
+
     return integers(handle, key, None if notes.ours else cut)
 
 
-def _uniform(values: np.ndarray) -> int | np.ndarray:
+def _uniform(values: np.ndarray) -> Any:
     """One number if all are equal, else one per channel."""
     flat = values.reshape(-1)
     return int(flat[0]) if flat.size and (flat == flat[0]).all() else flat

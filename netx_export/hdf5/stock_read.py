@@ -67,7 +67,7 @@ def read_network(file: h5py.File, input_shape: Shape | None) -> tuple[FixedPoint
             source = layers[-1].name if layers else INPUT
             layers.append(read_layer(handle, kind, source, notes, last=last, late=late))
             entry = entry or _graded_input(file, _first_shape(handle, layers[-1], input_shape))
-            late = output_delay(handle, layers[-1], notes, last=last) if kind == "dense_rec" else None
+            late = output_delay(handle, kind, layers[-1], notes, last=last)
         elif kind == "average" and last and layers:
             layers.append(_read_average(handle, layers[-1], late))
         elif kind != "flatten":
@@ -183,6 +183,7 @@ def _read_average(handle: h5py.Group, before: Layer, late: np.ndarray | None) ->
     if neurons % groups:
         raise NetXFormatError(f"{handle.name}: {neurons} neurons cannot be averaged in {groups} groups")
     weight = np.kron(np.eye(groups, dtype=np.int32), np.ones(neurons // groups, dtype=np.int32))
-    connection = Connection(source=before.name, synapse=Dense(weight=weight), delay=late)
+    delay = None if late is None else np.repeat(late, neurons // len(late)).reshape(1, -1)
+    connection = Connection(source=before.name, synapse=Dense(weight=weight), delay=delay)
     readout = Readout(bias=np.zeros(groups, dtype=np.int32))
     return Layer(name=name_of(handle, "average"), connections=(connection,), neuron=readout, shape=(groups,))

@@ -91,7 +91,10 @@ def test_numbers_that_slayer_does_not_write_are_those_of_lava_dl(tmp_path):
     rng, path = np.random.default_rng(3), tmp_path / "a.net"
     params = {"threshold": 1.0, "current_decay": 0.4, "voltage_decay": 0.1}
     sizes = (6, 8, 7, 9, 5, 6, 3)
-    blocks = [cuba.Dense(params, *pair) for pair in itertools.pairwise(sizes)]
+    each = {"threshold": 1.0, "current_decay": (0.2, 0.6), "voltage_decay": 0.1, "shared_param": False}
+    blocks = [
+        cuba.Dense(each if i == 2 else params, *pair) for i, pair in enumerate(itertools.pairwise(sizes))
+    ]
     write_blocks(blocks, (6,), path, rng)
     odd = 2 * rng.integers(-60, 101, (5, 9)) + 1
     edit(
@@ -126,7 +129,7 @@ def test_numbers_that_slayer_does_not_write_are_those_of_lava_dl(tmp_path):
     ):
         assert expected in notes
     assert len(caught) == 1 and "\n" not in notes and net.profile == "extended"
-    assert odd.max() > 127 and odd.min() < 0
+    assert odd.max() > 127 and odd.min() < 0 and len(set(net.layers[2].neuron.current_decay)) > 5
     rates = assert_equals_lava(path, Case((), (6,), True), 0, num_steps=100)
     assert min(list(rates.values())[:-1]) > 0.02
 
@@ -143,7 +146,7 @@ def test_wide_weights_and_other_forms_of_a_conv_are_those_of_lava_dl(tmp_path):
         _0__stride=1,
         _0__neuron__vThMant=1700,
         _1__neuron__vThMant=np.array([90, 120, 200]),
-        _1__neuron__iDecay=np.full(3, 700),
+        _1__neuron__iDecay=np.array([700, 4096, 2000]),
     )
     with pytest.warns(
         UserWarning, match=r"network: read in profile 'extended', since in 'stock' conv0: weights"
@@ -157,46 +160,60 @@ def test_wide_weights_and_other_forms_of_a_conv_are_those_of_lava_dl(tmp_path):
         read(path)
 
 
-def test_delays_of_a_conv_count_although_lava_dl_ignores_them(tmp_path):
-    """Without biases, delays of the last layer move its spikes, and nothing else."""
-    rng, path = np.random.default_rng(5), tmp_path / "a.net"
-    params = {"threshold": 1.0, "current_decay": 0.6, "voltage_decay": 0.2}
-    write_blocks([cuba.Conv(params, 2, 5, 3, stride=2, delay=True)], (2, 7, 9), path, rng)
-    with pytest.warns(UserWarning, match="a.net: conv0: delays of a conv count here; lava-dl ignores them"):
-        net = read(path, (2, 7, 9))
-    (connection,) = net.output.connections
-    assert net.profile == "extended" and len(set(connection.delay)) > 3
-    x, steps = (rng.random((2, 7, 9, 40)) < 0.4).astype(int), 40
-    spikes, late = lava_stream(path, net, x)[0][0], stream(net, x).messages["conv0"]
-    for channel, wait in enumerate(connection.delay):
-        np.testing.assert_array_equal(late[channel, ..., wait:], spikes[channel, ..., : steps - wait])
-        assert not late[channel, ..., :wait].any()
-    assert spikes.mean() > 0.1
-
-
-def test_delays_of_a_recurrent_layer_are_those_of_its_output(tmp_path):
-    """They are what lava-dl calls delays of the next layer's inputs."""
+def test_delays_of_a_conv_or_a_recurrent_layer_are_those_of_its_output(tmp_path):
+    """Behind both, they are what lava-dl calls delays of a dense layer's inputs; biases act in time."""
     rng, path, other = np.random.default_rng(5), tmp_path / "a.net", tmp_path / "b.net"
     params = {"threshold": 1.0, "current_decay": 0.6, "voltage_decay": 0.2}
-    blocks = [cuba.Dense(params, 6, 7), cuba.Recurrent(params, 7, 8, delay=True), cuba.Dense(params, 8, 5)]
-    write_blocks(blocks, (6,), path, rng)
-    with h5py.File(path) as file:
-        delay = file["layer/1/delay"][()]
+    blocks = [
+        cuba.Conv(params, 2, 3, 3, stride=2, delay=True),
+        cuba.Flatten(),
+        cuba.Dense(params, 36, 7),
+        cuba.Recurrent(params, 7, 8, delay=True),
+        cuba.Dense(params, 8, 5),
+    ]
+    write_blocks(blocks, (2, 7, 9), path, rng)
+    edit(path, _0__bias=np.array([40, 90, -30]))
     shutil.copy(path, other)
-    edit(other, _1__delay=None, _2__delay=delay)
+    with h5py.File(path) as file:
+        conv, recurrent = (file[f"layer/{index}/delay"][()] for index in (0, 3))
+    edit(other, _0__delay=None, _2__delay=np.repeat(conv, 12), _3__delay=None, _4__delay=recurrent)
     with pytest.warns(
-        UserWarning, match="a.net: dense_rec1: delays of a recurrent layer are those of its out"
+        UserWarning, match="a.net: conv0, dense_rec3: delays count as in SLAYER; lava-dl computes"
     ):
-        net = read(path)
-    x = (rng.random((6, 50)) < 0.4).astype(int)
+        net = read(path, (2, 7, 9))
+    assert len(set(conv)) > 2 and len(set(recurrent)) > 3 and net.profile == "extended"
+    x = (rng.random((2, 7, 9, 60)) < 0.4).astype(int)
     ours = stream(net, x).messages
-    for layer, theirs in zip(net.layers, lava_stream(other, read(other), x)[0], strict=True):
-        np.testing.assert_array_equal(ours[layer.name], theirs, err_msg=layer.name)
-        assert theirs.mean() > 0.1
-    assert net.profile == "extended" and len(set(delay)) > 3
-    edit(path, _2__delay=rng.integers(0, 9, 5))
-    with pytest.warns(UserWarning, match="dense2: a delay per synapse is a connection per delay here"):
-        assert len(read(path).output.connections) > 5
+    theirs = lava_stream(other, describe(other, (2, 7, 9)).net, x)[0]
+    for layer, spikes in zip(net.layers, theirs, strict=True):
+        np.testing.assert_array_equal(ours[layer.name], spikes, err_msg=layer.name)
+        assert spikes.mean() > 0.05
+    edit(path, _4__delay=rng.integers(0, 9, 5))
+    with pytest.warns(UserWarning, match="dense4: a delay per synapse is a connection per delay here"):
+        assert len(read(path, (2, 7, 9)).output.connections) > 5
+
+
+def test_delays_between_convs_move_the_spikes_that_lava_dl_computes(tmp_path):
+    rng, path, tail = np.random.default_rng(6), tmp_path / "a.net", tmp_path / "b.net"
+    params = {"threshold": 1.0, "current_decay": 0.6, "voltage_decay": 0.2}
+    blocks = [cuba.Conv(params, 2, 5, 3, stride=2, delay=True), cuba.Conv(params, 5, 3, 2, delay=True)]
+    write_blocks(blocks, (2, 7, 9), path, rng)
+    with pytest.warns(
+        UserWarning, match="conv0: delays count as .*; conv1: delays are left out, they move its"
+    ):
+        net = read(path, (2, 7, 9))
+    x, steps = (rng.random((2, 7, 9, 40)) < 0.4).astype(int), 40
+    (first, plain), _ = lava_stream(path, net, x)  # lava-dl ignores all of them
+    late = np.zeros_like(first)
+    for channel, wait in enumerate(net.layers[1].connections[0].delay[0]):
+        late[channel, ..., wait:] = first[channel, ..., : steps - wait]
+    with h5py.File(path) as file, h5py.File(tail, "w") as new:
+        file.copy("layer/1", new.create_group("layer"), name="0")
+    (second,), _ = lava_stream(tail, describe(tail).net, late)
+    ours = stream(net, x).messages
+    np.testing.assert_array_equal(ours["conv0"], first)
+    np.testing.assert_array_equal(ours["conv1"][..., 1:], second[..., 1:])
+    assert not np.array_equal(plain, ours["conv1"]) and second.mean() > 0.1
 
 
 def test_a_conv_with_strides_needs_its_input_shape(tmp_path):
@@ -218,6 +235,9 @@ def test_a_conv_with_strides_needs_its_input_shape(tmp_path):
         read(path, (2, 6, 9))
     with pytest.raises(OptionError, match=r"read: input_shape=\(2, 6\) is not allowed; use \(C, H, W\) or"):
         read(path, (2, 6))
+    options = {"padding": (1, 0), "dilation": (1, 2)}
+    write_blocks([cuba.Conv(params, 2, 4, (3, 2), groups=2, **options)], (2, 6, 7), path, rng)
+    assert read(path).input.shape == (2, 6, 7)  # without strides, it follows
     write_blocks([cuba.Input(delay_shift=False), cuba.Conv(params, 2, 4, 3)], (2, 6, 7), path, rng)
     with pytest.raises(OptionError, match=r"input_shape=\(2, 7, 6\) is not that of the network, \(2, 6, 7\)"):
         read(path, (2, 7, 6))
