@@ -69,18 +69,18 @@ def run(
     data = check_data(net, data)
     check_backend(net, backend, len(data))
     start = time.perf_counter()
-    result = _run(net, file, data, backend, {"trace": trace, "timeout": timeout}, probe, options)
+    result = _run(net, data, backend, {"trace": trace, "timeout": timeout}, probe, options, file)
     return replace(result, seconds=time.perf_counter() - start)
 
 
 def _run(
     net: FixedPointNetwork,
-    file: str | os.PathLike[str] | None,
     data: np.ndarray,
     backend: str,
     common: dict[str, Any],
     probe: str | None,
     options: dict[str, Any],
+    file: str | os.PathLike[str] | None,
 ) -> Simulation:
     if backend == "simulator":
         return simulate(net, data, trace=common["trace"])

@@ -98,8 +98,13 @@ def output_delay(
         raise NetXFormatError(f"{handle.name}/delay: {delay.size} values; use one per channel")
     if not delay.any():
         return None
-    where = "are left out, they move its output only" if last else "count as in SLAYER"
-    notes.add(layer.name, f"delays {where}; lava-dl computes something else", beyond_stock=True)
+    notes.add(
+        layer.name,
+        "delays are left out, they move its output only; lava-dl computes something else"
+        if last
+        else "delays count as in SLAYER; lava-dl computes something else",
+        beyond_stock=True,
+    )
     return np.broadcast_to(delay, layer.shape[:1])
 
 
