@@ -97,7 +97,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "python tests/benchmarks/block_speed.py": "--rounds 1 --threads 1 --shapes 1",
     "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1",
     "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
-    "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only 'N-MNIST MLP'",
+    "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only nmnist",
     "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",
     "make demo PYTHON=python3.12": "--dry-run",
     "make test": "--dry-run",

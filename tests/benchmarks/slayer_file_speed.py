@@ -57,7 +57,7 @@ def pilotnet():
     return (3, 66, 200), 32, [*convs, cuba.Flatten(), *dense]
 
 
-TOPOLOGIES = {"N-MNIST MLP": nmnist, "PilotNet": pilotnet}
+TOPOLOGIES = {"nmnist": nmnist, "pilotnet": pilotnet}
 
 
 def lava_run(path, net, x):
