@@ -18,7 +18,7 @@ from lava_bsnn.limits import LIMITS
 
 from ..network import LIF, Connection, Conv, Dense, Layer, Readout, Shape
 from .notes import Notes
-from .safe import attribute, integer, integers, local, raw, text
+from .safe import MAX_ELEMENTS, attribute, integer, integers, local, raw, text
 
 _PAIRS = ("stride", "padding", "dilation")
 _IGNORED = {"refDelay": 1, "wgtExp": 0, "weight_exp": 0, "gradedSpike": 0}
@@ -73,6 +73,11 @@ def _dense(
         return [Connection(source=source, synapse=Dense(weight=weight), delay=delay)]
     if (delay == delay[:, :1]).all():
         return [Connection(source=source, synapse=Dense(weight=weight), delay=delay[:, 0])]
+    every = np.unique(delay)
+    if len(every) * weight.size > MAX_ELEMENTS:
+        raise NetXFormatError(
+            f"{name}: {len(every) * weight.size} elements; at most {MAX_ELEMENTS} are allowed"
+        )
     notes.add(name, "a delay per synapse is a connection per delay here", beyond_stock=True)
     return [
         Connection(
@@ -80,7 +85,7 @@ def _dense(
             synapse=Dense(weight=np.where(delay == steps, weight, 0)),
             delay=np.full(len(weight), steps),
         )
-        for steps in np.unique(delay)
+        for steps in every
     ]
 
 

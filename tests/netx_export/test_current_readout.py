@@ -11,6 +11,7 @@ from support.oracle import slow_simulation
 
 from lava_bsnn.errors import ShapeError
 from netx_export import FixedPointNetwork, compare, network, read, run, simulate, write
+from netx_export.backends import backend_problems
 from netx_export.simulator.stepper import stream
 
 
@@ -92,6 +93,13 @@ def test_files_keep_them_and_other_files_do_not_change(tmp_path, profile):
     plain = replace(net.output.neuron, threshold=131_071, current_decay=4096)
     assert plain == network.Readout(bias=plain.bias, voltage_decay=100)
     assert plain.digest() == network.Readout(bias=plain.bias, voltage_decay=100).digest()
+
+
+def test_the_chip_cannot_hold_a_threshold_out_of_reach():
+    (problem,) = backend_problems(affine(), "loihi2", 1)
+    assert problem == "affine: a threshold of 262143 does not fit the chip's 17 bits; use 131071"
+    assert not backend_problems(affine(threshold=131_071), "loihi2", 1)
+    assert not backend_problems(affine(), "stock", 1)
 
 
 @pytest.mark.lava
