@@ -20,6 +20,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaBsnnError, ShapeError
+from lava_bsnn.limits import LIMITS
 from netx_export.hdf5 import network_of, write
 from netx_export.hdf5.safe import text
 from netx_export.network import FixedPointNetwork
@@ -119,6 +120,10 @@ class Network(AbstractProcess):
 
     def _read(self, path: str | os.PathLike[str]) -> FixedPointNetwork | None:
         """The network of a file; None where only lava-dl may know what to do with it."""
+        bits, most = self.input_message_bits or 0, LIMITS.message_bits_max
+        if bits > most and _is_layered(path):
+            self.why_not_fused = f"input_message_bits={bits} is more than {most}"
+            return None
         try:
             shape = None if self.input_shape is None else tuple(self.input_shape)[::-1]
             return network_of("Network", path, otherwise=shape)

@@ -101,8 +101,11 @@ class Stock(Loihi):
 def _threshold_problems(net: FixedPointNetwork, top: int) -> Iterator[str]:
     """Thresholds that are out of reach in Lava, and out of range on the chip."""
     for layer in net.layers:
-        if isinstance(layer.neuron, Readout) and layer.neuron.threshold > top:
-            yield f"{layer.name}: a threshold of {layer.neuron.threshold} does not fit the chip's 17 bits; use {top}"
+        neuron = layer.neuron
+        if isinstance(neuron, Readout) and neuron.threshold > top:
+            yield (
+                f"{layer.name}: a threshold of {neuron.threshold} does not fit the chip's 17 bits; use {top}"
+            )
 
 
 def _dense_problems(net: FixedPointNetwork, layer: Layer, loops: list[Connection]) -> Iterator[str]:
