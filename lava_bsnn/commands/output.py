@@ -50,7 +50,7 @@ class InputShape:
     """Adds ``--input-shape``."""
 
     input_shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
-    """Shape of the input, for a file of SLAYER that begins with a conv and does not say it."""
+    """Input of a file of SLAYER without it."""
 
     def shape(self) -> tuple[int, ...] | None:
         """The shape as numbers.

@@ -32,13 +32,13 @@ class Report(InputShape, JsonOutput):
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The .net file, ours or one of lava-dl."""
+    """The .net file, ours or SLAYER's."""
     chip: str = "loihi2"
-    """Chip or board, or a .toml file that changes facts of one."""
+    """Chip, board, or .toml file of facts."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Run the first test samples of this data set."""
+    """Run test samples of this data set."""
     inputs: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Run the first samples of this .npy file, as net.encode takes them."""
+    """Run samples of a .npy file (net.encode)."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run the first test samples of this training run; compare its model."""
     samples: int = 32
@@ -48,9 +48,9 @@ class Report(InputShape, JsonOutput):
     seed: int = 0
     """Of random inputs."""
     verify: Flag = False
-    """Also compare all backends on random inputs."""
+    """Compare all backends on random inputs."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write one page that needs nothing else."""
+    """Write one page that needs nothing else."""
 
     def __call__(self) -> int:
         self._check()
