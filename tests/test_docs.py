@@ -91,6 +91,8 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn report runs/demo/demo.net --data digits --html report.html": "--samples 4",
     "lava-bsnn report runs/demo/demo.net --chip loihi1 --json -": "--samples 4",
     "lava-bsnn nir runs/demo/demo.net --out demo.nir": "",
+    "lava-bsnn inspect demo.nir": "",
+    "lava-bsnn nir demo.nir --out again.net": "",
     "cp runs/demo/demo.net digits.net": "",  # as the notebook writes it
     "lava-bsnn inspect digits.net": "",
     "lava-bsnn verify digits.net --layers": "--samples 1 --backends lava-fused",
@@ -142,10 +144,15 @@ ELSEWHERE = {
     "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
     f"pip install . && {INSTALL_LAVA}": "make installs the same packages in the same two steps",
+    "pip install 'lava-bsnn[peers]'": "large, and libraries of others; tests/netx_export/test_nir_peers.py",
     "pip install mlxtend": "make installs the extra 'data', which holds it",
     "pip install aedat": "make installs the extra 'data', which holds it",
     "apt install dataset-fashion-mnist": "a package of Debian, needs root",
 }
+
+
+PEERS = ("snntorch", "norse")
+"""Libraries of examples that only some environments have."""
 
 
 def published():
@@ -221,8 +228,13 @@ def test_command_of_the_sizes_page_prints_its_tables(folder):
 @pytest.mark.lava
 @pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in documentation.examples()])
 def test_example_runs(code, tmp_path, monkeypatch, capsys):
+    peers = [library for library in PEERS if re.search(rf"^import .*{library}", code, re.MULTILINE)]
+    for library in peers:
+        pytest.importorskip(library, reason="not installed; it is in the group peers")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "example", "exec"), {"__name__": "__main__"})
+    if peers:
+        assert capsys.readouterr().out.splitlines()[-1] == "1.0"  # the share of equal spikes
     if "fit(" in code and "netx_export.compare" in code:
         lines = capsys.readouterr().out.splitlines()
         compared = [line for line in lines if line.startswith("Comparison(")]

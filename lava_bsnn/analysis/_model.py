@@ -19,9 +19,12 @@ def _by_layer(model: torch.nn.Module, kinds: Any, last: str) -> dict[str, torch.
     found: dict[str, torch.nn.Module] = {}
     for name, module in model.named_modules():
         if isinstance(module, kinds):
-            path = name.removesuffix(last).removesuffix(".")
-            own = getattr(model.get_submodule(path), "name", None)  # of blocks that were given one
-            found[own if isinstance(own, str) and own not in found else path or "model"] = module
+            owner, _, attribute = name.rpartition(".")
+            if not attribute.endswith(last):
+                owner = name
+            own = getattr(model.get_submodule(owner), "name", None)  # of blocks that were given one
+            key = own if isinstance(own, str) and own not in found else owner or "model"
+            found[f"{key}.recurrent" if attribute == "recurrent_synapse" else key] = module
     return found
 
 

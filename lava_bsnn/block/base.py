@@ -223,10 +223,11 @@ class SpikingBlock(Block):
 
     def _set_weight_hook(
         self,
-        pre_hook_fx: WeightHook | None,
-        binarize: str | None,
-        weight_bits: int | None,
-        bits_scale: str,
+        synapse: Any,
+        pre_hook_fx: WeightHook | None = None,
+        binarize: str | None = "channel",
+        weight_bits: int | None = 8,
+        bits_scale: str = "channel",
     ) -> None:
         check_option(self.label, "binarize", binarize, (*SCALES, None))
         if pre_hook_fx is not None:
@@ -235,7 +236,7 @@ class SpikingBlock(Block):
             hook = Binarize(scale=binarize)
         else:
             hook = None if weight_bits is None else Quantize(bits=weight_bits, scale=bits_scale)
-        self.synapse.pre_hook_fx = hook  # type: ignore[assignment]
+        synapse.pre_hook_fx = hook
 
     def _set_rest(
         self,

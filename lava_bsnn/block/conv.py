@@ -83,7 +83,7 @@ class Conv(SpikingBlock, block_base.AbstractConv):
             self.synapse = synapse.Conv(**self.synapse_params)
         except ValueError as error:
             raise OptionError(f"{self.label}: {error}") from error
-        self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "channel")
+        self._set_weight_hook(self.synapse, pre_hook_fx, binarize, weight_bits)
         self._set_rest(neuron, neuron_params, norm, modulation, out_features, delay)
 
     def _check_shape(self, shape: Shape) -> None:

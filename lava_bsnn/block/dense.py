@@ -60,7 +60,7 @@ class Dense(SpikingBlock, block_base.AbstractDense):
             count_log=count_log,
         )
         self.synapse = synapse.Dense(**self.synapse_params)
-        self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "channel")
+        self._set_weight_hook(self.synapse, pre_hook_fx, binarize, weight_bits)
         self._set_rest(neuron, neuron_params, norm, modulation, out_neurons, delay)
 
     def _check_shape(self, shape: Shape) -> None:
@@ -112,7 +112,7 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         )
         self.synapse = synapse.Dense(**self.synapse_params)
         self.delay_shift = False
-        self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "layer")
+        self._set_weight_hook(self.synapse, pre_hook_fx, binarize, weight_bits, "layer")
         self._set_rest(LIF, None, None, None, out_neurons)
         self.bias = torch.nn.Parameter(torch.zeros(out_neurons)) if bias else None
 

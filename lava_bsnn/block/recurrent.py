@@ -20,14 +20,14 @@ from .base import Shape, Signal, SpikingBlock, WeightHook, check_dense
 class Recurrent(SpikingBlock, block_base.AbstractRecurrent):
     """Fully connected block whose spikes feed its neurons one step later; options as in :class:`Conv`.
 
-    ``I[t] = modulation(norm(W x[t])) + R s[t-1]``: norm and modulation stand behind the input only. R has the
-    kind of weights that W has.
+    ``I[t] = modulation(norm(W x[t])) + R s[t-1]``: norm and modulation stand behind the input only.
 
     Args:
         in_neurons: number of inputs, or ``(width, height, channels)`` as in SLAYER.
         out_neurons: number of neurons.
         requires_grad: learn R.
         neuron: :class:`lava_bsnn.neuron.LIF`.
+        feedback: ``binarize``, ``weight_bits`` and ``pre_hook_fx`` of R; None for those of W.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Recurrent(SpikingBlock, block_base.AbstractRecurrent):
         norm: str | None = "batch",
         modulation: torch.nn.Module | None = None,
         neuron: Callable[..., torch.nn.Module] = LIF,
+        feedback: dict[str, Any] | None = None,
         name: str | None = None,
     ) -> None:
         self._set_name(name, f"Recurrent({in_neurons}, {out_neurons})")
@@ -68,8 +69,13 @@ class Recurrent(SpikingBlock, block_base.AbstractRecurrent):
         self.input_synapse = synapse.Dense(**self.synapse_params)
         self.recurrent_synapse = synapse.Dense(**self.recurrent_params)
         self.recurrent_synapse.requires_grad_(requires_grad)
-        self._set_weight_hook(pre_hook_fx, binarize, weight_bits, "channel")
-        self.recurrent_synapse.pre_hook_fx = self.input_synapse.pre_hook_fx
+        weights: dict[str, Any] = {
+            "pre_hook_fx": pre_hook_fx,
+            "binarize": binarize,
+            "weight_bits": weight_bits,
+        }
+        self._set_weight_hook(self.input_synapse, **weights)
+        self._set_weight_hook(self.recurrent_synapse, **(weights if feedback is None else feedback))
         del self.recurrent_params
         self._set_rest(neuron, neuron_params, norm, modulation, out_neurons, delay)
         self.feedback = FeedbackPath(self)

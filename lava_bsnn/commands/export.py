@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from ..errors import DataError, OptionError
-from .output import Flag, JsonOutput
+from .output import Flag, JsonOutput, Semantics, TimeStep, warnings_told
 from .samples import of_recipe
 
 if TYPE_CHECKING:
@@ -71,29 +71,40 @@ class Export(JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Nir(JsonOutput):
-    """Write a NetX file as a NIR graph.
+    """Write a NetX file as a NIR graph, or the reverse.
 
     Example: lava-bsnn nir demo.net --out demo.nir
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The .net file."""
+    """The .net or .nir file."""
     out: Path
-    """The .nir file to write."""
+    """The file to write: a .nir file of a .net file, a .net file of a .nir file."""
+    semantics: Semantics = None
+    """Who reads or wrote the graph: nir, snntorch, norse, spikingjelly, or sinabs, which only writes."""
+    dt: TimeStep = None
+    """Seconds per time step; by default what the graph says, or its library assumes."""
 
     def __call__(self) -> None:
         import nir
 
-        from netx_export import read, to_nir
+        from netx_export import describe, to_nir, write
 
         from ..files import atomic_path
 
         self.check_json()
-        graph = to_nir(read(self.file))
-        with atomic_path(self.out) as temporary:
-            nir.write(temporary, graph)
-        self.console().print(f"{self.out}: {len(graph.nodes)} nodes", soft_wrap=True)
-        self.write({"nodes": len(graph.nodes), "file": str(self.out)})
+        with warnings_told():
+            found = describe(self.file, dt=self.dt, semantics=self.semantics)
+        if found.origin == "NIR":
+            write(found.net, self.out)
+            what, count = "layers", len(found.net.layers)
+        else:
+            graph = to_nir(found.net, dt=self.dt, semantics=self.semantics or "nir")
+            with atomic_path(self.out) as temporary:
+                nir.write(temporary, graph)
+            what, count = "nodes", len(graph.nodes)
+        self.console().print(f"{self.out}: {count} {what}", soft_wrap=True)
+        self.write({what: count, "file": str(self.out)})
 
 
 def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: Console) -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
-from .output import Flag, InputShape, JsonOutput
+from .output import Flag, InputShape, JsonOutput, Semantics, TimeStep, warnings_told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +29,29 @@ class Demo(DemoConfig, JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect(InputShape):
-    """Show the layers of a NetX file, ours or SLAYER's.
+    """Show the layers of a NetX file, SLAYER's too, or a NIR graph.
 
     Example: lava-bsnn inspect runs/demo/demo.net
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The .net file."""
+    """The .net or .nir file."""
+    semantics: Semantics = None
+    """Who wrote the .nir file: nir, snntorch, norse, spikingjelly or sinabs."""
+    dt: TimeStep = None
+    """Seconds per time step of the .nir file; by default what it says, or its writer assumes."""
 
     def __call__(self) -> None:
         from netx_export import describe
 
-        found = describe(self.file, self.shape())
+        with warnings_told():
+            found = describe(self.file, self.shape(), dt=self.dt, semantics=self.semantics)
         print(found.net)
         for note in found.notes:
             print(f"note: {note}")
-        origin = "a file of lava-dl" if found.schema is None else f"schema {found.schema}"
+        origin = {"lava-dl": "a file of lava-dl", "NIR": "a NIR graph"}.get(
+            found.origin, f"schema {found.schema}"
+        )
         digest = "its digest is right" if found.digest else "it carries no digest: damage may go unnoticed"
         print(f"\n{self.file}: {found.size:,} bytes, profile {found.profile}, {origin}; {digest}")
         coding = found.net.input.coded
@@ -65,7 +72,7 @@ class Verify(InputShape, JsonOutput):
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The .net file."""
+    """The .net or .nir file."""
     samples: int = 5
     """Samples, streamed back to back with resets."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +21,18 @@ if TYPE_CHECKING:
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option without ``--no-`` form."""
+Semantics = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+TimeStep = Annotated[float | None, tyro.conf.arg(metavar="SECONDS")]
+
+
+@contextlib.contextmanager
+def warnings_told() -> Iterator[None]:
+    """Warnings as lines on standard error, without the code that they come from."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        yield
+    for warning in found:
+        print(f"lava-bsnn: {warning.message}", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)

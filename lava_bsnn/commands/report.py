@@ -32,7 +32,7 @@ class Report(InputShape, JsonOutput):
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The .net file, ours or SLAYER's."""
+    """The .net (SLAYER's, too) or .nir file."""
     chip: str = "loihi2"
     """Chip, board, or .toml file of facts."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None

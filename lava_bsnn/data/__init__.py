@@ -14,6 +14,7 @@ from .info import DatasetInfo
 from .packed import PackedSource, write_packed
 from .registry import find, status
 from .saccades import saccades
+from .sounds import sweeps
 
 if TYPE_CHECKING:
     from .augment import Augmented
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "saccades",
     "status",
+    "sweeps",
     "write_packed",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import class_names, embedded, recordings, static
+from . import class_names, embedded, recordings, sounds, static
 from .info import DatasetInfo
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -41,6 +41,31 @@ _ALL = (
         licence="CC BY 4.0 (UCI)",
         source="simulated from digits by data.saccades",
         loader=embedded.load_digits_events,
+    ),
+    DatasetInfo(
+        name="sweeps",
+        kind="events",
+        shape=(1, 1, sounds.CHANNELS),
+        num_classes=len(sounds.WORDS),
+        classes=sounds.WORDS,
+        train_size=2400,
+        test_size=0,
+        licence="none needed: simulated",
+        source="simulated by data.sweeps: words of two sweeps, in the manner of SHD",
+        loader=sounds.load_sweeps,
+    ),
+    DatasetInfo(
+        name="shd",
+        kind="events",
+        shape=(1, 1, 700),
+        num_classes=20,
+        classes=class_names.HEIDELBERG,
+        train_size=8156,
+        test_size=2264,
+        licence="CC BY 4.0",
+        source="tonic.datasets.SHD(ROOT, train=True), then train=False",
+        loader=sounds.load_heidelberg,
+        layouts=(("SHD/shd_train.h5", "SHD/shd_test.h5"), ("shd_train.h5", "shd_test.h5")),
     ),
     DatasetInfo(
         name="mnist5k",

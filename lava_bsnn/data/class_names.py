@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 DIGITS = tuple("0123456789")
+HEIDELBERG = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
+)
 FASHION_MNIST = (
     "T-shirt/top",
     "Trouser",

@@ -22,9 +22,11 @@ class Framing:
 
     Attributes:
         sensor: (H, W) of the events.
-        size: side of the frames; coordinates are scaled before framing. None keeps the sensor.
+        size: side of the frames, or length of a single row; coordinates are scaled before framing. None
+            keeps the sensor.
         counts: events per pixel and bin (int16) instead of 0/1 (uint8).
         denoise: us within which a neighbouring pixel must have an event; None keeps all.
+        polarities: C.
 
     Raises:
         ValueError: the recording is empty, leaves the sensor, or lasts fewer us than steps.
@@ -35,6 +37,7 @@ class Framing:
     size: int | None = None
     counts: bool = False
     denoise: float | None = None
+    polarities: int = 2
 
     def __call__(self, events: np.ndarray) -> np.ndarray:
         from tonic import transforms
@@ -44,15 +47,17 @@ class Framing:
         if self.denoise is not None:
             events = transforms.Denoise(filter_time=self.denoise)(events)
         if self.size is not None:
-            shrink = transforms.Downsample(sensor_size=(width, height, 2), target_size=(self.size, self.size))
-            events = shrink(events)
-            height = width = self.size
+            target = (self.size, min(height, self.size))
+            sensor = (width, height, self.polarities)
+            events = transforms.Downsample(sensor_size=sensor, target_size=target)(events)
+            width, height = target
         if len(events) == 0:
             raise ValueError(f"no event is left by denoise={self.denoise} us; use a longer time")
         lasts = int(events["t"][-1] - events["t"][0])
         if lasts < self.num_steps:
             raise ValueError(f"it lasts {lasts} us, allowed is num_steps={self.num_steps} or more")
-        frames = transforms.ToFrame(sensor_size=(width, height, 2), n_time_bins=self.num_steps)(events)
+        sensor = (width, height, self.polarities)
+        frames = transforms.ToFrame(sensor_size=sensor, n_time_bins=self.num_steps)(events)
         if not self.counts:
             frames = (frames > 0).astype(np.uint8)
         result: np.ndarray = np.ascontiguousarray(frames.transpose(1, 2, 3, 0))
@@ -63,7 +68,7 @@ class Framing:
         if len(events) == 0:
             raise ValueError("it holds no events")
         fields: Any = events.dtype.names
-        for name, limit in (("x", self.sensor[1]), ("y", self.sensor[0]), ("p", 2)):
+        for name, limit in (("x", self.sensor[1]), ("y", self.sensor[0]), ("p", self.polarities)):
             if fields is None or name not in fields or "t" not in fields:
                 raise ValueError(f"its fields are {fields}; allowed are x, y, t, p")
             low, high = int(events[name].min()), int(events[name].max())

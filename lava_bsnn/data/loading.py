@@ -71,7 +71,7 @@ def load(
     Args:
         root: folder or file to look in first, see :func:`find`.
         num_steps: time bins T of event sets; images have no time and are repeated by the model.
-        size: side of the items in pixels; None keeps the set's own.
+        size: side of the items in pixels, or the number of channels of sounds; None keeps the set's own.
         counts: events per bin instead of 0/1; event sets only.
         denoise: us, drops events without a neighbour within that time; event sets only.
         slice_us: cut recordings into slices of so many us, each a sample; the split is made before, so that
@@ -103,7 +103,8 @@ def load(
         normalize=normalize,
         test_fraction=fraction,
     )
-    shape = info.shape if size is None else (info.shape[0], size, size)
+    row = info.shape[1] == 1  # channels of a cochlea, not pixels
+    shape = info.shape if size is None else (info.shape[0], 1 if row else size, size)
     names = (augment,) if isinstance(augment, str) else tuple(augment)
     before, after = build(info, names, shape, cutout_fill)
     folder = None if cache is None else Path(cache)
@@ -120,7 +121,12 @@ def load(
         options: dict[str, Any] = {"num_classes": info.num_classes}
         if info.kind == "events":
             framing = Framing(
-                sensor=info.shape[1:], num_steps=num_steps, size=size, counts=counts, denoise=denoise
+                sensor=info.shape[1:],
+                num_steps=num_steps,
+                size=size,
+                counts=counts,
+                denoise=denoise,
+                polarities=info.shape[0],
             )
             options |= {"convert": framing, "shape": (*shape, num_steps)}
             in_memory = part.in_memory and _bytes(len(indices), options["shape"], counts) <= MEMORY_LIMIT
@@ -168,7 +174,7 @@ def check_options(
         raise OptionError(f"data.load: num_steps={num_steps} is not allowed; use 1 or more")
     if not 0.01 <= test_fraction <= 0.99:
         raise OptionError(f"data.load: test_fraction={test_fraction} is not allowed; use 0.01..0.99")
-    largest = info.shape[1] if info.kind == "events" else 1024
+    largest = info.shape[2] if info.kind == "events" else 1024
     if size is not None and not 1 <= size <= largest:
         raise OptionError(f"data.load: size={size} is not allowed for {info.name}; use 1..{largest}")
 

@@ -140,6 +140,16 @@ class Layers:
             **self._options(features),
         )
 
+    def recurrent(self, inputs: int, features: int, *, first: bool = False) -> block.Recurrent:
+        """Fully connected layer that feeds itself; ``first``: its input takes the bits of the ends."""
+        return block.Recurrent(
+            in_neurons=inputs,
+            out_neurons=features,
+            feedback=self._hidden(False),
+            **self._hidden(first),
+            **self._options(features),
+        )
+
     def readout(self, inputs: int, classes: int) -> block.Readout:
         """Last layer, at the bits of the ends."""
         return block.Readout(None, inputs, classes, **_weights(self.method.ends))

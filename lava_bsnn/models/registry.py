@@ -65,6 +65,17 @@ def _mlp(
     return blocks
 
 
+def _recurrent(
+    layers: Layers, in_shape: tuple[int, ...], width: float, hidden: Sequence[int] = (128,)
+) -> list[torch.nn.Module]:
+    blocks: list[torch.nn.Module] = [block.Flatten()]
+    inputs = prod(in_shape)
+    for features in (_scaled(h, width) for h in hidden):
+        blocks.append(layers.recurrent(inputs, features, first=len(blocks) == 1))
+        inputs = features
+    return blocks
+
+
 MODELS: dict[str, Body] = {
     "resnet18": _resnet(64, ((64, 2), (128, 2), (256, 2), (512, 2))),
     "resnet19": _resnet(128, ((128, 3), (256, 3), (512, 2))),
@@ -74,6 +85,7 @@ MODELS: dict[str, Body] = {
     "vggsnn": _vgg(VGGSNN),
     "cnn": _cnn,
     "mlp": _mlp,
+    "recurrent": _recurrent,
 }
 """Everything in front of the readout, by name."""
 _GLOBAL_POOL = ("resnet18", "resnet19", "resnet20", "vgg13", "vgg16")
@@ -98,7 +110,7 @@ def create(
     Args:
         name: one of ``models.MODELS``.
         num_classes: classes C; the model maps ``NCHWT`` to logits per step ``[N, C, T]``.
-        in_shape: ``(C, H, W)``, or ``(C,)`` for ``"mlp"``.
+        in_shape: ``(C, H, W)``, or ``(C,)`` for ``"mlp"`` and ``"recurrent"``.
         num_steps: time steps T.
         method: a name of ``models.METHODS``, or a :class:`Method`.
         width: factor on all hidden features.
@@ -106,10 +118,10 @@ def create(
             integers; None for real numbers, which no device takes.
         encoding: anything else that comes in, in place of ``input_bits``: counts, normalised images.
         global_pool: average over space before the readout; by default for ResNets, VGG-13
-            and VGG-16. VGGSNN, cnn and mlp flatten.
+            and VGG-16. The others flatten.
         method_options: changes to the method's fields.
         options: of the architecture: ``skip``, ``imagenet_stem`` (ResNets), ``channels``,
-            ``hidden`` (cnn), ``hidden`` (mlp).
+            ``hidden`` (cnn), ``hidden`` (mlp, recurrent).
 
     Raises:
         OptionError: an unknown name or option.
@@ -124,7 +136,7 @@ def create(
     except TypeError as error:
         raise OptionError(
             f"models.create({name!r}): {error}; options are skip and imagenet_stem (ResNets), channels and "
-            "hidden (cnn), hidden (mlp)"
+            "hidden (cnn), hidden (mlp, recurrent)"
         ) from error
     shape = block.build(blocks, in_shape)
     if (name in _GLOBAL_POOL if global_pool is None else global_pool) and shape[1:] != (1, 1):

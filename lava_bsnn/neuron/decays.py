@@ -105,7 +105,7 @@ class Decays(neuron_base.Neuron):
         return bool(self.requires_grad) or bool(np.min(self.cx_current_decay) < NO_MEMORY)
 
     def _whole(self, name: str) -> Any:
-        values = self._rounded(name).cpu().numpy().astype(np.int64)
+        values = self._rounded(name).float().cpu().numpy().astype(np.int64)
         return int(values[0]) if (values == values[0]).all() else values
 
     def _rounded(self, name: str) -> Tensor:

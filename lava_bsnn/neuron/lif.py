@@ -326,12 +326,12 @@ class LIF(Decays):
                 self.spike_state = spikes[-1].detach().clone()
         return current, potential, spikes
 
-    def dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def dynamics(self, x: Tensor, feedback: Feedback | None = None) -> tuple[Tensor, Tensor]:
         """Return current and membrane potential before reset, each ``[N, ..., T]``.
 
         The potential carries no gradient; train through :meth:`forward`.
         """
-        current, potential, _ = self._run(x)
+        current, potential, _ = self._run(x, feedback)
         return from_time_major(current), from_time_major(potential)
 
     def forward(self, x: Tensor, feedback: Feedback | None = None) -> Tensor:

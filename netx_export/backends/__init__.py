@@ -13,7 +13,7 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError, OptionError, check_option
 
-from ..hdf5 import network_of, write
+from ..hdf5 import is_layered, network_of, write
 from ..network import FixedPointNetwork
 from ..simulator import Simulation, check_data, shape_of_samples, simulate
 from ..targets import target
@@ -60,8 +60,8 @@ def run(
         OptionError: ``net`` or an option is not what is allowed.
         LavaRunError: a run on Lava failed, or the time is over.
     """
-    file = None if isinstance(net, FixedPointNetwork) else net
-    net = network_of("run", net, otherwise=shape_of_samples(data))
+    given, net = net, network_of("run", net, otherwise=shape_of_samples(data))
+    file = given if not isinstance(given, FixedPointNetwork) and is_layered(given) else None
     check_option("run", "backend", backend, BACKENDS)
     check_timeout("run", timeout)
     if options and backend != "loihi2":

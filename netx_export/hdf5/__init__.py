@@ -85,7 +85,8 @@ class Description:
     Attributes:
         net: the network in it.
         profile: ``"stock"`` or ``"extended"``.
-        schema: version of the file's schema; None for a file of lava-dl.
+        origin: who wrote the file: ``"lava-bsnn"``, ``"lava-dl"`` or ``"NIR"``.
+        schema: version of the file's schema; None where another origin has none.
         digest: whether the file carries a digest of its content, which has been checked.
         size: bytes.
         notes: what lava-dl would do otherwise, or cuts off likewise; only for files of lava-dl.
@@ -93,14 +94,21 @@ class Description:
 
     net: FixedPointNetwork
     profile: str
+    origin: str
     schema: int | None
     digest: bool
     size: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-def read(path: str | os.PathLike[str], input_shape: Shape | None = None) -> FixedPointNetwork:
-    """Read a file of :func:`write`, or a CUBA / LOIHI file of lava-dl or SLAYER.
+def read(
+    path: str | os.PathLike[str],
+    input_shape: Shape | None = None,
+    *,
+    dt: float | None = None,
+    semantics: str | None = None,
+) -> FixedPointNetwork:
+    """Read a file of :func:`write`, a CUBA / LOIHI file of lava-dl or SLAYER, or a NIR graph.
 
     A file of lava-dl is read as it stands. Where unmodified lava-dl computes something else than it says,
     or where numbers are cut off, a warning says so; what profile ``"stock"`` does not hold becomes a
@@ -111,23 +119,33 @@ def read(path: str | os.PathLike[str], input_shape: Shape | None = None) -> Fixe
         input_shape: ``(C, H, W)`` or ``(C,)`` of what enters, for a file that begins with a conv and does
             not say it; with stride 1 it follows from the file. lava-dl's argument of this name is
             ``(W, H, C)``.
+        dt: seconds per time step of a NIR graph, as in :func:`netx_export.from_nir`.
+        semantics: who wrote a NIR graph, likewise.
 
     Raises:
-        NetXFormatError: not a NetX file, damaged, or outside what this version reads.
+        NetXFormatError: none of these, damaged, or outside what this version reads.
         OptionError: ``input_shape`` is no shape, or another one than the file says.
     """
-    return network_of("read", path, input_shape)
+    return _warned(path, describe(path, input_shape, dt=dt, semantics=semantics), 3)
 
 
-def describe(path: str | os.PathLike[str], input_shape: Shape | None = None) -> Description:
-    """Read a file and tell what it is; without warnings, which are its ``notes``.
+def describe(
+    path: str | os.PathLike[str],
+    input_shape: Shape | None = None,
+    *,
+    dt: float | None = None,
+    semantics: str | None = None,
+) -> Description:
+    """Read a file, with the arguments of :func:`read`, and tell what it is.
+
+    What :func:`read` warns of a file of lava-dl stands in ``notes``.
 
     Raises:
         NetXFormatError, OptionError: as :func:`read`.
     """
-    _check_shape("describe", input_shape)
-    found = _described(path, input_shape)
-    _check_fit("describe", found.net, input_shape)
+    _check_shape("read", input_shape)
+    found = _described(path, input_shape, dt, semantics)
+    _check_fit("read", found.net, input_shape)
     return found
 
 
@@ -152,17 +170,29 @@ def network_of(
     """
     _check_shape(where, input_shape)
     if isinstance(net, (str, os.PathLike)):
-        found = _described(net, input_shape or otherwise)
-        if found.notes:
-            warnings.warn(f"{os.fspath(net)}: {'; '.join(found.notes)}", stacklevel=3)
-        net = found.net
+        net = _warned(net, _described(net, input_shape or otherwise), 4)
     elif not isinstance(net, FixedPointNetwork):
         raise OptionError(
             f"{where}: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or "
-            "read(path), or the path of a .net file"
+            "read(path), or the path of a file"
         )
     _check_fit(where, net, input_shape)
     return net
+
+
+def is_layered(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has the layout of lava-dl."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "layer" in file
+    except OSError:
+        return False
+
+
+def _warned(path: str | os.PathLike[str], found: Description, stacklevel: int) -> FixedPointNetwork:
+    if found.notes:
+        warnings.warn(f"{os.fspath(path)}: {'; '.join(found.notes)}", stacklevel=stacklevel)
+    return found.net
 
 
 def _check_shape(where: str, shape: Any) -> None:
@@ -176,13 +206,20 @@ def _check_fit(where: str, net: FixedPointNetwork, shape: Shape | None) -> None:
         raise OptionError(f"{where}: input_shape={shape} is not that of the network, {net.input.shape}")
 
 
-def _described(path: str | os.PathLike[str], input_shape: Shape | None) -> Description:
+def _described(
+    path: str | os.PathLike[str],
+    input_shape: Shape | None,
+    dt: float | None = None,
+    semantics: str | None = None,
+) -> Description:
     name = os.fspath(path)
     if not Path(name).is_file():
         what = "is not a file" if Path(name).exists() else "no such file"
         raise NetXFormatError(f"{name}: {what}; give the path of a .net file")
     try:
         with h5py.File(name, "r") as file:
+            if "node" in file and "version" in file:
+                return _described_graph(name, dt, semantics)
             return _describe(file, Path(name).stat().st_size, input_shape)
     except LavaBsnnError as error:
         raise NetXFormatError(f"{name}: {_line(error)}") from error
@@ -201,6 +238,14 @@ def _described(path: str | os.PathLike[str], input_shape: Shape | None) -> Descr
         raise NetXFormatError(
             f"{name}: not a readable NetX HDF5 file ({_line(error)}); export it again"
         ) from error
+
+
+def _described_graph(name: str, dt: float | None, semantics: str | None) -> Description:
+    from ..nir.files import read_file
+
+    net = read_file(name, dt, semantics)
+    size = Path(name).stat().st_size
+    return Description(net=net, profile=net.profile, origin="NIR", schema=None, digest=False, size=size)
 
 
 def _line(error: Exception) -> str:
@@ -225,5 +270,11 @@ def _describe(file: h5py.File, size: int, input_shape: Shape | None) -> Descript
     if digest is not None and digest != net.digest():
         raise NetXFormatError("content does not match its digest; the file is damaged, export it again")
     return Description(
-        net=net, profile=profile, schema=version, digest=digest is not None, size=size, notes=notes
+        net=net,
+        profile=profile,
+        origin="lava-dl" if version is None else "lava-bsnn",
+        schema=version,
+        digest=digest is not None,
+        size=size,
+        notes=notes,
     )

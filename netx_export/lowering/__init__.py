@@ -148,7 +148,9 @@ def _freeze_gates(job: Job) -> None:
     modules = torch.nn.ModuleList(job.blocks)
     network = job.model if isinstance(job.model, torch.nn.Module) else torch.nn.Sequential(*modules)
     network, frozen = copy.deepcopy((network, modules))
-    copies = dict(zip(modules.modules(), frozen.modules(), strict=True))
+    copies: dict[Any, Any] = dict(zip(modules.modules(), frozen.modules(), strict=True))
+    loops = [module for module in copies if isinstance(module, block.Recurrent)]
+    copies.update({module.feedback: copies[module].feedback for module in loops})
     given = job.calibration if isinstance(job.calibration, tuple) else (job.calibration,)
     warnings.warn(f"convert: gates became constants: {freeze_gates(network, *given)}", stacklevel=3)
     job.model, job.blocks, job.frozen = network, list(frozen), True

@@ -87,7 +87,7 @@ def test_an_epoch_from_memory_is_fast():
 
 
 def test_every_entry_says_how_to_get_it():
-    assert len(data.DATASETS) == 12
+    assert len(data.DATASETS) == 14
     for name, info in data.DATASETS.items():
         assert info.name == name
         assert info.kind in ("static", "events")

@@ -18,6 +18,7 @@ CASES = {
     "vggsnn": dict(in_shape=(2, 48, 48), width=0.125),
     "cnn": dict(in_shape=(1, 8, 8)),
     "mlp": dict(in_shape=(5,)),
+    "recurrent": dict(in_shape=(5,)),
 }
 
 
@@ -25,6 +26,10 @@ CASES = {
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_maps_input_to_logits_per_step_and_trains(name, method):
     options = {**SMALL, **CASES[name]}
+    if name == "recurrent" and method in ("lmht", "qcfs"):
+        with pytest.raises(OptionError, match="neuron=.* is not allowed; use neuron_params of a LIF"):
+            models.create(name, method=method, input_bits=None, **options)
+        return
     model = models.create(name, method=method, input_bits=None, **options)
     static = torch.randn(8, *options["in_shape"])
     logits = model(static)

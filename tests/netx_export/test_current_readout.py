@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from support.oracle import slow_simulation
 
-from lava_bsnn.errors import ShapeError
-from netx_export import FixedPointNetwork, compare, network, read, run, simulate, write
+from lava_bsnn.errors import ExportError, ShapeError
+from netx_export import FixedPointNetwork, compare, network, read, run, simulate, to_nir, write
 from netx_export.backends import backend_problems
 from netx_export.simulator.stepper import stream
 
@@ -100,6 +100,11 @@ def test_the_chip_cannot_hold_a_threshold_out_of_reach():
     assert problem == "affine: a threshold of 262143 does not fit the chip's 17 bits; use 131071"
     assert not backend_problems(affine(threshold=131_071), "loihi2", 1)
     assert not backend_problems(affine(), "stock", 1)
+
+
+def test_nir_has_none():
+    with pytest.raises(ExportError, match="affine: NIR has no readout whose current has a memory"):
+        to_nir(affine(), dt=1e-4)
 
 
 @pytest.mark.lava

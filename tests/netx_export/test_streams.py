@@ -227,7 +227,13 @@ def test_agreement_weighs_steps_as_the_leak_does():
 
 def plain(*, current_decay=1.0, persistent=(True, True), last=True, **options):
     first, second = (
-        {"threshold": 0.5, "voltage_decay": 0.1, "current_decay": current_decay, "persistent_state": one}
+        {
+            "threshold": 0.5,
+            "voltage_decay": 0.1,
+            "current_decay": current_decay,
+            "persistent_state": one,
+            "surrogate": "slayer",
+        }
         for one in persistent
     )
     blocks = [

@@ -15,7 +15,7 @@ from netx_export import convert
 PARAMS = {"threshold": 1.0, "voltage_decay": 0.5}
 NEVER = "its batch norm never saw data; train the model, or run some batches through it in training mode"
 
-LAYERS = ["residual0", "dense2", "readout3"]
+LAYERS = ["residual", "dense", "readout3"]
 
 
 def network(*, first=(), name="residual"):

@@ -49,7 +49,20 @@ def messages_and_currents(model, x):
         model.eval()(x)
     for hook in hooks:
         hook.remove()
+    for name, module in spiking_layers(blocks):
+        if isinstance(module, block.Recurrent):
+            fed = module.feedback.current(torch.from_numpy(later(sent[name], 1)).float())
+            real[name] = real[name] + fed.detach().double().numpy()
     return {name: np.rint(messages) for name, messages in sent.items()}, real
+
+
+def later(messages, steps):
+    """``[N, C, ..., T]`` later by a number of steps, or by one per channel."""
+    late = np.zeros_like(messages)
+    for index in np.ndindex(messages.shape[:-1]):
+        each = steps if np.ndim(steps) == 0 else steps[index[1]]
+        late[index] = np.concatenate([np.zeros(each), messages[index]])[: messages.shape[-1]]
+    return late
 
 
 def per_channel(values, ndim):
@@ -97,7 +110,15 @@ def rounding_errors(model, net, reports, x):
     for layer in net.layers:
         current = 0.0
         for connection in layer.connections:
-            steps = weighted(connection.synapse, sent[connection.source])
+            messages, delay = sent[connection.source], connection.delay
+            if connection.source == layer.name:
+                messages = later(messages, 1)
+            if delay is not None and isinstance(connection.synapse, network.Dense):
+                flat = messages.reshape(len(messages), -1, messages.shape[-1])
+                messages = later(flat, delay[0]).reshape(messages.shape)
+            elif delay is not None:
+                messages = later(messages, delay[0])
+            steps = weighted(connection.synapse, messages)
             steps = steps.reshape(len(steps), *layer.shape, -1)
             scale = 64 if connection.scale is None else connection.scale
             steps = steps * per_channel(scale, steps.ndim)
@@ -106,7 +127,7 @@ def rounding_errors(model, net, reports, x):
             current = current + (steps if connection.gate is None else gated(connection.gate, steps))
         if layer.mix is not None:
             current = np.floor((current @ layer.mix.omega.T.astype(np.float64)) / 4096 + 0.5)
-        if layer.name not in modules:  # a pooling that only adds up
+        if layer.name not in modules:  # a pooling that only adds up, or delays of the output
             sent[layer.name] = current / 64
             continue
         neuron = layer.neuron
