@@ -61,7 +61,8 @@ def facts_of_layer(layer):
             yield from ((name, int(v)) for v in (np.min(value), np.max(value)))
             yield (name, "per channel" if isinstance(value, np.ndarray) else "one")
     for name in ("levels", "current_decay", "voltage_decay"):
-        yield (name, getattr(neuron, name, None))
+        value = getattr(neuron, name, None)
+        yield (name, "per channel" if isinstance(value, np.ndarray) else value)
     if isinstance(neuron, network.MultiThreshold):
         yield ("lam", neuron.lam if isinstance(neuron.lam, int) else "per step")
     if getattr(neuron, "membrane", None) is not None:
@@ -77,6 +78,7 @@ def facts_of_layer(layer):
             yield ("gate", (gate.per, gate.multiplier.ndim))
         if connection.delay is not None:
             yield ("delay", connection.delay.ndim)
+            yield ("delay of", (type(synapse).__name__, connection.delay.ndim))
         if isinstance(synapse, network.Identity):
             continue
         weight = synapse.weight
@@ -123,7 +125,8 @@ ALSO = {
         *(("shift", shift) for shift in (0, 22)),
         *(("gate", (per, ndim)) for per in ("channel", "layer") for ndim in (1, 2)),
         *(("mix", causal) for causal in (True, False)),
-        *(("delay", ndim) for ndim in (1, 2)),
+        *(("delay of", (kind, ndim)) for kind in ("Conv", "Dense", "Identity") for ndim in (1, 2)),
+        *((name, "per channel") for name in ("current_decay", "voltage_decay")),
         *(("connections", number) for number in (1, 2, 3)),
         ("synapse", "Identity"),
         ("recurrent", True),
@@ -136,6 +139,9 @@ ALSO = {
         *(("gate", (per, ndim)) for per in ("channel", "layer") for ndim in (1, 2)),
         *(("mix", causal) for causal in (True, False)),
         *(("connections", number) for number in (1, 2)),
+        *(("delay of", (kind, 2)) for kind in ("Conv", "Dense", "Identity")),
+        ("voltage_decay", "per channel"),
+        ("recurrent", True),
         *(("intensities", bits) for bits in (1, 4, 8)),
         *(("counts", bits) for bits in (1, 3, 8)),
         *(("images", bits) for bits in (1, 2, 4, 5, 7, 8)),

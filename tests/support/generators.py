@@ -102,11 +102,18 @@ def random_neuron(rng, channels, typical):
         )
     bits = int(rng.integers(2, 25))
     membrane = network.Membrane(bits=bits, shift=int(rng.integers(0, 23)))
+    decays = {
+        "threshold": per_channel(rng, 0, typical, channels),
+        "bias": per_channel(rng, -typical // 2, typical, channels),
+        "current_decay": int(rng.choice([4096, rng.integers(0, 4097)])),
+        "voltage_decay": int(rng.choice([0, 4096, rng.integers(0, 4097)])),
+    }
+    late = rng.spawn(1)[0]
+    for name in ("current_decay", "voltage_decay"):
+        if late.random() < 0.2:
+            decays[name] = late.integers(0, 4097, channels)
     return network.LIF(
-        threshold=per_channel(rng, 0, typical, channels),
-        bias=per_channel(rng, -typical // 2, typical, channels),
-        current_decay=int(rng.choice([4096, rng.integers(0, 4097)])),
-        voltage_decay=int(rng.choice([0, 4096, rng.integers(0, 4097)])),
+        **decays,
         membrane=membrane if kind == 1 else None,
         exponent=0,
     )
@@ -129,6 +136,10 @@ def random_connection(rng, source, synapse, shape, num_steps, *, delays, gates=T
         inputs = isinstance(synapse, network.Dense) and rng.random() < 0.5
         size = (1, synapse.weight.shape[1]) if inputs else (channels,)
         options["delay"] = rng.integers(0, 6, size)
+        late = rng.spawn(1)[0]
+        if not isinstance(synapse, network.Dense) and late.random() < 0.5:
+            sent = synapse.weight.shape[1] * synapse.groups if isinstance(synapse, network.Conv) else channels
+            options["delay"] = late.integers(0, 6, (1, sent))
     return network.Connection(source=source, synapse=synapse, **options)
 
 

@@ -69,8 +69,8 @@ def slow_neuron(neuron, state, current, injected, index):
         theta = at(neuron.threshold, index)
         s = max(0, min(neuron.levels, m // theta))
         return (u, m - theta * s), s, m
-    u = wrap24(towards_zero(u * (4096 - neuron.current_decay)) + current)
-    v = clip24(towards_zero(v * (4096 - neuron.voltage_decay)) + u + bias)
+    u = wrap24(towards_zero(u * (4096 - at(neuron.current_decay, index))) + current)
+    v = clip24(towards_zero(v * (4096 - at(neuron.voltage_decay, index))) + u + bias)
     if isinstance(neuron, network.Readout):
         return (u, v), 0, v
     s, kept = int(v > at(neuron.threshold, index) * 2**neuron.exponent), v
@@ -94,9 +94,11 @@ def slow_current(connection, history, t, shape):
     if delay is None:
         weighted = slow_weighted_input(connection.synapse, message(0))
     elif delay.ndim == 2:
-        x = message(0).reshape(-1).copy()
+        dense = isinstance(connection.synapse, network.Dense)  # else one per channel
+        x = message(0).reshape(-1).copy() if dense else message(0).copy()
         for i, steps in enumerate(delay[0]):
-            x[i] = message(int(steps)).reshape(-1)[i]
+            late = message(int(steps))
+            x[i] = (late.reshape(-1) if dense else late)[i]
         weighted = slow_weighted_input(connection.synapse, x)
     else:
         weighted = np.zeros(shape, object)
