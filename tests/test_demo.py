@@ -1,27 +1,24 @@
-"""The whole demo as a user runs it, and what is left when it is stopped."""
+"""The whole demo as a user runs it."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.cli import command
-from support.processes import ONE_THREAD, wait_until
+from support.processes import ONE_THREAD
 
 from lava_bsnn import models, training
 from lava_bsnn.demo import MODEL
 from netx_export import compare, read, run, simulate
 
 pytestmark = pytest.mark.lava
+SMALL = ("--epochs", "1", "--num-steps", "2")
 
 
 @pytest.fixture(scope="module")
@@ -120,38 +117,6 @@ def test_inspect_shows_the_layers(demo):
 
 
 def test_json_on_standard_output_is_nothing_but_json(tmp_path):
-    done = command("demo", "--json", "-", "--epochs", 1, "--num-steps", 2, "--lava-samples", 1, cwd=tmp_path)
+    done = command("demo", "--json", "-", *SMALL, "--lava-samples", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["lava_mismatches"] == 0
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counts processes in /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_while_lava_runs_leaves_no_process(tmp_path, number, code):
-    """Ctrl-C reaches the whole foreground process group, SIGTERM the command alone."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lava_bsnn.cli", "demo", "--epochs", "1", "--lava-samples", "400"],
-        cwd=tmp_path,
-        env=ONE_THREAD,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-    def members():
-        """Processes of the command's session, zombies left out."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                state, _, _, session, *_ = stat.read_text().rpartition(")")[2].split()
-                if int(session) == process.pid and state != "Z":
-                    found.append(stat.parent.name)
-        return found
-
-    wait_until(lambda: len(members()) >= 6)  # Lava has forked its processes
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    assert process.wait(timeout=60) == code
-    wait_until(lambda: not members(), 10)

@@ -1,5 +1,7 @@
 """Notebooks are stored without outputs and run from top to bottom in two minutes each.
 
+Each has a process of its own, so those that run Lava fork none of pytest's.
+
 The copies that ran go to build/notebooks, where `make docs` takes them.
 """
 
@@ -18,7 +20,6 @@ from support.processes import ONE_THREAD
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = 120
-ON_LAVA = ("04_export_and_run_on_lava", "06_will_it_fit")
 
 
 def run(source, target):
@@ -38,11 +39,7 @@ def test_notebooks_hold_no_outputs():
             assert stripped, f"{path.name}, cell {index} has outputs; run nbstripout --keep-id on it"
 
 
-def case(path):
-    return pytest.param(path, id=path.stem, marks=[pytest.mark.lava] if path.stem in ON_LAVA else [])
-
-
-@pytest.mark.parametrize("path", map(case, NOTEBOOKS))
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_notebook_runs(path):
     started, computed = time.monotonic(), children_seconds()
     done = run(path, ROOT / "build/notebooks" / path.name)

@@ -103,11 +103,13 @@ def _match(model: torch.nn.Module, *, mantissas: bool) -> None:
 
 def _scale(last: block.SpikingBlock, residual: block.Residual | None) -> int:
     """Largest power of two as weight steps per unit of current."""
-    bound, paths = _bound(last), [device.messages_of(last)[0]]
+    paths: list[Any] = [last]
     if residual is not None and len(residual.shortcut):
-        bound += _bound(residual.shortcut[-1])
-        paths.append(device.messages_of(residual.shortcut[-1])[0])
-    elif residual is not None:
+        paths.append(residual.shortcut[-1])
+    if isinstance(last, block.Recurrent):
+        paths.append(last.feedback)
+    bound = sum(_bound(path) for path in paths)
+    if residual is not None and not len(residual.shortcut):
         bound += residual.incoming.value * residual.incoming.high
     neuron: Any = last.neuron
     mix = getattr(neuron, "mix", None)
@@ -118,7 +120,11 @@ def _scale(last: block.SpikingBlock, residual: block.Residual | None) -> int:
     unit = fixed_point.STATE_MAX / device.HEADROOM / bound
     if last.mantissas:
         soft = LOIHI.soft_threshold_max / neuron.threshold if hasattr(neuron, "levels") else unit
-        unit = min(unit, soft, device.mantissa_unit(paths, neuron.threshold))
+        unit = min(
+            unit,
+            soft,
+            device.mantissa_unit([device.messages_of(path)[0] for path in paths], neuron.threshold),
+        )
     scale = device.power_of_two_below(unit) / (1 << fixed_point.ALIGN_BITS) if unit > 0 else 0.0
     if scale < 1:  # not finite, too
         raise LavaBsnnError(

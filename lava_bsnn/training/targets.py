@@ -40,6 +40,12 @@ def check_target(where: str, model: torch.nn.Module, target: str) -> None:
                 f"{where}: membranes of {bits} bits do not exist for target={target!r}; use 'extended', or "
                 "train without membrane_bits"
             )
+        for name in ("current_decay", "voltage_decay"):
+            if not isinstance(getattr(neuron, f"cx_{name}", 0), int):
+                raise LavaBsnnError(
+                    f"{where}: {module.label}: a {name} per channel (shared_param=False) does not exist for "
+                    f"target={target!r}; use 'extended', or shared_param=True"
+                )
         mixes = getattr(neuron, "mix", None) is not None and neuron.mix.logits is not None
         if levels > 1 or mixes or getattr(neuron, "lam_logit", None) is not None:
             raise LavaBsnnError(

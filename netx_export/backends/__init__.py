@@ -15,11 +15,13 @@ from lava_bsnn.errors import ExportError, OptionError, check_option
 
 from ..hdf5 import is_layered, network_of, write
 from ..network import FixedPointNetwork
-from ..simulator import Simulation, check_data, shape_of_samples, simulate
+from ..simulator import Simulation, check_data, joined, shape_of_samples, simulate
 from ..targets import target
 
 _YEAR = 365 * 86_400
 BACKENDS = ("simulator", "lava", "lava-fused", "stock", "loihi2")
+_ONE_BY_ONE = ("lava", "stock")
+"""Backends that may run each sample by itself; the chip's runs are too dear for that."""
 
 
 def run(
@@ -35,7 +37,8 @@ def run(
     """Run all samples of ``data`` on a backend; results do not depend on which.
 
     Except in the simulator, samples stream back to back with resets between them, and pipeline delays are
-    removed from the result. Each sample of a ``persistent`` network is a stream of its own. No child process
+    removed from the result. Each sample of a ``persistent`` network is a stream of its own. Where unmodified
+    synapses would keep messages of one sample for the next, each sample is a run of its own. No child process
     or shared memory outlives the call.
 
     Args:
@@ -69,7 +72,12 @@ def run(
     data = check_data(net, data)
     check_backend(net, backend, len(data))
     start = time.perf_counter()
-    result = _run(net, data, backend, {"trace": trace, "timeout": timeout}, probe, options, file)
+    parts = data[:, None] if _mix(net, backend, len(data)) else [data]
+    results = []
+    for part in parts:
+        left = None if timeout is None else max(1e-3, timeout - (time.perf_counter() - start))
+        results.append(_run(net, part, backend, {"trace": trace, "timeout": left}, probe, options, file))
+    result = results[0] if len(results) == 1 else joined(results)
     return replace(result, seconds=time.perf_counter() - start)
 
 
@@ -117,10 +125,16 @@ def check_backend(net: FixedPointNetwork, backend: str, num_samples: int) -> Non
 
 
 def backend_problems(net: FixedPointNetwork, backend: str, num_samples: int) -> list[str]:
-    """Why a backend cannot run so many samples; several streams need resets in between, as samples do."""
-    if num_samples > 1 and net.persistent:
-        net = replace(net, persistent=False)
-    return list(target(net.profile).backend_problems(net, backend))
+    """Why a backend cannot run so many samples."""
+    alone = num_samples == 1 or backend in _ONE_BY_ONE
+    return list(target(net.profile).backend_problems(net, backend, alone=alone))
+
+
+def _mix(net: FixedPointNetwork, backend: str, num_samples: int) -> bool:
+    """Whether samples that follow each other would mix, so that each is a run of its own."""
+    if num_samples == 1 or backend not in _ONE_BY_ONE:
+        return False
+    return any(target(net.profile).backend_problems(net, backend, alone=False))
 
 
 def check_timeout(where: str, timeout: float | None) -> None:

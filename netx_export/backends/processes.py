@@ -11,7 +11,6 @@ from lava_bsnn.compat import import_lava
 from ..network import FixedPointNetwork
 from ..simulator import Simulation, Trace, simulation_of
 from ..targets import target
-from . import backend_problems
 from .runtime import run_steps
 
 
@@ -161,7 +160,7 @@ def run_processes(
     from .fused import FusedSimCfg
 
     chosen, clears = target(net.profile), True if fused else None
-    if chosen.processes == "lava-dl" and backend_problems(net, "stock", len(x)):
+    if chosen.processes == "lava-dl" and any(chosen.backend_problems(net, "stock", alone=len(x) == 1)):
         clears = True
     process = Network(net, **run_options(net, x.shape[-1]), clear_delays=clears)
     sim_cfg = import_lava("lava.magma.core.run_configs").Loihi2SimCfg

@@ -8,10 +8,9 @@ import numpy as np
 
 from lava_bsnn.compat import import_lava
 
-from ..hdf5 import network_of
 from ..network import FixedPointNetwork
-from ..simulator import Simulation, check_data, shape_of_samples
-from . import check_backend
+from ..simulator import Simulation
+from . import run
 from .processes import run_on_lava, run_options
 
 
@@ -25,7 +24,7 @@ def run_stock(
 ) -> Simulation:
     """Stream the samples of ``x`` through ``lava.lib.dl.netx.hdf5.Network(path)``.
 
-    Samples follow each other without a gap. Each layer is reset one step after the layer
+    Samples follow each other without a gap, except where they would mix (:func:`netx_export.run`). Each layer is reset one step after the layer
     before it (``reset_interval=T``, ``reset_offset=1``): the neurons behind the first synapse
     see step 0 at Lava time 2. Pipeline delays are removed from the result.
 
@@ -37,13 +36,10 @@ def run_stock(
         probe: name of a layer of which to keep the membrane potential, too, as it is after a reset.
 
     Raises:
-        ExportError: not a stock network, or one whose samples would mix.
+        ExportError: not a stock network.
         LavaRunError: the run failed, or the time is over.
     """
-    net = network_of("run_stock", path, otherwise=shape_of_samples(x))
-    x = check_data(net, x)
-    check_backend(net, "stock", len(x))
-    return run_file(net, path, x, trace=trace, timeout=timeout, probe=probe)
+    return run(path, x, "stock", trace=trace, timeout=timeout, probe=probe)
 
 
 def run_file(

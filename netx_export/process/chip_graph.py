@@ -158,7 +158,7 @@ def _delays(connection: Connection, layer: Layer, source: tuple[int, ...], wait:
         return None
     steps = np.full(1, wait) if delay is None else delay.astype(np.int64) + wait
     if not isinstance(connection.synapse, Dense):
-        return _per_neuron(steps, layer.shape[::-1]).ravel().astype(int)
+        return _per_neuron(steps.ravel(), layer.shape[::-1]).ravel().astype(int)
     steps = _as_flat(steps, source) if steps.ndim == 2 else steps[:, None]
     return np.broadcast_to(steps, connection.synapse.weight.shape).astype(int)
 

@@ -164,7 +164,7 @@ class Network(AbstractProcess):
         if processes == "ours" or self.net is None:
             return processes == "ours"
         backend = "stock" if processes == "lava-dl" else "lava"
-        return self._streams and any(target(self.net.profile).backend_problems(self.net, backend))
+        return self._streams and any(target(self.net.profile).backend_problems(self.net, backend, alone=True))
 
     def _start(self) -> dict[str, Any]:
         """Resets of stock neurons with which a stream starts from rest, where biases act before it comes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,27 @@ class Simulation:
 def shape_of_samples(x: Any) -> Shape | None:
     """``shape`` of an array or tensor ``[N, *shape, T]``; None if it has none."""
     return tuple(getattr(x, "shape", ()))[1:-1] or None
+
+
+def joined(parts: Sequence[Simulation]) -> Simulation:
+    """Results of runs of one network as that of all their samples."""
+    first = parts[0]
+
+    def join(arrays: Iterable[np.ndarray | None]) -> np.ndarray | None:
+        found = [array for array in arrays if array is not None]
+        return np.concatenate(found) if found else None
+
+    layers = {}
+    for name in first.layers:
+        spikes = np.concatenate([part.layers[name].spikes for part in parts])
+        layers[name] = Trace(spikes=spikes, potential=join(part.layers[name].potential for part in parts))
+    return replace(
+        first,
+        spikes=join(part.spikes for part in parts),
+        readout=join(part.readout for part in parts),
+        layers=layers,
+        seconds=sum(part.seconds for part in parts),
+    )
 
 
 def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:

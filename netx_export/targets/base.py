@@ -98,8 +98,8 @@ class Target:
 
     # runs
 
-    def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
-        """Why a backend cannot run samples of a network, or one stream if it is ``persistent``."""
+    def backend_problems(self, net: FixedPointNetwork, backend: str, *, alone: bool) -> Iterator[str]:
+        """Why a backend cannot run samples of a network, one after the other or ``alone``."""
         if backend == "stock" and self.processes != "lava-dl":
             yield "unmodified lava-dl computes networks of profile 'stock' only; use backend 'lava'"
         if backend == "loihi2" and self.processes == "ours":

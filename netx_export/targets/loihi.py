@@ -148,7 +148,7 @@ class Loihi(Target):
 
     # runs
 
-    def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
+    def backend_problems(self, net: FixedPointNetwork, backend: str, *, alone: bool) -> Iterator[str]:
         """Graphs for lava-dl, messages that outlive a reset, and neurons that are not known on the chip."""
         if backend == "stock":
             yield (
@@ -156,7 +156,7 @@ class Loihi(Target):
                 "backend 'lava', which builds unmodified processes of lava-nc"
             )
         if backend in ("lava", "loihi2"):
-            yield from mixing_problems(net, "backend 'lava-fused'")
+            yield from mixing_problems(net, "backend 'lava-fused'", alone)
         soft = [layer.name for layer in net.layers if isinstance(layer.neuron, MultiThreshold)]
         if backend == "loihi2" and soft:
             yield (
@@ -178,22 +178,22 @@ def mantissas(scale: np.ndarray) -> tuple[np.ndarray, int]:
     return steps >> exponent, exponent
 
 
-def mixing_problems(net: FixedPointNetwork, remedy: str) -> Iterator[str]:
-    """Messages that unmodified synapses keep: across resets, or since before a stream arrived."""
+def mixing_problems(net: FixedPointNetwork, remedy: str, alone: bool) -> Iterator[str]:
+    """Messages that unmodified synapses keep: across resets, or since before the only sample arrived."""
     kept = [
         layer.name
         for layer in net.layers
         if any(c.source == layer.name or c.delay is not None for c in layer.connections)
     ]
-    if kept and not net.persistent:
+    if kept and not alone:
         yield (
             f"{', '.join(kept)}: stock Lava keeps messages in delays and recurrent synapses across "
             f"resets, so that samples mix; use {remedy}, which clears them"
         )
     elif kept and (early := _early(net)):
         yield (
-            f"{', '.join(early)}: biases make spikes before a stream arrives, which stock Lava keeps in "
-            f"delays and recurrent synapses of {', '.join(kept)}; use {remedy}"
+            f"{', '.join(early)}: biases make spikes before the first step arrives, which stock Lava keeps "
+            f"in delays and recurrent synapses of {', '.join(kept)}; use {remedy}"
         )
 
 

@@ -87,11 +87,11 @@ class Stock(Loihi):
 
     # runs
 
-    def backend_problems(self, net: FixedPointNetwork, backend: str) -> Iterator[str]:
+    def backend_problems(self, net: FixedPointNetwork, backend: str, *, alone: bool) -> Iterator[str]:
         """Messages that stock Lava keeps across resets, and inputs that the chip cannot take."""
         if backend not in ("stock", "loihi2"):
             return
-        yield from mixing_problems(net, "backend 'lava' or 'lava-fused'")
+        yield from mixing_problems(net, "backend 'lava' or 'lava-fused'", alone)
         if backend == "loihi2":
             yield from _threshold_problems(net, self.limits.threshold_max)
         if backend == "loihi2" and net.input.enters_as_bias:

@@ -44,7 +44,6 @@ def not_installed(name):
     raise metadata.PackageNotFoundError(name)
 
 
-@pytest.mark.lava
 def test_a_sound_installation_has_no_problem_and_every_note_a_remedy():
     done = command("doctor", "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr

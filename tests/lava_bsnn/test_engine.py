@@ -38,6 +38,9 @@ train(load_recipe("digits-agmm").replace(sys.argv[2].split()), Path(sys.argv[1])
 """
 
 
+SMALL = ("epochs=1", "width=0.25", "num_steps=2", "batch_size=256")
+
+
 def small_model(method="binary"):
     return models.create(
         "cnn",
@@ -101,18 +104,27 @@ TOLERANCE = 1e-12
 """Of weights after six steps in double precision: only the order of sums differs."""
 
 
-def test_two_processes_train_what_one_does(tmp_path):
-    from lightning_fabric import Fabric
-
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What ``ddp_worker`` prints, and its folder: weights by method, and ``run`` of the command."""
+    folder = tmp_path_factory.mktemp("two")
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    train = ["train", "digits-agmm", "--set", *SMALL, "--out", folder / "run", "--json", folder / "run.json"]
     done = subprocess.run(
-        [*run, ddp_worker.__file__, tmp_path], capture_output=True, text=True, env=ONE_THREAD
+        [*run, ddp_worker.__file__, folder, *train], capture_output=True, text=True, env=ONE_THREAD
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout, folder
+
+
+def test_two_processes_train_what_one_does(two_processes):
+    from lightning_fabric import Fabric
+
+    _, folder = two_processes
     for method in ddp_worker.METHODS:
         fabric = Fabric(accelerator="cpu", devices=1, precision="64-true")
         state, history = ddp_worker.train(method, fabric)
-        theirs = torch.load(tmp_path / f"{method}.pt", weights_only=True)
+        theirs = torch.load(folder / f"{method}.pt", weights_only=True)
         for name, value in state.items():
             difference = (value.double() - theirs["state"][name].double()).abs().max()
             assert difference <= TOLERANCE, (method, name)
@@ -122,19 +134,11 @@ def test_two_processes_train_what_one_does(tmp_path):
         assert theirs["flips"] == [e.flip_ratio for e in history]
 
 
-def test_torchrun_starts_the_same_command(tmp_path):
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = ["-m", "lava_bsnn", "train", "digits-agmm", "--set", "epochs=1", "width=0.25", "num_steps=2"]
-    done = subprocess.run(
-        [*run, *arguments, "--out", tmp_path, "--json", tmp_path / "figures.json"],
-        capture_output=True,
-        text=True,
-        env=ONE_THREAD,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("test accuracy") == 1
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    evaluated = command("eval", tmp_path, "--json", "-")
+def test_torchrun_starts_the_same_command(two_processes):
+    printed, folder = two_processes
+    assert printed.count("test accuracy") == 1
+    figures = json.loads((folder / "run.json").read_text())
+    evaluated = command("eval", folder / "run", "--json", "-")
     assert json.loads(evaluated.stdout)["test_accuracy"] == pytest.approx(figures["test_accuracy"])
 
 

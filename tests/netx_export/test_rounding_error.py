@@ -30,7 +30,7 @@ def trained(digits, method, bits, kind, epochs=3):
         kind, num_classes=10, in_shape=(1, 8, 8), num_steps=STEPS, method=method, input_bits=bits, **options
     )
     train, test = (digits.train_images, digits.train_labels), (digits.test_images, digits.test_labels)
-    training.fit(model, train, test, epochs=epochs, batch_size=32)
+    training.fit(model, train, test, epochs=epochs, batch_size=64)
     return model
 
 

@@ -46,8 +46,8 @@ class Narrow(Extended):
 
         return {**rules, block.SpikingBlock: no_gates}
 
-    def backend_problems(self, net, backend):
-        yield from super().backend_problems(net, backend)
+    def backend_problems(self, net, backend, *, alone):
+        yield from super().backend_problems(net, backend, alone=alone)
         if backend == "lava":
             yield "narrow runs fused only"
 '''

@@ -10,7 +10,7 @@ from lava_bsnn.limits import LIMITS
 from netx_export import convert, network, simulate
 from netx_export.verify import random_data
 
-SEEDS = {"stock": 400, "extended": 400, "torch": 250}
+SEEDS = {"stock": 400, "extended": 400, "torch": 200}
 TOP = LIMITS.potential_max
 
 

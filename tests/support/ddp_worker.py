@@ -1,8 +1,12 @@
-"""Started by torchrun: trains a model of each method on every process's share and saves the weights."""
+"""Started by torchrun: runs the command, then trains a model of each method and saves the weights.
+
+Each process trains on its share. Arguments: folder for the weights, then those of the command.
+"""
 
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 
 import numpy as np
@@ -45,6 +49,11 @@ def train(method: str, fabric: Fabric) -> tuple[dict[str, torch.Tensor], list[tr
 
 
 if __name__ == "__main__":
+    folder, sys.argv = sys.argv[1], ["lava_bsnn", *sys.argv[2:]]
+    try:
+        runpy.run_module("lava_bsnn", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        assert end.code == 0, end.code
     torch.set_num_threads(1)
     size = int(os.environ["WORLD_SIZE"])
     fabric = Fabric(accelerator="cpu", devices=size, strategy="ddp", precision="64-true")
@@ -60,5 +69,5 @@ if __name__ == "__main__":
                     "rate": [e.firing_rate for e in history],
                     "flips": [e.flip_ratio for e in history],
                 },
-                f"{sys.argv[1]}/{method}.pt",
+                f"{folder}/{method}.pt",
             )
