@@ -24,9 +24,9 @@ def run_stock(
 ) -> Simulation:
     """Stream the samples of ``x`` through ``lava.lib.dl.netx.hdf5.Network(path)``.
 
-    Samples follow each other without a gap, except where they would mix (:func:`netx_export.run`). Each layer is reset one step after the layer
-    before it (``reset_interval=T``, ``reset_offset=1``): the neurons behind the first synapse
-    see step 0 at Lava time 2. Pipeline delays are removed from the result.
+    Samples follow each other without a gap, except where they would mix (:func:`netx_export.run`). Each
+    layer is reset one step after the layer before it (``reset_interval=T``, ``reset_offset=1``): the
+    neurons behind the first synapse see step 0 at Lava time 2. Pipeline delays are removed from the result.
 
     Args:
         path: a file in profile ``"stock"``, or one of lava-dl or SLAYER that it can hold.
