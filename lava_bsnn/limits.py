@@ -27,6 +27,7 @@ class Limits:
         readout_max: potential of a readout; beyond, a neuron of the highest threshold would fire.
         bias_min, bias_max: signed 13-bit mantissa, exponent 6: in weight steps.
         threshold_max: unsigned 17-bit mantissa, in weight steps.
+        unreachable_max: of the threshold of a readout; from 2^17 on none is reached, in Lava's 32 bits.
         soft_threshold_max: of a soft reset, membrane steps: half of it is a mantissa of 12 bits.
         exponents: thresholds and biases are in membrane steps, or mantissas in weight steps.
         decay_max: NetX stores ``iDecay`` and ``vDecay`` in 0..4096.
@@ -56,6 +57,7 @@ class Limits:
     bias_min: int = -(1 << 12)
     bias_max: int = (1 << 12) - 1
     threshold_max: int = (1 << 17) - 1
+    unreachable_max: int = (1 << 24) - 1
     soft_threshold_max: int = ((1 << 12) - 1) << (ALIGN_BITS + 1)
     exponents: tuple[int, ...] = (0, ALIGN_BITS)
     decay_max: int = NO_MEMORY

@@ -102,6 +102,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "python tests/benchmarks/block_speed.py": "--rounds 1 --threads 1 --shapes 1",
     "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1",
     "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
+    "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only nmnist",
     "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",
     "make demo PYTHON=python3.12": "--dry-run",
     "make test": "--dry-run",
@@ -112,6 +113,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "python -m pytest tests/lava_bsnn/test_block.py -q": "--collect-only",
     "python -m pytest -m nightly": "--collect-only tests/parity",
     "python -m pytest -m nightly tests/parity -s": "--collect-only",
+    "python -m pytest -m nightly tests/parity/test_slayer_files.py": "--collect-only",
     "pre-commit install": "",
     "pre-commit run --all-files": "",
 }
@@ -222,7 +224,8 @@ def run(line, folder):
 
 def on_lava(line):
     """Whether a command runs on Lava, or needs the files of one that does."""
-    return line.startswith(("lava-bsnn", "cp", "tensorboard", "python tests/benchmarks/fused_speed.py"))
+    benchmarks = ("python tests/benchmarks/fused_speed.py", "python tests/benchmarks/slayer_file_speed.py")
+    return line.startswith(("lava-bsnn", "cp", "tensorboard", *benchmarks))
 
 
 def case(line, more):

@@ -64,6 +64,8 @@ def messages():
                 lists = ast.unparse(node.func) in ("problems.append", "reasons.append")
                 for argument in node.args if lists or name in errors | PASSED_ON else ():
                     add(argument)
+                if ast.unparse(node.func) == "notes.add":  # of a file; the first argument names the layer
+                    add(node.args[1])
             if isinstance(node, ast.FunctionDef) and re.search("problems$|_not_in_nir", node.name):
                 for inner in ast.walk(node):
                     if isinstance(inner, ast.Yield):

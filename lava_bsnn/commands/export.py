@@ -71,7 +71,7 @@ class Export(JsonOutput):
 
 @dataclass(frozen=True, kw_only=True)
 class Nir(JsonOutput):
-    """Write a NetX file as a NIR graph, or a NIR graph as a NetX file.
+    """Write a NetX file as a NIR graph, or the reverse.
 
     Example: lava-bsnn nir demo.net --out demo.nir
     """

@@ -10,7 +10,7 @@ import tyro
 
 from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
-from .output import Flag, JsonOutput, Semantics, TimeStep, warnings_told
+from .output import Flag, InputShape, JsonOutput, Semantics, TimeStep, warnings_told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Demo(DemoConfig, JsonOutput):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspect:
-    """Show the layers of a NetX file or a NIR graph.
+class Inspect(InputShape):
+    """Show the layers of a NetX file, SLAYER's too, or a NIR graph.
 
     Example: lava-bsnn inspect runs/demo/demo.net
     """
@@ -45,8 +45,10 @@ class Inspect:
         from netx_export import describe
 
         with warnings_told():
-            found = describe(self.file, dt=self.dt, semantics=self.semantics)
+            found = describe(self.file, self.shape(), dt=self.dt, semantics=self.semantics)
         print(found.net)
+        for note in found.notes:
+            print(f"note: {note}")
         origin = {"lava-dl": "a file of lava-dl", "NIR": "a NIR graph"}.get(
             found.origin, f"schema {found.schema}"
         )
@@ -61,7 +63,7 @@ class Inspect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify(JsonOutput):
+class Verify(InputShape, JsonOutput):
     """Run the same inputs on every backend, compare every spike.
 
     The inputs are random. Exits with 1 on any mismatch, with 3 if a run fails.
@@ -85,14 +87,14 @@ class Verify(JsonOutput):
     """Seconds that each backend may take."""
 
     def __call__(self) -> int:
-        from netx_export import read
         from netx_export.verify import verify
 
         self.check_json()
-        net, console = read(self.file), self.console()
+        console = self.console()
         with console.status("") as status:
             result = verify(
-                net,
+                self.file,
+                input_shape=self.shape(),
                 num_samples=self.samples,
                 num_steps=self.steps,
                 backends=self.backends or None,

@@ -1,4 +1,4 @@
-"""Output that every command shares: JSON for machines, text for people."""
+"""What commands share: JSON for machines, text for people; the shape of a file's input."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from ..errors import OptionError
 from ..files import check_writable, write_json
 
 if TYPE_CHECKING:
@@ -58,3 +59,24 @@ class JsonOutput:
             print(json.dumps(content, indent=2))
         elif self.json is not None:
             write_json(Path(self.json), content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputShape:
+    """Adds ``--input-shape``."""
+
+    input_shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
+    """Input of a file of SLAYER without it."""
+
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape as numbers.
+
+        Raises:
+            OptionError: it is none.
+        """
+        if self.input_shape is None:
+            return None
+        parts = self.input_shape.split(",")
+        if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
+            raise OptionError(f"--input-shape {self.input_shape!r} is not allowed; use C,H,W or C")
+        return tuple(map(int, parts))

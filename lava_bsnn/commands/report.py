@@ -10,7 +10,7 @@ import tyro
 
 from ..errors import OptionError
 from ..files import atomic_path, check_writable
-from .output import Flag, JsonOutput
+from .output import Flag, InputShape, JsonOutput
 from .samples import Given, of_data_set, of_file, of_recipe
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(JsonOutput):
+class Report(InputShape, JsonOutput):
     """Say whether a network fits a chip, and what it costs there.
 
     Without --data, --inputs or --run, inputs are random, and so are rates and costs. Exits with 1 if
@@ -32,13 +32,13 @@ class Report(JsonOutput):
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The .net file, ours or one of lava-dl, or a .nir file."""
+    """The .net (SLAYER's, too) or .nir file."""
     chip: str = "loihi2"
-    """Chip or board, or a .toml file that changes facts of one."""
+    """Chip, board, or .toml file of facts."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Run the first test samples of this data set."""
+    """Run test samples of this data set."""
     inputs: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Run the first samples of this .npy file, as net.encode takes them."""
+    """Run samples of a .npy file (net.encode)."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Run the first test samples of this training run; compare its model."""
     samples: int = 32
@@ -48,9 +48,9 @@ class Report(JsonOutput):
     seed: int = 0
     """Of random inputs."""
     verify: Flag = False
-    """Also compare all backends on random inputs."""
+    """Compare all backends on random inputs."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write one page that needs nothing else."""
+    """Write one page that needs nothing else."""
 
     def __call__(self) -> int:
         self._check()
@@ -58,7 +58,7 @@ class Report(JsonOutput):
         from netx_export.reports import html, lines_of, report
         from netx_export.verify import verify
 
-        net, console = read(self.file), self.console()
+        net, console = read(self.file, self.shape()), self.console()
         with console.status("reading samples") as status:
 
             def tell(text: str) -> None:
@@ -68,7 +68,14 @@ class Report(JsonOutput):
             data, labels, source, agreement = self._data(net, steps, tell)
             verified = None
             if self.verify:
-                verified = verify(net, num_samples=2, num_steps=steps, seed=self.seed, progress=tell)
+                verified = verify(
+                    self.file,
+                    input_shape=self.shape(),
+                    num_samples=2,
+                    num_steps=steps,
+                    seed=self.seed,
+                    progress=tell,
+                )
             result = report(
                 net,
                 data,

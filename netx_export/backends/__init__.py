@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from dataclasses import replace
@@ -12,9 +13,9 @@ import numpy as np
 
 from lava_bsnn.errors import ExportError, OptionError, check_option
 
-from ..hdf5 import write
+from ..hdf5 import is_layered, network_of, write
 from ..network import FixedPointNetwork
-from ..simulator import Simulation, check_data, joined, simulate
+from ..simulator import Simulation, check_data, joined, shape_of_samples, simulate
 from ..targets import target
 
 _YEAR = 365 * 86_400
@@ -24,7 +25,7 @@ _ONE_BY_ONE = ("lava", "stock")
 
 
 def run(
-    net: FixedPointNetwork,
+    net: FixedPointNetwork | str | os.PathLike[str],
     data: np.ndarray,
     backend: str = "simulator",
     *,
@@ -41,7 +42,8 @@ def run(
     or shared memory outlives the call.
 
     Args:
-        net: the network.
+        net: the network, or the path of a file (:func:`netx_export.read`); SLAYER's files, too. Backend
+            ``"stock"`` runs the file itself.
         data: integers ``[N, C, H, W, T]`` or ``[N, C, T]`` (see :func:`simulate`).
         backend: ``"simulator"`` (batched, ours), ``"lava"`` (a graph of Lava processes per layer),
             ``"lava-fused"`` (one Lava process), ``"stock"`` (unmodified ``lava.lib.dl.netx.hdf5.Network``),
@@ -57,13 +59,12 @@ def run(
         ShapeError: ``data`` does not fit.
         ExportError: the backend cannot compute this network.
         LavaMissingError: lava-nc, lava-dl or lava-loihi is missing.
+        NetXFormatError: the file cannot be read.
         OptionError: ``net`` or an option is not what is allowed.
         LavaRunError: a run on Lava failed, or the time is over.
     """
-    if not isinstance(net, FixedPointNetwork):
-        raise OptionError(
-            f"run: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or read(path)"
-        )
+    given, net = net, network_of("run", net, otherwise=shape_of_samples(data))
+    file = given if not isinstance(given, FixedPointNetwork) and is_layered(given) else None
     check_option("run", "backend", backend, BACKENDS)
     check_timeout("run", timeout)
     if options and backend != "loihi2":
@@ -75,7 +76,7 @@ def run(
     results = []
     for part in parts:
         left = None if timeout is None else max(1e-3, timeout - (time.perf_counter() - start))
-        results.append(_run(net, part, backend, {"trace": trace, "timeout": left}, probe, options))
+        results.append(_run(net, part, backend, {"trace": trace, "timeout": left}, probe, options, file))
     result = results[0] if len(results) == 1 else joined(results)
     return replace(result, seconds=time.perf_counter() - start)
 
@@ -87,6 +88,7 @@ def _run(
     common: dict[str, Any],
     probe: str | None,
     options: dict[str, Any],
+    file: str | os.PathLike[str] | None,
 ) -> Simulation:
     if backend == "simulator":
         return simulate(net, data, trace=common["trace"])
@@ -98,12 +100,14 @@ def _run(
 
             return run_loihi2(net, data, **common, **options)
         if backend == "stock":
-            from .stock import run_stock
+            from .stock import run_file
 
+            if file is not None:
+                return run_file(net, file, data, probe=probe, **common)
             with tempfile.TemporaryDirectory(prefix="lava-bsnn-") as folder:
                 path = Path(folder) / "network.net"
                 write(net, path)
-                return run_stock(path, data, probe=probe, **common)
+                return run_file(net, path, data, probe=probe, **common)
         from .processes import run_processes
 
         return run_processes(net, data, fused=backend == "lava-fused", probe=probe, **common)

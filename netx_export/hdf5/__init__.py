@@ -7,17 +7,19 @@ of lava-dl have none.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from lava_bsnn.errors import LavaBsnnError, NetXFormatError
+from lava_bsnn.errors import LavaBsnnError, NetXFormatError, OptionError
 from lava_bsnn.files import atomic_path
 
-from ..network import FixedPointNetwork
+from ..network import FixedPointNetwork, Shape
 from ..targets import target
 from . import extended, schema, stock, stock_read
 from .safe import attribute
@@ -34,13 +36,13 @@ class Layout:
         version: of the schema, in the file.
         write_header: writes attributes in front of the digest.
         write: writes the network.
-        read: reads it.
+        read: reads it; also gives remarks on it.
     """
 
     version: int
     write_header: Callable[[h5py.File, FixedPointNetwork], None]
     write: Callable[[h5py.File, FixedPointNetwork], None]
-    read: Callable[[h5py.File], FixedPointNetwork]
+    read: Callable[[h5py.File, Shape | None], tuple[FixedPointNetwork, tuple[str, ...]]]
 
 
 _LAYOUTS = {
@@ -54,7 +56,7 @@ _LAYOUTS = {
         version=schema.EXTENDED_VERSION,
         write_header=lambda file, net: None,
         write=extended.write_network,
-        read=extended.read_network,
+        read=lambda file, input_shape: (extended.read_network(file), ()),
     ),
 }
 """By what a target says."""
@@ -87,6 +89,7 @@ class Description:
         schema: version of the file's schema; None where another origin has none.
         digest: whether the file carries a digest of its content, which has been checked.
         size: bytes.
+        notes: what lava-dl would do otherwise, or cuts off likewise; only for files of lava-dl.
     """
 
     net: FixedPointNetwork
@@ -95,32 +98,120 @@ class Description:
     schema: int | None
     digest: bool
     size: int
+    notes: tuple[str, ...] = ()
 
 
 def read(
-    path: str | os.PathLike[str], *, dt: float | None = None, semantics: str | None = None
+    path: str | os.PathLike[str],
+    input_shape: Shape | None = None,
+    *,
+    dt: float | None = None,
+    semantics: str | None = None,
 ) -> FixedPointNetwork:
-    """Read a file of :func:`write`, a CUBA / LOIHI file of lava-dl, or a NIR graph.
+    """Read a file of :func:`write`, a CUBA / LOIHI file of lava-dl or SLAYER, or a NIR graph.
+
+    A file of lava-dl is read as it stands. Where unmodified lava-dl computes something else than it says,
+    or where numbers are cut off, a warning says so; what profile ``"stock"`` does not hold becomes a
+    network in profile ``"extended"``.
 
     Args:
         path: of the file.
+        input_shape: ``(C, H, W)`` or ``(C,)`` of what enters, for a file that begins with a conv and does
+            not say it; with stride 1 it follows from the file. lava-dl's argument of this name is
+            ``(W, H, C)``.
         dt: seconds per time step of a NIR graph, as in :func:`netx_export.from_nir`.
         semantics: who wrote a NIR graph, likewise.
 
     Raises:
-        NetXFormatError: neither of these, damaged, or outside what this version reads.
+        NetXFormatError: none of these, damaged, or outside what this version reads.
+        OptionError: ``input_shape`` is no shape, or another one than the file says.
     """
-    return describe(path, dt=dt, semantics=semantics).net
+    return _warned(path, describe(path, input_shape, dt=dt, semantics=semantics), 3)
 
 
 def describe(
-    path: str | os.PathLike[str], *, dt: float | None = None, semantics: str | None = None
+    path: str | os.PathLike[str],
+    input_shape: Shape | None = None,
+    *,
+    dt: float | None = None,
+    semantics: str | None = None,
 ) -> Description:
     """Read a file, with the arguments of :func:`read`, and tell what it is.
 
+    What :func:`read` warns of a file of lava-dl stands in ``notes``.
+
+    Raises:
+        NetXFormatError, OptionError: as :func:`read`.
+    """
+    _check_shape("read", input_shape)
+    found = _described(path, input_shape, dt, semantics)
+    _check_fit("read", found.net, input_shape)
+    return found
+
+
+def network_of(
+    where: str,
+    net: FixedPointNetwork | str | os.PathLike[str],
+    input_shape: Shape | None = None,
+    *,
+    otherwise: Shape | None = None,
+) -> FixedPointNetwork:
+    """A network, or that of a file.
+
+    Args:
+        where: function that takes the network, for its errors.
+        net: the network, or the path of a file.
+        input_shape: as in :func:`read`.
+        otherwise: likewise, and not taken where the file does say it.
+
     Raises:
         NetXFormatError: as :func:`read`.
+        OptionError: ``net`` is neither, or ``input_shape`` as in :func:`read`.
     """
+    _check_shape(where, input_shape)
+    if isinstance(net, (str, os.PathLike)):
+        net = _warned(net, _described(net, input_shape or otherwise), 4)
+    elif not isinstance(net, FixedPointNetwork):
+        raise OptionError(
+            f"{where}: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or "
+            "read(path), or the path of a file"
+        )
+    _check_fit(where, net, input_shape)
+    return net
+
+
+def is_layered(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has the layout of lava-dl."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "layer" in file
+    except OSError:
+        return False
+
+
+def _warned(path: str | os.PathLike[str], found: Description, stacklevel: int) -> FixedPointNetwork:
+    if found.notes:
+        warnings.warn(f"{os.fspath(path)}: {'; '.join(found.notes)}", stacklevel=stacklevel)
+    return found.net
+
+
+def _check_shape(where: str, shape: Any) -> None:
+    numbers = shape if isinstance(shape, tuple) else ()
+    if shape is not None and not (len(numbers) in (1, 3) and all(type(n) is int and n > 0 for n in numbers)):
+        raise OptionError(f"{where}: input_shape={shape!r} is not allowed; use (C, H, W) or (C,)")
+
+
+def _check_fit(where: str, net: FixedPointNetwork, shape: Shape | None) -> None:
+    if shape not in (None, net.input.shape):
+        raise OptionError(f"{where}: input_shape={shape} is not that of the network, {net.input.shape}")
+
+
+def _described(
+    path: str | os.PathLike[str],
+    input_shape: Shape | None,
+    dt: float | None = None,
+    semantics: str | None = None,
+) -> Description:
     name = os.fspath(path)
     if not Path(name).is_file():
         what = "is not a file" if Path(name).exists() else "no such file"
@@ -129,7 +220,7 @@ def describe(
         with h5py.File(name, "r") as file:
             if "node" in file and "version" in file:
                 return _described_graph(name, dt, semantics)
-            return _describe(file, Path(name).stat().st_size)
+            return _describe(file, Path(name).stat().st_size, input_shape)
     except LavaBsnnError as error:
         raise NetXFormatError(f"{name}: {_line(error)}") from error
     except PermissionError as error:
@@ -163,14 +254,14 @@ def _line(error: Exception) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
-def _describe(file: h5py.File, size: int) -> Description:
+def _describe(file: h5py.File, size: int, input_shape: Shape | None) -> Description:
     version = attribute(file, schema.VERSION, None)
     readers = {layout.version: layout.read for layout in _LAYOUTS.values()}
     if version not in (None, *readers):
         known = " and ".join(map(str, readers))
         raise NetXFormatError(f"schema {version} is not known; this version reads {known}")
-    net = readers.get(version, stock_read.read_network)(file)
-    profile = attribute(file, "profile", "stock")
+    net, notes = readers.get(version, stock_read.read_network)(file, input_shape)
+    profile = net.profile if version is None else attribute(file, "profile", "stock")
     if profile != net.profile:
         raise NetXFormatError(f"profile {profile!r} does not fit the content; export it again")
     digest = attribute(file, "digest", None)
@@ -178,7 +269,12 @@ def _describe(file: h5py.File, size: int) -> Description:
         raise NetXFormatError("the digest is missing; export the file again")
     if digest is not None and digest != net.digest():
         raise NetXFormatError("content does not match its digest; the file is damaged, export it again")
-    origin = "lava-dl" if version is None else "lava-bsnn"
     return Description(
-        net=net, profile=profile, origin=origin, schema=version, digest=digest is not None, size=size
+        net=net,
+        profile=profile,
+        origin="lava-dl" if version is None else "lava-bsnn",
+        schema=version,
+        digest=digest is not None,
+        size=size,
+        notes=notes,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import h5py
@@ -50,12 +51,20 @@ def raw(group: h5py.Group, key: str, kinds: str) -> np.ndarray:
     return np.asarray(dataset[()])
 
 
-def integers(group: h5py.Group, key: str) -> np.ndarray:
-    """A dataset of 32-bit integers, stored as whole numbers of any type."""
+def integers(group: h5py.Group, key: str, cut: Callable[[], None] | None = None) -> np.ndarray:
+    """A dataset of 32-bit integers, stored as whole numbers of any type.
+
+    Fractions are errors; with ``cut``, which is then called, they are cut off.
+    """
     values = raw(group, key, "iufb")
     name = f"{group.name.rstrip('/')}/{key}"
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (np.rint(values) == values).all()):
-        raise NetXFormatError(f"{name}: values that are not integers; round before export")
+    if values.dtype.kind == "f":
+        whole = np.trunc(values)
+        if not np.isfinite(values).all() or (cut is None and (whole != values).any()):
+            raise NetXFormatError(f"{name}: values that are not integers; round before export")
+        if cut is not None and (whole != values).any():
+            cut()
+        values = whole
     if values.size and (values.min() < -(1 << 31) or values.max() >= 1 << 31):
         raise NetXFormatError(f"{name}: values beyond 32 bits; export the file again")
     return values.astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -252,8 +253,11 @@ def most_steps(net: FixedPointNetwork, layer: Layer) -> int | None:
     """Steps over which the neurons may add up a worst-case input; None if it may be any number."""
     largest = target(net.profile).largest_sum(layer)
     bound, leak = max(1, int(neuron_bound(net, layer).max())), layer.neuron.leak
-    if largest is None or bound * ONE <= largest * leak:  # as much leaks as comes
+    remembers = getattr(layer.neuron, "current_decay", ONE) < ONE
+    if largest is None or (bound * ONE <= largest * leak and not remembers):  # as much leaks as comes
         return None
+    if remembers:  # at most, the current itself adds up
+        return math.isqrt(largest // bound)
     return largest // bound
 
 

@@ -164,6 +164,8 @@ def _not_in_nir(layer: Layer) -> Iterator[str]:
         yield f"NIR has no {type(neuron).__name__} neuron"
     elif neuron.membrane is not None:
         yield "NIR has no k-bit membrane"
+    elif neuron.reads_out and _filters(neuron):
+        yield "NIR has no readout whose current has a memory; use current_decay=4096"
     elif _filters(neuron) and not (np.all(neuron.current_decay) and np.all(neuron.voltage_decay)):
         yield "NIR has no CubaLIF with a current or membrane that does not decay"
 

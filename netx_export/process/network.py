@@ -20,7 +20,8 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from lava_bsnn.compat import import_lava
 from lava_bsnn.errors import ExportError, LavaBsnnError, ShapeError
-from netx_export.hdf5 import read, write
+from lava_bsnn.limits import LIMITS
+from netx_export.hdf5 import is_layered, network_of, write
 from netx_export.hdf5.safe import text
 from netx_export.network import FixedPointNetwork
 from netx_export.process.entry import EntryPort, join
@@ -119,10 +120,15 @@ class Network(AbstractProcess):
 
     def _read(self, path: str | os.PathLike[str]) -> FixedPointNetwork | None:
         """The network of a file; None where only lava-dl may know what to do with it."""
+        bits, most = self.input_message_bits or 0, LIMITS.message_bits_max
+        if bits > most and is_layered(path):
+            self.why_not_fused = f"input_message_bits={bits} is more than {most}"
+            return None
         try:
-            return read(path)
+            shape = None if self.input_shape is None else tuple(self.input_shape)[::-1]
+            return network_of("Network", path, otherwise=shape)
         except LavaBsnnError as error:
-            if not _is_layered(path):
+            if not is_layered(path):
                 raise
             self.why_not_fused = str(error)
             return None
@@ -357,14 +363,6 @@ class _NotInThisRun:
 
 _PARTS = ("synapse", "synapse_rec", "real_synapse", "imag_synapse", "neuron")
 """Attributes of layers that hold processes."""
-
-
-def _is_layered(path: str | os.PathLike[str]) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return "layer" in file
-    except OSError:
-        return False
 
 
 @implements(proc=Network, protocol=LoihiProtocol)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .batched import simulate
-from .result import Simulation, Trace, check_data, joined, simulation_of
+from .result import Simulation, Trace, check_data, joined, shape_of_samples, simulation_of
 
-__all__ = ["Simulation", "Trace", "check_data", "joined", "simulate", "simulation_of"]
+__all__ = ["Simulation", "Trace", "check_data", "joined", "shape_of_samples", "simulate", "simulation_of"]

@@ -21,7 +21,7 @@ from lava_bsnn.errors import ShapeError
 
 from ..network import INPUT, FixedPointNetwork, Layer
 from .layer import LayerArithmetic
-from .result import Simulation, Trace, check_data, simulation_of
+from .result import Simulation, Trace, check_data, shape_of_samples, simulation_of
 from .rows import from_row, message_type, message_width, to_row
 from .state import ConnectionState, NeuronState
 
@@ -30,7 +30,7 @@ _MOST_SAMPLES = 256
 
 
 def simulate(
-    net: FixedPointNetwork,
+    net: FixedPointNetwork | str | os.PathLike[str],
     x: np.ndarray,
     *,
     trace: bool = False,
@@ -41,7 +41,7 @@ def simulate(
     """Simulate all samples of ``x``, each from a reset state.
 
     Args:
-        net: the network.
+        net: the network, or the path of a file (:func:`netx_export.read`); SLAYER's files, too.
         x: integers ``[N, C, H, W, T]`` or ``[N, C, T]``: spikes 0 / 1, or graded messages.
         trace: keep spikes and potentials of every layer.
         batch_size: samples at a time; by default as many as the processor's cache takes.
@@ -50,7 +50,13 @@ def simulate(
 
     Raises:
         ShapeError: ``x`` does not fit the network.
+        NetXFormatError: the file cannot be read.
+        OptionError: ``net`` is neither.
     """
+    if not isinstance(net, FixedPointNetwork):
+        from ..hdf5 import network_of
+
+        net = network_of("simulate", net, otherwise=shape_of_samples(x))
     x = check_data(net, x)
     num_samples, num_steps = len(x), x.shape[-1]
     if num_threads is None:

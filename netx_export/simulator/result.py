@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from lava_bsnn.errors import ShapeError
 
-from ..network import FixedPointNetwork
+from ..network import FixedPointNetwork, Shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +53,11 @@ class Simulation:
             assert self.spikes is not None
             result = self.spikes.reshape(*self.spikes.shape[:2], -1).sum(-1).argmax(1)
         return result
+
+
+def shape_of_samples(x: Any) -> Shape | None:
+    """``shape`` of an array or tensor ``[N, *shape, T]``; None if it has none."""
+    return tuple(getattr(x, "shape", ()))[1:-1] or None
 
 
 def joined(parts: Sequence[Simulation]) -> Simulation:

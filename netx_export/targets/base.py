@@ -73,8 +73,14 @@ class Target:
         return iter(())
 
     def largest_sum(self, layer: Layer) -> int | None:
-        """Largest potential of neurons that add up all that comes in, a readout; None for others."""
-        return self.limits.readout_max if layer.neuron.reads_out else None
+        """Largest potential of neurons that add up all that comes in, a readout; None for others.
+
+        None, too, for a readout whose threshold no potential reaches: its sums may saturate.
+        """
+        neuron = layer.neuron
+        if not neuron.reads_out or getattr(neuron, "threshold", 0) > LIMITS.threshold_max:
+            return None
+        return self.limits.readout_max
 
     # models
 

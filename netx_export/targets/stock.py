@@ -92,8 +92,20 @@ class Stock(Loihi):
         if backend not in ("stock", "loihi2"):
             return
         yield from mixing_problems(net, "backend 'lava' or 'lava-fused'", alone)
+        if backend == "loihi2":
+            yield from _threshold_problems(net, self.limits.threshold_max)
         if backend == "loihi2" and net.input.enters_as_bias:
             yield "loihi2: inputs that enter as biases cannot be streamed to the chip; train without them"
+
+
+def _threshold_problems(net: FixedPointNetwork, top: int) -> Iterator[str]:
+    """Thresholds that are out of reach in Lava, and out of range on the chip."""
+    for layer in net.layers:
+        neuron = layer.neuron
+        if isinstance(neuron, Readout) and neuron.threshold > top:
+            yield (
+                f"{layer.name}: a threshold of {neuron.threshold} does not fit the chip's 17 bits; use {top}"
+            )
 
 
 def _dense_problems(net: FixedPointNetwork, layer: Layer, loops: list[Connection]) -> Iterator[str]:

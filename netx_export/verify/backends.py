@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,15 @@ from lava_bsnn.errors import (
 )
 
 from ..backends import BACKENDS, check_timeout, run
-from ..network import FixedPointNetwork
+from ..hdf5 import network_of
+from ..network import FixedPointNetwork, Shape
 from ..simulator import Simulation
 from .parity import compare
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+_Network = FixedPointNetwork | str | os.PathLike[str]
 REFERENCE = "simulator"
 _DEFAULT_STEPS = 8
 _DENSITIES = (0.5, 0.1, 0.9, 0.02, 1.0)
@@ -146,8 +150,9 @@ def default_steps(net: FixedPointNetwork) -> int:
 
 
 def verify(
-    net: FixedPointNetwork,
+    net: FixedPointNetwork | str | os.PathLike[str],
     *,
+    input_shape: Shape | None = None,
     num_samples: int = 5,
     num_steps: int | None = None,
     backends: Sequence[str] | None = None,
@@ -158,7 +163,8 @@ def verify(
     """Run random samples everywhere and compare with the simulator.
 
     Args:
-        net: the network.
+        net: the network, or the path of a file, which backend ``"stock"`` runs itself.
+        input_shape: ``(C, H, W)`` of what enters, for a file that does not say it.
         num_samples: samples, streamed back to back with resets.
         num_steps: time steps per sample; by default the network's own, else 8.
         backends: names; by default all.
@@ -168,7 +174,9 @@ def verify(
 
     Raises:
         OptionError, ShapeError: an argument is not allowed.
+        NetXFormatError: the file cannot be read.
     """
+    file, net = net, network_of("verify", net, input_shape)
     names = [name for name in BACKENDS if name != REFERENCE] if backends is None else list(backends)
     for name in names:
         check_option("verify", "backend", name, BACKENDS)
@@ -186,16 +194,18 @@ def verify(
     for name in dict.fromkeys(names):
         if name != REFERENCE:
             progress(name)
-            found[name] = _outcome(net, data, expected, name, timeout)
+            found[name] = _outcome(file if name == "stock" else net, data, expected, name, timeout)
     return Verification(samples=num_samples, steps=num_steps, backends=found)
 
 
 def _outcome(
-    net: FixedPointNetwork, data: np.ndarray, expected: Simulation, name: str, timeout: float | None
+    net: _Network, data: np.ndarray, expected: Simulation, name: str, timeout: float | None
 ) -> Outcome:
     on_chip = name == "loihi2"
     try:
-        actual = run(net, data, name, trace=not on_chip, timeout=None if on_chip else timeout)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the file, which has been read
+            actual = run(net, data, name, trace=not on_chip, timeout=None if on_chip else timeout)
     except LavaRunError as error:
         return Outcome(ran=False, why_not=str(error), failed=True)
     except (ExportError, LavaMissingError, ShapeError) as error:
@@ -216,7 +226,7 @@ def _outcome(
 
 
 def _with_potential(
-    net: FixedPointNetwork, data: np.ndarray, name: str, layer: str, timeout: float | None
+    net: _Network, data: np.ndarray, name: str, layer: str, timeout: float | None
 ) -> Simulation:
     """The run again, with the membrane potential of a layer of stock processes."""
     return run(net, data, name, trace=True, timeout=timeout, probe=layer)

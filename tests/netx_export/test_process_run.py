@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lava_bsnn.compat import import_lava
-from lava_bsnn.errors import ExportError, OptionError, ShapeError
+from lava_bsnn.errors import ExportError, NetXFormatError, OptionError, ShapeError
 from netx_export import compare, network, run, simulate
 from netx_export.backends import runtime
 
@@ -72,7 +72,11 @@ def test_samples_do_not_mix_through_delays_and_loops(backend, make_data):
 
 def test_what_is_no_network_or_no_data_is_refused(make_network, make_data):
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
-    with pytest.raises(OptionError, match=r"run: net is a str; use a FixedPointNetwork, .* or read\(path\)"):
+    with pytest.raises(
+        OptionError, match=r"run: net is a Linear; use a FixedPointNetwork, .* or the path of a"
+    ):
+        run(torch.nn.Linear(2, 3), make_data(net))
+    with pytest.raises(NetXFormatError, match=r"demo.net: no such file; give the path of a .net file"):
         run("demo.net", make_data(net))
     with pytest.raises(ShapeError, match="data: this Tensor is no array of integers; use net.encode"):
         run(net, torch.zeros(1, 9, 4, requires_grad=True))

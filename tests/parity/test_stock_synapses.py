@@ -128,14 +128,18 @@ def test_stock_conv_neither_clips_nor_shifts_its_weights():
 
 
 def test_stock_conv_has_no_weight_exponent_in_our_files(tmp_path):
-    write(conv_net(np.full((1, 1, 1, 1), 5), (1, 2, 3)), tmp_path / "a.net")
+    net = conv_net(np.full((1, 1, 1, 1), 5), (1, 2, 3))
+    write(net, tmp_path / "a.net")
     with h5py.File(tmp_path / "a.net", "r+") as file:
         neuron = file["layer/1/neuron"]
         assert "wgtExp" not in neuron
         neuron["wgtExp"] = 3
-        del file.attrs["digest"], file.attrs[schema.VERSION]
     with pytest.raises(NetXFormatError, match="wgtExp: 3 is not supported; use 0"):
         read(tmp_path / "a.net")
+    with h5py.File(tmp_path / "a.net", "r+") as file:
+        del file.attrs["digest"], file.attrs[schema.VERSION]
+    with pytest.warns(UserWarning, match="a.net: conv: wgtExp is ignored, as lava-dl does"):
+        assert read(tmp_path / "a.net") == net
 
 
 def test_stock_conv_ignores_delays(tmp_path):
@@ -147,8 +151,9 @@ def test_stock_conv_ignores_delays(tmp_path):
     made = import_lava("lava.lib.dl.netx.hdf5").Network(net_config=str(tmp_path / "a.net"))
     made.net_config.f.close()
     assert type(made.layers[0].synapse) is import_lava("lava.proc.conv.process").Conv
-    with pytest.raises(NetXFormatError, match="delays of a conv are not supported; lava-dl ignores them"):
-        read(tmp_path / "a.net")
+    with pytest.warns(UserWarning, match="conv: delays are left out, they move its output only; lava-dl"):
+        found = read(tmp_path / "a.net")
+    assert found == replace(net, profile="extended")
     with pytest.raises(ExportError, match="delays of a conv are not possible in profile 'stock'"):
         conv_net(np.full((1, 1, 1, 1), 5), (1, 2, 3), delay=np.array([7]))
 
