@@ -29,14 +29,14 @@ _EVENTS, _NOISE = 60, 40
 
 
 def sweeps(labels: np.ndarray, seed: int = 0) -> list[np.ndarray]:
-    """Simulate words of two sweeps each, with a pause between them, as in classes of :data:`WORDS`.
+    """Simulate words of two sweeps each, with a pause between them, as in the set ``"sweeps"``.
 
     What a word is shows only in the order of its sweeps, which are at least 0.2 s apart: it takes a memory
     that outlasts the pause. Start, length and pitch of a sweep vary, and there is noise. Sample i depends on
     ``seed`` and i.
 
     Args:
-        labels: int ``[N]``.
+        labels: int ``[N]``, the classes of ``DATASETS["sweeps"]``.
 
     Returns:
         One structured array per label, sorted by t (us), fields x, y, t, p as in tonic.

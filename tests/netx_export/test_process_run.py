@@ -86,8 +86,6 @@ def test_what_is_no_network_or_no_data_is_refused(make_network, make_data):
 
 def test_backends_refuse_what_they_cannot_compute(make_data, slow):
     net = late_network(loop=False)
-    with pytest.raises(ExportError, match="late: stock Lava keeps messages in delays .* use backend 'lava'"):
-        run(net, make_data(net), "stock")
     net = network.FixedPointNetwork(input=net.input, layers=net.layers, profile="extended")
     with pytest.raises(ExportError, match="profile 'stock' only; use backend 'lava'"):
         run(net, make_data(net), "stock")
