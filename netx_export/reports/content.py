@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +55,9 @@ class LayerRow:
     cores: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
-    """Outcome of :func:`netx_export.report`.
+    """Outcome of :func:`netx_export.report`; ``rich.print`` shows it as a table.
 
     Attributes:
         name: of the network, such as its file.
@@ -82,6 +82,14 @@ class Report:
     verification: Verification | None
     agreement: Agreement | None
     shown: Shown
+
+    def __repr__(self) -> str:
+        return f"Report({self.name}: {self.verdict})"
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from .terminal import lines_of
+
+        yield from lines_of(self)
 
     @property
     def mismatches(self) -> int:

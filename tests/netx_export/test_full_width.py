@@ -14,8 +14,9 @@ from lava_bsnn import data, models, training
 from lava_bsnn.norm import BatchNorm
 from lava_bsnn.training.recipe import HYBRID, load_recipe, recipe_names
 from lava_bsnn.training.run import build_model, input_encoding, input_shape
-from netx_export import agreement, convert, cost, place, read, simulate, write
+from netx_export import agreement, convert, place, read, report, simulate, write
 from netx_export.lowering.observe import random_samples
+from netx_export.reports import html, lines_of
 
 
 def images(number, seed):
@@ -90,7 +91,7 @@ def test_full_width_networks_are_placed_as_the_documentation_says(name, shape):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", recipe_names())
-def test_models_of_recipes_are_placed_and_costed(name):
+def test_models_of_recipes_are_reported(name):
     recipe = load_recipe(name)
     if recipe.method in ("qcfs", HYBRID):
         pytest.skip("a network of activations, or one that starts from it")
@@ -103,7 +104,8 @@ def test_models_of_recipes_are_placed_and_costed(name):
         model.train()(x)
         net = convert(model.eval(), "extended", calibration=x)
         messages = net.encode(x[:1].numpy())
-    placement = place(net, "loihi2")
-    found = cost(net, messages, placement)
+    found = report(net, messages, chip="loihi2", name=name)
+    placement = found.placement
     assert placement.fits and sum(core.neurons for core in placement.cores) == net.summary().neurons
-    assert found.sops > 0 and len(found.layers) == len(net.layers) + 1
+    assert found.cost.sops > 0 and len(found.cost.layers) == len(net.layers) + 1
+    assert len(html(found)) < 1 << 21 and len(list(lines_of(found))) > 2
