@@ -81,7 +81,7 @@ def test_the_first_line_says_what_it_is_and_whether_it_fits(made):
     assert 'class="verdict not"' in page and tight.as_dict()["fits"] is False
     assert next(iter(lines_of(tight))).plain == f"network: {tight.verdict}"
     assert repr(tight) == f"Report(network: {tight.verdict})"
-    assert list(tight.__rich_console__(None, None))[0].plain == f"network: {tight.verdict}"
+    assert next(iter(tight.__rich_console__(None, None))).plain == f"network: {tight.verdict}"
 
 
 def test_stepping_finds_a_difference(made):
