@@ -17,13 +17,13 @@ def first_not_finite(model: torch.nn.Module, inputs: Tensor) -> str:
         return f"the input (sample {bad[0]} of the batch)"
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
-            return f"parameter {name}"
+            return f"parameter {_called(model, name)}"
     found: list[str] = []
 
     def check(name: str) -> object:
         def hook(module: torch.nn.Module, args: object, output: object) -> None:
             if isinstance(output, Tensor) and not found and not torch.isfinite(output).all():
-                found.append(f"layer {name or 'model'} ({type(module).__name__})")
+                found.append(f"layer {_called(model, name) or 'model'} ({type(module).__name__})")
 
         return hook
 
@@ -39,3 +39,12 @@ def first_not_finite(model: torch.nn.Module, inputs: Tensor) -> str:
             if name in buffers and buffer.shape == buffers[name].shape:
                 buffer.copy_(buffers[name])
     return found[0] if found else "the loss (all layers are finite)"
+
+
+def _called(model: torch.nn.Module, path: str) -> str:
+    """A path in the model, behind the name that its innermost named block was given, if any."""
+    named = {name: getattr(module, "name", None) for name, module in model.named_modules()}
+    owners = [
+        name for name, own in named.items() if isinstance(own, str) and f"{path}.".startswith(f"{name}.")
+    ]
+    return f"{named[max(owners, key=len)]}: {path}" if owners else path

@@ -234,6 +234,8 @@ def test_the_first_layer_that_is_not_finite_is_named():
     model.blocks[2].norm.running_var.fill_(float("nan"))
     model.eval()
     assert first_not_finite(model, x) == "layer blocks.2.norm (BatchNorm)"
+    model.blocks[2].name = "second"
+    assert first_not_finite(model, x) == "layer second: blocks.2.norm (BatchNorm)"
     x[1, 0, 3, 3] = float("inf")
     assert first_not_finite(model, x) == "the input (sample 1 of the batch)"
 
