@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, check_option
+from ..memory import keep_freed_memory
 from .batches import Data, as_dataset, epoch_batches
 from .engine import Engine, Epoch, Step
 from .losses import SopBudget, TotalLoss, tet_cross_entropy
@@ -60,7 +61,8 @@ def fit(
     """Train a model; the same seed gives the same weights, also after a resume.
 
     Order of samples and random numbers of a step depend on seed, epoch, step and process
-    only. With weight averaging the model holds the averaged weights in the end.
+    only. With weight averaging the model holds the averaged weights in the end. Where the allocator is
+    glibc's, it is told to keep freed memory (:func:`lava_bsnn.memory.keep_freed_memory`).
 
     Args:
         model: maps ``[N, ...]`` to logits per step ``[N, classes, T]``.
@@ -98,6 +100,7 @@ def fit(
     if sop_budget is not None:
         loss = TotalLoss({"loss": (1.0, loss), "sops": (1.0, SopBudget(model, sop_budget))})
     folder = None if out is None else Path(out)
+    keep_freed_memory()
     seed_everything(seed)
     run = Engine(
         model=model,
