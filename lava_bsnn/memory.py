@@ -14,8 +14,8 @@ OFF = "LAVA_BSNN_MALLOC"
 def keep_freed_memory() -> bool:
     """Tell glibc's allocator to reuse what is freed, large blocks too, instead of returning it to the system.
 
-    By default each tensor above 32 MB, or less, is mapped anew and filled with zeros, page by page. The setting
-    is the process's; training sets it. Peak memory may rise, as freed blocks of other sizes are kept.
+    By default each large tensor is mapped anew and filled with zeros, page by page. The setting is the
+    process's; training sets it. Peak memory may rise, as freed blocks of other sizes are kept.
 
     Returns:
         Whether it is set: not with another allocator or system, nor with ``LAVA_BSNN_MALLOC=0``.
