@@ -137,7 +137,6 @@ ELSEWHERE = {
         ("lava-bsnn zoo --run loihi2 --json report.json", "lava-bsnn zoo plain --run loihi2"),
         "tests/netx_export/test_zoo.py runs them with stand-ins for lava-loihi",
     ),
-    "python tests/benchmarks/slayer_tutorials.py PilotNet --seeds 2": "as the one for all tasks, for 2 seeds",
     "python tests/benchmarks/make_zoo.py": "trains for minutes; test_zoo.py compares what it made",
     "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
