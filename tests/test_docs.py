@@ -104,6 +104,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
     "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only nmnist",
     "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",
+    "python tests/benchmarks/slayer_tutorials.py": "XOR --seeds 1 --epochs 2",
     "make demo PYTHON=python3.12": "--dry-run",
     "make test": "--dry-run",
     "make test PYTHON=python3.10": "--dry-run",

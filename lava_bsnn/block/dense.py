@@ -100,13 +100,8 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         name: str | None = None,
     ) -> None:
         self._set_name(name, f"Readout({in_neurons}, {out_neurons})")
-        refuse(
-            self.label,
-            "leave it at its default",
-            neuron_params=neuron_params,
-            dynamics=dynamics,
-            mask=mask is not None,
-        )
+        refuse(self.label, "give None: a readout has no neurons", neuron_params=neuron_params)
+        refuse(self.label, "leave it at its default", dynamics=dynamics, mask=mask is not None)
         super().__init__(
             None, in_neurons, out_neurons, weight_scale, weight_norm, dynamics=False, count_log=count_log
         )
@@ -115,6 +110,11 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         self._set_weight_hook(self.synapse, pre_hook_fx, binarize, weight_bits, "layer")
         self._set_rest(LIF, None, None, None, out_neurons)
         self.bias = torch.nn.Parameter(torch.zeros(out_neurons)) if bias else None
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        for key in [key for key in state_dict if key.startswith(f"{prefix}neuron.")]:
+            del state_dict[key]  # of SLAYER's Affine, whose neuron does nothing without dynamics
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     num_steps: int = DEFAULT_STEPS
     """Steps whose sum of logits must not overflow on the device; a model sets its own."""

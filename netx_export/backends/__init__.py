@@ -75,7 +75,8 @@ def run(
     parts = data[:, None] if _mix(net, backend, len(data)) else [data]
     results = []
     for part in parts:
-        left = None if timeout is None else max(1e-3, timeout - (time.perf_counter() - start))
+        left = timeout if timeout is None or not results else timeout - (time.perf_counter() - start)
+        left = None if left is None else max(1e-3, left)
         results.append(_run(net, part, backend, {"trace": trace, "timeout": left}, probe, options, file))
     result = results[0] if len(results) == 1 else joined(results)
     return replace(result, seconds=time.perf_counter() - start)

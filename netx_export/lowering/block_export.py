@@ -34,7 +34,7 @@ def export_block(module: Any, handle: Any) -> None:
     """
     if module.input_shape is None:
         raise ExportError(
-            f"{module.label}: shape is not known yet; call block.build(model, input_shape) first"
+            f"{module.label}: shape is not known yet; call block.build(blocks, input_shape) first"
         )
     job = Job(target=target("stock"), model=module, blocks=[module])
     problems = list(block_problems(module, job))
