@@ -73,7 +73,7 @@ def run(
     check_backend(net, backend, len(data))
     start = time.perf_counter()
     parts = data[:, None] if _mix(net, backend, len(data)) else [data]
-    results = []
+    results: list[Simulation] = []
     for part in parts:
         left = timeout if timeout is None or not results else timeout - (time.perf_counter() - start)
         left = None if left is None else max(1e-3, left)
