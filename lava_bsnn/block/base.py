@@ -23,7 +23,7 @@ from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize, recognised
 
 _WIDE = 2
-"""Deviation that a current's deviation of 1 may give the potential, in thresholds; norm makes 1 of more."""
+"""Deviation that a current's deviation of 1 may give the potential; norm starts with one threshold for more."""
 _WIDER = 8
 """Likewise without norm, in widths of the surrogate gradient."""
 
@@ -264,8 +264,8 @@ class SpikingBlock(Block):
     def _meet_time_constants(self, neuron: Any) -> None:
         """Start norm with less gain in front of neurons that add up for long, or warn where there is none."""
         spread, threshold = getattr(neuron, "spread", 0.0), float(getattr(neuron, "threshold", 1.0))
-        if self.norm is not None and spread > _WIDE * threshold:
-            torch.nn.init.constant_(self.norm.weight, threshold / spread)
+        if self.norm is not None and spread > _WIDE:
+            torch.nn.init.constant_(self.norm.weight, min(1.0, threshold / spread))
         elif self.norm is None and spread > _WIDER * getattr(neuron, "gamma", 1) and not neuron.ignore_reset:
             warnings.warn(
                 f"{self.label}: neurons with decays this small add up currents for so long that most "
