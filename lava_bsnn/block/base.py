@@ -22,8 +22,9 @@ from ..modulation import AGMM, ConstantGate
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize, recognised
 
-_WIDE = 2
-"""Deviation that a current's deviation of 1 may give the potential; norm starts with one threshold for more."""
+_WIDE = 4
+"""Deviation that a current's deviation of 1 gives the potential of an integrator without leak; norm in front of
+neurons that add up more starts with a gain that leaves one threshold."""
 _WIDER = 8
 """Likewise without norm, in widths of the surrogate gradient."""
 

@@ -321,8 +321,8 @@ def test_long_time_constants_start_norm_with_less_gain_or_are_warned_of():
     torch.manual_seed(0)
     spread = neuron.dynamics(torch.randn(20000, 1, 16))[1][..., -1].std()
     assert gain.unique().item() == pytest.approx(1.25 / spread, rel=0.02)
-    for threshold in (0.1, 1.0):
-        made = block.Dense({"threshold": threshold, "voltage_decay": 0.5}, 64, 8)
+    for threshold, decay in ((0.1, 0.5), (1.0, 0.5), (1.0, 0.0)):
+        made = block.Dense({"threshold": threshold, "voltage_decay": decay}, 64, 8)
         assert (made.norm.weight == 1).all()
     with pytest.warns(UserWarning, match="beyond the 'triangular' surrogate.*tau_grad"):
         block.Dense(LONG, 64, 8, norm=None)
