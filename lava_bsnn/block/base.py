@@ -23,8 +23,8 @@ from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize, recognised
 
 _WIDE = 4
-"""Deviation that a current's deviation of 1 gives the potential of an integrator without leak; norm in front of
-neurons that add up more starts with a gain that leaves one threshold."""
+"""Deviation that a current's deviation of 1 gives the potential of an integrator without leak. In front of
+neurons that add up more, norm starts with a gain that leaves one threshold."""
 _WIDER = 8
 """Likewise without norm, in widths of the surrogate gradient."""
 
