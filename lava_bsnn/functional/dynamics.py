@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import kernels
 from .membrane import FixedPointMembrane, round_to_levels
 from .surrogate import Derivative
 
@@ -76,6 +77,7 @@ class Spiking:
         threshold: fires at or above it.
         derivative: surrogate ``ds/du`` of ``u - threshold`` and ``gamma``.
         gamma: width of the surrogate.
+        scale: factor on it.
         detach_reset: let no gradient flow through the reset.
         ignore_reset: let the gradient pass a step as if there were no reset, as in SLAYER.
         memory: quantisation of the stored potential; None for none.
@@ -85,10 +87,32 @@ class Spiking:
     threshold: float
     derivative: Derivative
     gamma: float = 1.0
+    scale: float = 1.0
     detach_reset: bool = False
     ignore_reset: bool = False
     memory: Memory | None = None
     fixed_point: FixedPointMembrane | None = None
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """``ds/du`` for ``u - threshold``."""
+        slope = self.derivative(distance, self.gamma)
+        return slope if self.scale == 1 else slope * self.scale
+
+    def rule(self, current: Tensor, retain: Tensor) -> kernels.Rule | None:
+        """The same for machine code; None where there is none: off the CPU, and for what it does not know."""
+        plain = self.memory is None and self.fixed_point is None and retain.numel() == 1
+        if not plain or current.dtype != torch.float32 or current.device.type != "cpu":
+            return None
+        if self.derivative not in kernels.SURROGATES or not len(current):
+            return None
+        reset = kernels.DETACHED if self.detach_reset else kernels.EXACT
+        return kernels.Rule(
+            threshold=self.threshold,
+            gamma=self.gamma,
+            scale=self.scale,
+            kind=kernels.SURROGATES[self.derivative],
+            reset=kernels.IGNORED if self.ignore_reset else reset,
+        )
 
 
 def _run(
@@ -122,7 +146,12 @@ class _LIF(torch.autograd.Function):
         ctx: Any, current: Tensor, retain: Tensor, state: Tensor, how: Spiking
     ) -> tuple[Tensor, Tensor, Tensor]:
         bounds: list[Tensor] = []  # of the stored potential, per step; empty without quantisation
-        if how.fixed_point is not None:
+        ctx.rule = how.rule(current, retain)
+        if ctx.rule is not None:
+            spikes, potential, stored = kernels.lif_forward(
+                current.contiguous(), float(retain), _whole(state, current), how.threshold
+            )
+        elif how.fixed_point is not None:
             spikes, potential, stored = how.fixed_point.run(current, state)
             bounds = [potential.new_tensor(how.fixed_point.limit)] * len(potential)
         else:
@@ -136,6 +165,11 @@ class _LIF(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         potential, retain, state, *bounds = ctx.saved_tensors
         how: Spiking = ctx.how
+        if ctx.rule is not None:
+            whole = _whole(state, potential)
+            grad_current, grad = kernels.lif_backward(grads[0], potential, float(retain), whole, ctx.rule)
+            learned = torch.full_like(retain, grad) if ctx.needs_input_grad[1] else None
+            return grad_current, learned, None, None
         before = how.memory is not None and how.memory.before_spike
         bound = torch.stack(bounds).reshape(-1, *[1] * (potential.dim() - 1)) if bounds else None
 
@@ -154,7 +188,7 @@ class _LIF(torch.autograd.Function):
                 torch.le(decided, how.fixed_point.fires_above, out=quiet)
             else:
                 torch.lt(decided, how.threshold, out=quiet)
-            slope = how.derivative(decided - how.threshold, how.gamma)
+            slope = how.slope(decided - how.threshold)
             kept = decided * quiet if learn_retain or (bound is not None and not before) else None
             if how.ignore_reset:
                 through = quiet.fill_(1)
@@ -178,6 +212,11 @@ class _LIF(torch.autograd.Function):
         if grad_retain is not None:
             grad_retain += (grad_current[0] * state).sum_to_size(retain.shape)
         return grad_current, grad_retain, None, None
+
+
+def _whole(state: Tensor, like: Tensor) -> Tensor:
+    """A state as one number, or one for each of ``[N, ...]``."""
+    return state if state.numel() == 1 else state.expand(like.shape[1:])
 
 
 def lif(current: Tensor, retain: Tensor, state: Tensor, how: Spiking) -> tuple[Tensor, Tensor, Tensor]:

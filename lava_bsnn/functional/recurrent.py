@@ -59,7 +59,7 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (potential,), how = ctx.saved_tensors, ctx.how
-        return grads[0] * how.derivative(potential - how.threshold, how.gamma), None, None
+        return grads[0] * how.slope(potential - how.threshold), None, None
 
 
 def recurrent_lif(

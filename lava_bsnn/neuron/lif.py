@@ -234,10 +234,6 @@ class LIF(Decays):
             return state
         return state.new_zeros(())
 
-    def _slope(self, distance: Tensor, gamma: float) -> Tensor:
-        slope = self._derivative(distance, gamma)
-        return slope if self.scale_grad == 1 else slope * self.scale_grad
-
     @property
     def unit(self) -> int | None:
         """Membrane steps per unit of current in matched mode, else None."""
@@ -296,8 +292,9 @@ class LIF(Decays):
         maxima: list[Tensor] = []
         how = Spiking(
             threshold=self.threshold,
-            derivative=self._slope,
+            derivative=self._derivative,
             gamma=self.gamma,
+            scale=self.scale_grad,
             detach_reset=self.detach_reset,
             ignore_reset=self.ignore_reset,
             memory=self._memory(maxima),
