@@ -18,6 +18,7 @@ from . import __version__
 from .commands.doctor import Doctor
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
+from .commands.output import as_options
 from .commands.report import Report
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
 from .commands.zoo import Zoo
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (LavaBsnnError, OSError) as error:
-        print(f"lava-bsnn: {error}", file=sys.stderr)
+        print(f"lava-bsnn: {as_options(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("lava-bsnn: stopped", file=sys.stderr)

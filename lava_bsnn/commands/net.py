@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +12,7 @@ import tyro
 
 from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
-from .output import Flag, InputShape, JsonOutput, Semantics, TimeStep, warnings_told
+from .output import Flag, HowToRead, JsonOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class Demo(DemoConfig, JsonOutput):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspect(InputShape):
+class Inspect(HowToRead):
     """Show the layers of a NetX file, SLAYER's too, or a NIR graph.
 
     Example: lava-bsnn inspect runs/demo/demo.net
@@ -36,16 +38,9 @@ class Inspect(InputShape):
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net or .nir file."""
-    semantics: Semantics = None
-    """Who wrote the .nir file: nir, snntorch, norse, spikingjelly or sinabs."""
-    dt: TimeStep = None
-    """Seconds per time step of the .nir file; by default what it says, or its writer assumes."""
 
     def __call__(self) -> None:
-        from netx_export import describe
-
-        with warnings_told():
-            found = describe(self.file, self.shape(), dt=self.dt, semantics=self.semantics)
+        found = self.describe(self.file)
         print(found.net)
         for note in found.notes:
             print(f"note: {note}")
@@ -63,7 +58,7 @@ class Inspect(InputShape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify(InputShape, JsonOutput):
+class Verify(HowToRead, JsonOutput):
     """Run the same inputs on every backend, compare every spike.
 
     The inputs are random. Exits with 1 on any mismatch, with 3 if a run fails.
@@ -90,10 +85,13 @@ class Verify(InputShape, JsonOutput):
         from netx_export.verify import verify
 
         self.check_json()
-        console = self.console()
-        with console.status("") as status:
+        console, found = self.console(), self.describe(self.file)
+        for note in found.notes:
+            print(f"note: {note}", file=sys.stderr)
+        with console.status("running on the simulator") as status, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the file, which was told
             result = verify(
-                self.file,
+                self.file if found.origin == "lava-dl" else found.net,
                 input_shape=self.shape(),
                 num_samples=self.samples,
                 num_steps=self.steps,

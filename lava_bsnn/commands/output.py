@@ -1,9 +1,10 @@
-"""What commands share: JSON for machines, text for people; the shape of a file's input."""
+"""What commands share: JSON for machines, text for people; how the file of a network is read."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from ..files import check_writable, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from netx_export.hdf5 import Description
+
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option without ``--no-`` form."""
 Semantics = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
@@ -32,7 +35,14 @@ def warnings_told() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for warning in found:
-        print(f"lava-bsnn: {warning.message}", file=sys.stderr)
+        print(f"lava-bsnn: {as_options(str(warning.message))}", file=sys.stderr)
+
+
+def as_options(message: str) -> str:
+    """A message with the options of commands in the place of the arguments that say how a file is read."""
+    message = message.replace("input_shape=(C, H, W)", "--input-shape C,H,W")
+    message = re.sub(r"\b(semantics|dt|input_shape)=(?=[\w'(])", r"--\1 ", message)
+    return re.sub(r"\b(semantics|dt|input_shape)=", r"--\1", message).replace("--input_", "--input-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +72,26 @@ class JsonOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputShape:
-    """Adds ``--input-shape``."""
+class HowToRead:
+    """Adds ``--input-shape``, ``--semantics`` and ``--dt``."""
 
     input_shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
     """Input of a file of SLAYER without it."""
+    semantics: Semantics = None
+    """Who wrote the .nir file, e.g. snntorch."""
+    dt: TimeStep = None
+    """Seconds per step, of a .nir file."""
+
+    def describe(self, file: Path) -> Description:
+        """The network of a file; what it warns of stands on standard error.
+
+        Raises:
+            NetXFormatError, OptionError: as :func:`netx_export.describe`.
+        """
+        from netx_export import describe
+
+        with warnings_told():
+            return describe(file, self.shape(), dt=self.dt, semantics=self.semantics)
 
     def shape(self) -> tuple[int, ...] | None:
         """The shape as numbers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import tyro
 
 from ..errors import OptionError
 from ..files import atomic_path, check_writable
-from .output import Flag, InputShape, JsonOutput
+from .output import Flag, HowToRead, JsonOutput
 from .samples import Given, of_data_set, of_file, of_recipe
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(InputShape, JsonOutput):
+class Report(HowToRead, JsonOutput):
     """Say whether a network fits a chip, and what it costs there.
 
     Without --data, --inputs or --run, inputs are random, and so are rates and costs. Exits with 1 if
@@ -38,9 +39,9 @@ class Report(InputShape, JsonOutput):
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Run test samples of this data set."""
     inputs: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Run samples of a .npy file (net.encode)."""
+    """Run samples of this .npy file."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Run the first test samples of this training run; compare its model."""
+    """Test samples of a run, and its model."""
     samples: int = 32
     """How many."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -54,11 +55,13 @@ class Report(InputShape, JsonOutput):
 
     def __call__(self) -> int:
         self._check()
-        from netx_export import read
         from netx_export.reports import html, lines_of, report
         from netx_export.verify import verify
 
-        net, console = read(self.file, self.shape()), self.console()
+        found, console = self.describe(self.file), self.console()
+        for note in found.notes:
+            print(f"note: {note}", file=sys.stderr)
+        net = found.net
         with console.status("reading samples") as status:
 
             def tell(text: str) -> None:
@@ -69,7 +72,7 @@ class Report(InputShape, JsonOutput):
             verified = None
             if self.verify:
                 verified = verify(
-                    self.file,
+                    self.file if found.origin == "lava-dl" else net,
                     input_shape=self.shape(),
                     num_samples=2,
                     num_steps=steps,

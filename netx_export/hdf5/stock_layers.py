@@ -51,6 +51,8 @@ def read_layer(
         if late is not None:
             inputs = np.repeat(late, matrix.shape[1] // len(late)).reshape(1, -1)
             delay = inputs if delay is None else inputs + (delay[:, None] if delay.ndim == 1 else delay)
+        if delay is not None and not delay.any():
+            delay = None
         connections = _dense(matrix, delay, source, name, notes)
         if loops:
             loop = _whole(handle, "weight_rec", name, notes).reshape(shape[0], -1)

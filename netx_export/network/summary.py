@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lava_bsnn.fixed_point import NO_MEMORY
+
 from .synapses import INPUT, Dense, Shape, weight_bits, weight_of
 
 if TYPE_CHECKING:
@@ -117,11 +119,14 @@ def _extras(net: FixedPointNetwork, layer: Layer) -> list[str]:
     extras = [f"gate/{c.gate.per}" for c in layer.connections if c.gate is not None]
     if layer.mix is not None:
         extras.append("mix/causal" if layer.mix.causal else f"mix/{layer.mix.num_steps} steps")
+    current = getattr(layer.neuron, "current_decay", NO_MEMORY)
+    if np.min(current) < NO_MEMORY:
+        extras.append(f"iDecay {_values(current)}")
     membrane = getattr(layer.neuron, "membrane", None)
     if membrane is not None:
         extras.append(f"{membrane.bits}-bit membrane")
     delays = [int(c.delay.max()) for c in layer.connections if c.delay is not None]
-    if delays:
+    if any(delays):
         extras.append(f"delays to {max(delays)}")
     waits = [net.balancing_delay(layer, c) for c in layer.connections]
     if any(waits):
@@ -130,7 +135,8 @@ def _extras(net: FixedPointNetwork, layer: Layer) -> list[str]:
 
 
 def _values(value: Any) -> str:
-    return f"{value.min()}..{value.max()}" if isinstance(value, np.ndarray) else str(value)
+    ends = (int(np.min(value)), int(np.max(value))) if np.ndim(value) else (value,)
+    return "..".join(map(str, dict.fromkeys(ends)))
 
 
 def _times(shape: Shape) -> str:

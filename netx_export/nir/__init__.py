@@ -24,7 +24,7 @@ import math
 
 import nir
 
-from lava_bsnn.errors import ExportError, check_option
+from lava_bsnn.errors import ExportError, OptionError, check_option
 
 from ..network import FixedPointNetwork
 from .entry import described
@@ -94,8 +94,13 @@ def from_nir(
 
     Raises:
         ExportError: a node is not supported or does not fit, or the time step is missing; it is named.
-        OptionError: the semantics is unknown.
+        OptionError: the semantics is unknown, or the graph is none.
     """
+    if not isinstance(graph, nir.NIRGraph):
+        raise OptionError(
+            f"from_nir: {type(graph).__name__} is no NIRGraph; use nir.read(path), or netx_export.read(path, "
+            "semantics=...) for a file"
+        )
     return Reader(graph, input_bits, dt, semantics).network()
 
 

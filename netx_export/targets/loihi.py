@@ -275,7 +275,7 @@ def spiking_problems(module: Any, job: Job) -> Iterator[str]:
     if np.min(neuron.cx_current_decay) < NO_MEMORY and module.norm is not None:
         yield (
             f"{label}: current_decay < 1 with norm cannot be exported, since the device adds biases "
-            "behind the current filter; use current_decay=1 or norm=None"
+            "behind the current filter; use current_decay=1, norm=None, or profile='extended'"
         )
 
 

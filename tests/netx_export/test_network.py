@@ -327,3 +327,22 @@ def test_the_reach_of_a_synapse_is_the_largest_sum_of_inputs_that_are_not_negati
 )
 def test_weight_bits_are_the_least_that_hold_all_weights(values, bits):
     assert weight_bits(network.Dense(weight=np.array([values]))) == bits
+
+
+def test_the_table_tells_decays_of_the_current_and_one_number_where_all_are_equal():
+    neuron = network.LIF(threshold=np.array([64, 64]), current_decay=1024, voltage_decay=np.array([1, 3]))
+    synapse = network.Dense(weight=np.array([[1, 2], [3, 4]]))
+    delays = {"a": np.array([0, 0]), "b": np.array([0, 5])}
+    layers = tuple(
+        network.Layer(
+            name=name,
+            connections=(network.Connection(source=source, synapse=synapse, delay=delays[name]),),
+            neuron=neuron,
+            shape=(2,),
+        )
+        for source, name in (("input", "a"), ("a", "b"))
+    )
+    net = network.FixedPointNetwork(input=network.Input(shape=(2,)), layers=layers, profile="extended")
+    rows = [line.split() for line in str(net).splitlines()]
+    assert rows[2][-5:] == ["1..4", "64", "1..3", "iDecay", "1024"]
+    assert rows[3][-8:] == [*rows[2][-5:], "delays", "to", "5"]

@@ -11,7 +11,7 @@ import pytest
 from support.cli import command
 
 import netx_export
-from lava_bsnn.errors import NetXFormatError
+from lava_bsnn.errors import NetXFormatError, OptionError
 from netx_export.nir import DIALECTS, SEMANTICS
 
 PAGE = (Path(__file__).parents[2] / "docs/nir.md").read_text()
@@ -50,6 +50,11 @@ def test_read_takes_graphs(leaky):
     assert netx_export.describe(folder / "x.net").origin == "lava-bsnn"
 
 
+def test_a_path_is_no_graph(leaky):
+    with pytest.raises(OptionError, match=r"from_nir: PosixPath is no NIRGraph; use nir.read\(path\), or"):
+        netx_export.from_nir(leaky[1] / "x.nir", semantics="snntorch")
+
+
 def test_a_damaged_graph_is_one_line(leaky):
     import h5py
 
@@ -66,10 +71,11 @@ def test_commands_take_graphs(leaky):
     _, folder = leaky
     asked = command("inspect", "x.nir", cwd=folder)
     assert asked.returncode == 2 and asked.stderr.startswith("lava-bsnn: x.nir: lif: LIF needs the time step")
+    assert "give --dt in seconds, or --semantics, whose own is taken" in asked.stderr
     shown = command("inspect", "x.nir", "--dt", "1e-4", cwd=folder)
     assert shown.returncode == 0 and "a NIR graph" in shown.stdout and "2048" in shown.stdout
     assert shown.stderr.startswith("lava-bsnn: from_nir: nothing tells who wrote the graph")
-    assert len(shown.stderr.splitlines()) == 1
+    assert len(shown.stderr.splitlines()) == 1 and "with --semantics, else --semantics 'nir'" in shown.stderr
     made = command(
         "nir", "x.nir", "--out", "x.net", "--semantics", "nir", "--dt", "1e-4", "--json", "-", cwd=folder
     )
@@ -81,8 +87,15 @@ def test_commands_take_graphs(leaky):
     again = command("inspect", "y.nir", cwd=folder)
     assert again.returncode == 0 and not again.stderr
     wrong = command("nir", "x.net", "--out", "z.nir", "--semantics", "sinabs", cwd=folder)
-    assert wrong.returncode == 2 and "semantics='sinabs' is unknown" in wrong.stderr
+    assert wrong.returncode == 2 and "--semantics 'sinabs' is unknown" in wrong.stderr
     assert not (folder / "z.nir").exists()
+
+
+@pytest.mark.lava
+def test_verify_and_report_take_graphs_that_do_not_say_what_they_mean(leaky):
+    for words in (("verify", "--backends", "lava-fused", "--steps", "2"), ("report", "--samples", "1")):
+        done = command(*words, "--json", "-", "x.nir", "--semantics", "snntorch", cwd=leaky[1])
+        assert done.returncode == 0 and json.loads(done.stdout) and "nothing tells" not in done.stderr
 
 
 def row(name, table):

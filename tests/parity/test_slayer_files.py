@@ -216,6 +216,16 @@ def test_delays_between_convs_move_the_spikes_that_lava_dl_computes(tmp_path):
     assert not np.array_equal(plain, ours["conv1"]) and second.mean() > 0.1
 
 
+def test_delays_of_zero_steps_are_none(tmp_path):
+    path, params = tmp_path / "a.net", {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.3}
+    write_blocks([cuba.Dense(params, 5, 6), cuba.Dense(params, 6, 4)], (5,), path, np.random.default_rng(0))
+    with h5py.File(path, "a") as file:
+        file["layer/1/delay"] = np.zeros(6)
+    assert "delay" not in str(read(path)) and read(path)["dense1"].connections[0].delay is None
+    found = verify(path, backends=["stock"], num_samples=3, num_steps=6)  # samples share one run
+    assert found.equal and found.backends["stock"].compared
+
+
 def test_a_conv_with_strides_needs_its_input_shape(tmp_path):
     path = tmp_path / "a.net"
     params = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.3}
@@ -264,7 +274,7 @@ def test_functions_and_commands_take_the_file_itself(tmp_path):
     done = command("verify", path, "--input-shape", "2,7,8", "--backends", "lava-fused", "--steps", "4")
     assert done.returncode == 0 and remark in done.stderr
     done = command("inspect", path)
-    assert done.returncode == 2 and "2 x 7..8 x 7..8; give input_shape=(C, H, W)" in done.stderr
+    assert done.returncode == 2 and "2 x 7..8 x 7..8; give --input-shape C,H,W" in done.stderr
     done = command("inspect", path, "--input-shape", "2x7")
     assert done.returncode == 2 and "--input-shape '2x7' is not allowed; use C,H,W or C" in done.stderr
 
