@@ -141,6 +141,15 @@ ELSEWHERE = {
         "tests/netx_export/test_own_neuron.py runs them",
     ),
     **dict.fromkeys(
+        (
+            "lava-bsnn verify their.net",
+            "lava-bsnn report their.net --inputs spikes.npy",
+            "lava-bsnn verify net.net --input-shape C,H,W",
+            "lava-bsnn report net.net --input-shape C,H,W --inputs spikes.npy",
+        ),
+        "tests/parity/test_slayer_files.py runs them on files of SLAYER",
+    ),
+    **dict.fromkeys(
         ("lava-bsnn zoo --run loihi2 --json report.json", "lava-bsnn zoo plain --run loihi2"),
         "tests/netx_export/test_zoo.py runs them with stand-ins for lava-loihi",
     ),

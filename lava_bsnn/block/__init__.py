@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NoReturn
 
 import torch
 
+from ..errors import OptionError
 from ..modes import evaluating
 from .base import Block, Shape, Signal, SpikingBlock
 from .conv import Conv, Pool
@@ -41,11 +43,38 @@ __all__ = [
 ]
 
 
-def build(blocks: Iterable[torch.nn.Module], input_shape: Iterable[int]) -> Shape:
+_UNPORTED = ("Average", "KWTA", "ConvT", "Unpool", "TimeDecimation")
+_INSTEAD = {
+    "Affine": "use block.Readout(None, in_neurons, out_neurons, bias=False)",
+    **dict.fromkeys(_UNPORTED, "slayer.block.cuba's own trains between ours, and is not exported"),
+    "cuba": "leave it out: block.Dense, block.Conv and so on",
+}
+"""What SLAYER has and we do not, and what to do."""
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _INSTEAD:
+        raise AttributeError(f"lava_bsnn.block has no {name}; {_INSTEAD[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def build(blocks: Iterable[torch.nn.Module] | torch.nn.Module, input_shape: Iterable[int]) -> Shape:
     """Build blocks in a row for inputs ``(C, H, W)`` or ``(C,)``; return the last output shape.
 
-    Stock SLAYER blocks learn their shape from one step of zeros.
+    Stock SLAYER blocks learn their shape from one step of zeros. A module whose attribute ``blocks`` holds
+    them may stand in their place.
+
+    Raises:
+        OptionError: there are no blocks, or the shape is none.
     """
+    blocks = getattr(blocks, "blocks", blocks)
+    if not isinstance(blocks, Iterable):
+        raise OptionError(
+            f"build: {type(blocks).__name__} is not a row of blocks; use a Sequential, a list, or a module "
+            "whose attribute `blocks` is one"
+        )
+    if not isinstance(input_shape, Iterable):
+        raise OptionError(f"build: input_shape={input_shape!r} is not allowed; use (C, H, W) or (C,)")
     signal = Signal(shape=tuple(int(size) for size in input_shape))
     for module in blocks:
         if isinstance(module, Block):

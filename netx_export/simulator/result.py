@@ -98,7 +98,9 @@ def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
     if x.shape[0] < 1 or x.shape[-1] < 1:
         raise ShapeError(f"data: shape {x.shape} is empty; use at least one sample and one step")
     if x.dtype.kind not in "iub":
-        raise ShapeError(f"data: {x.dtype} values are not allowed; use integers (net.encode gives them)")
+        raise ShapeError(
+            f"data: {x.dtype} values are not allowed; use integers: x.astype(int) of spikes, or net.encode(x)"
+        )
     low, high = int(x.min()), int(x.max())
     if low < net.input.min_value or high > net.input.max_value:
         allowed = f"{net.input.min_value}..{net.input.max_value}"

@@ -14,7 +14,7 @@ from lava.lib.dl import slayer
 
 from lava_bsnn import analysis, block, device, models
 from lava_bsnn.axon import Delay
-from lava_bsnn.errors import ShapeError
+from lava_bsnn.errors import OptionError, ShapeError
 from lava_bsnn.neuron import LIF
 from lava_bsnn.synapse import Binarize, Quantize
 from netx_export import convert
@@ -384,3 +384,20 @@ def test_compiled_models_compute_the_same(name):
         if one is not None:
             torch.testing.assert_close(one, other)
     assert convert(compiled.eval(), "extended") == convert(model.eval(), "extended")
+
+
+def test_build_takes_a_network_as_slayers_scripts_have_it_and_says_what_it_does_not_take():
+    params = {"threshold": 1.0, "voltage_decay": 0.3}
+    net = torch.nn.Module()
+    net.blocks = torch.nn.ModuleList([block.Flatten(), block.Dense(params, 8, 3)])
+    assert block.build(net, (2, 2, 2)) == net.blocks[-1].shape == (3,)
+    with pytest.raises(OptionError, match="build: Linear is not a row of blocks; use a Sequential"):
+        block.build(torch.nn.Linear(2, 3), (2,))
+    with pytest.raises(OptionError, match=r"build: input_shape=8 is not allowed; use \(C, H, W\) or \(C,\)"):
+        block.build(net.blocks, 8)
+
+
+def test_blocks_without_counterpart_are_told():
+    with pytest.raises(AttributeError, match=r"lava_bsnn.block has no Affine; use block.Readout\(None,"):
+        block.Affine({}, 3, 4)
+    assert not hasattr(block, "ConvT") and not hasattr(block, "anything")

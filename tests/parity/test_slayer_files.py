@@ -273,6 +273,9 @@ def test_functions_and_commands_take_the_file_itself(tmp_path):
     assert done.returncode == 0 and f"note: {remark}" in done.stdout and "a file of lava-dl" in done.stdout
     done = command("verify", path, "--input-shape", "2,7,8", "--backends", "lava-fused", "--steps", "4")
     assert done.returncode == 0 and remark in done.stderr
+    np.save(tmp_path / "spikes.npy", x)
+    done = command("report", path, "--input-shape", "2,7,8", "--inputs", tmp_path / "spikes.npy")
+    assert done.returncode == 0 and "2 samples of 6 steps" in done.stdout and remark in done.stderr
     done = command("inspect", path)
     assert done.returncode == 2 and "2 x 7..8 x 7..8; give --input-shape C,H,W" in done.stderr
     done = command("inspect", path, "--input-shape", "2x7")
