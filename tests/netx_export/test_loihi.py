@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -335,9 +336,11 @@ def test_messages_that_outlive_a_reset_are_refused_on_stock_processes():
         name="b", connections=(*net["b"].connections, loop), neuron=net["b"].neuron, shape=(3, 5, 5)
     )
     net = FixedPointNetwork(input=net.input, layers=(net["a"], looped), profile="loihi")
-    with pytest.raises(ExportError, match="b: stock Lava keeps messages .* use backend 'lava-fused'"):
-        run(net, random_data(net, 2, 3, 0), "lava")
-    assert not list(target("loihi").backend_problems(net, "lava-fused"))
+    for backend in ("lava", "loihi2"):
+        (problem,) = target("loihi").backend_problems(net, backend, alone=False)
+        assert re.search("b: stock Lava keeps messages .* use backend 'lava-fused'", problem)
+        assert not list(target("loihi").backend_problems(net, backend, alone=True))
+    assert not list(target("loihi").backend_problems(net, "lava-fused", alone=False))
     with pytest.raises(ExportError, match="unmodified lava-dl computes networks of profile 'stock' only"):
         run(net, random_data(net, 2, 3, 0), "stock")
 
