@@ -85,6 +85,10 @@ class Recurrent(SpikingBlock, block_base.AbstractRecurrent):
         """Of the input."""
         return self.input_synapse
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        state_dict.pop(f"{prefix}spike_state", None)  # SLAYER's last spikes, which it never reads
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _check_shape(self, shape: Shape) -> None:
         check_dense(self.label, self.input_synapse, shape)
 

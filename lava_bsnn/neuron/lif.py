@@ -167,6 +167,7 @@ class LIF(Decays):
                 self.membrane_shift += 1
         if not 0 <= self.membrane_shift <= 22:
             raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
+        self.current_decay_fraction.requires_grad_(False)  # the grid has no current with a memory
 
     mantissas: bool = False
     """Whether in matched mode the threshold is a mantissa, as of Loihi's own neurons."""
