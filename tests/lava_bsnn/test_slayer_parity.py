@@ -454,3 +454,26 @@ def test_a_residual_does_not_end_in_neurons_that_feed_each_other():
 def test_names_that_files_cannot_hold_are_refused(name):
     with pytest.raises(OptionError, match="use a text of 1..256 characters"):
         block.Dense({"threshold": 1.0}, 3, 2, name=name)
+
+
+def test_analysis_knows_weight_norm():
+    torch.manual_seed(0)
+    x, params = (torch.rand(4, 6, 5) < 0.5).float(), {"threshold": 1.0}
+    sizes, statistics = [], []
+    for normed in (False, True):
+        made = models.SpikingNetwork(
+            [block.Recurrent(params, 6, 9, weight_norm=normed), block.Readout(None, 9, 3)],
+            in_shape=(6,),
+            num_steps=5,
+        )
+        made(x).square().sum().backward()
+        sizes.append(analysis.model_size(made))
+        statistics.append(analysis.gradient_statistics(made, "all"))
+
+        def loss(model):
+            return model(x).square().mean()
+
+        losses = analysis.loss_landscape(made.eval(), loss, points=3).losses
+        assert len(np.unique(losses)) > 1 and losses[1, 1] == float(loss(made).detach())
+    assert sizes[0] == sizes[1] == -(-((6 * 9 + 9 * 9) + 8 * 27 + 32 * (9 + 9 + 3)) // 8)
+    assert all(one.variance > 0 for one in statistics[1].values())
