@@ -233,7 +233,7 @@ class LIF(Decays):
     def _state(self, state: Tensor, like: Tensor) -> Tensor:
         if self.persistent_state and state.shape == like.shape:
             return state
-        return state.new_zeros(())
+        return like.new_zeros(())
 
     def _slope(self, distance: Tensor, gamma: float) -> Tensor:
         slope = self._derivative(distance, gamma)

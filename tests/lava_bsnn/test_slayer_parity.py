@@ -477,3 +477,14 @@ def test_analysis_knows_weight_norm():
         assert len(np.unique(losses)) > 1 and losses[1, 1] == float(loss(made).detach())
     assert sizes[0] == sizes[1] == -(-((6 * 9 + 9 * 9) + 8 * 27 + 32 * (9 + 9 + 3)) // 8)
     assert all(one.variance > 0 for one in statistics[1].values())
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_recurrent_blocks_of_double_precision_start_anew(persistent):
+    torch.manual_seed(0)
+    params = {"threshold": 1.0, "current_decay": 0.5, "persistent_state": persistent}
+    made = block.Recurrent(params, 6, 5, norm=None, weight_scale=4).double()
+    x = (torch.rand(2, 6, 7) < 0.5).double()
+    first = made(x)
+    made.neuron.reset_state()
+    assert first.any() and torch.equal(made(x), first)
