@@ -91,10 +91,10 @@ class Described:
         return weights
 
     def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Integer weights, without factors that all have in common, and the real step that scales them."""
+        """Integer weights, without factors that all have in common, and the real step per channel."""
         whole, real = self.hook(w.detach(), descale=True).round(), self.hook(w.detach())
-        size = whole.abs().sum()
-        step = real.abs().sum() / size if size else torch.ones_like(size)
+        size, reached = (part.abs().flatten(1).sum(1) for part in (whole, real))
+        step = torch.where(size > 0, reached / size.clamp(min=1), 1).view(-1, *[1] * (w.dim() - 1))
         common = int(np.gcd.reduce(whole.long().abs().cpu().numpy(), axis=None)) or 1
         return whole / common, step * common
 

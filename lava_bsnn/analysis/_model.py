@@ -49,6 +49,12 @@ def weight_bits(synapse: Any) -> int:
     return int(getattr(synapse.pre_hook_fx, "bits", 32))
 
 
+def latent_weight(synapse: Any) -> torch.nn.Parameter:
+    """The parameter that a synapse's weights are made of: with weight norm, their direction."""
+    parameters = dict(synapse.named_parameters(recurse=False))
+    return parameters["weight_v"] if "weight_v" in parameters else parameters["weight"]
+
+
 def select(model: torch.nn.Module, which: str, where: str) -> dict[str, Any]:
     """Synapses with 1-bit weights, those between first and last, or all.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import OptionError
 from ..modes import evaluating
-from ._model import synapses
+from ._model import latent_weight, synapses
 from ._style import ORANGE, tidy
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def loss_landscape(
         raise OptionError(f"loss_landscape: points={points!r} is not allowed; use an odd number >= 3")
     if not 0 < span < float("inf"):
         raise OptionError(f"loss_landscape: span={span!r} is not allowed; use a number > 0")
-    weights: list[Tensor] = [synapse.weight for synapse in synapses(model).values()]
+    weights: list[Tensor] = [latent_weight(synapse) for synapse in synapses(model).values()]
     if not weights:
         raise OptionError("loss_landscape: the model has no synapses (0); use a model of lava_bsnn.models")
     generator = torch.Generator().manual_seed(seed)

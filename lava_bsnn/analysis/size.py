@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import OptionError, ShapeError, check_option
 from ..modes import evaluating
-from ._model import neurons, observing, synapses, weight_bits
+from ._model import latent_weight, neurons, observing, synapses, weight_bits
 from ._style import BLUE, HATCHES, ORANGE, bars, legend_above
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ def packed_bytes(groups: Iterable[ParameterGroup]) -> int:
 
 
 def _fixed(model: torch.nn.Module) -> set[int]:
-    """Parameters that are constants: pooling's, and those of neurons that are not learnt."""
+    """Parameters that are not counted: of pooling, fixed ones of neurons, lengths that weights contain."""
     from .._slayer import synapse_layer
 
     pools = [m for m in model.modules() if isinstance(m, (synapse_layer.Pool, synapse_layer.Unpool))]
     constants = [p for one in neurons(model).values() for p in one.parameters() if not p.requires_grad]
-    return {id(p) for pool in pools for p in pool.parameters()} | {id(p) for p in constants}
+    constants += [p for pool in pools for p in pool.parameters()]
+    constants += [p for one in synapses(model).values() if (p := getattr(one, "weight_g", None)) is not None]
+    return {id(p) for p in constants}
 
 
 def parameter_groups(
@@ -63,7 +65,7 @@ def parameter_groups(
 ) -> list[ParameterGroup]:
     """List what :func:`model_size` counts; options as there."""
     found, fixed = synapses(model), _fixed(model)
-    layer_of = {id(synapse.weight): name for name, synapse in found.items()}
+    layer_of = {id(latent_weight(synapse)): name for name, synapse in found.items()}
     groups = []
     for name, parameter in model.named_parameters():
         layer, count = layer_of.get(id(parameter), ""), parameter.numel()

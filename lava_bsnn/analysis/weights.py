@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, ShapeError
-from ._model import select, weight_bits
+from ._model import latent_weight, select, weight_bits
 from ._style import BLUE, GREEN, LINES, bars, entropy_limit, integers, line, tidy
 
 if TYPE_CHECKING:
@@ -122,11 +122,12 @@ def gradient_statistics(model: torch.nn.Module, which: str = "binary") -> dict[s
     """
     statistics = {}
     for name, synapse in select(model, which, "gradient_statistics").items():
-        if synapse.weight.grad is None:
+        weight = latent_weight(synapse)
+        if weight.grad is None:
             raise OptionError(
                 f"gradient_statistics: {name} has no gradient (None); call loss.backward() first"
             )
-        gradient = synapse.weight.grad.double()
+        gradient = weight.grad.double()
         statistics[name] = GradientStatistics(
             mean=float(gradient.mean()), variance=float(gradient.var(correction=0))
         )

@@ -18,6 +18,7 @@ from ..axon import Delay
 from ..device import grid_current
 from ..errors import OptionError, ShapeError, check_option
 from ..functional.weights import SCALES, straight_through
+from ..limits import LIMITS
 from ..modulation import AGMM, ConstantGate
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize, recognised
@@ -28,11 +29,17 @@ neurons that add up more, norm starts with a gain that leaves one threshold."""
 _WIDER = 8
 """Likewise without norm, in widths of the surrogate gradient."""
 
-_INPUT = "input"
-"""What networks call their input."""
+_ENDS = ("input", "output")
+"""What networks and graphs call their ends."""
 
 Shape = tuple[int, ...]
 WeightHook = Callable[..., Tensor]
+
+
+def _is_name(name: Any) -> bool:
+    """Whether it can be that of a layer, also in files and graphs, where ``/`` parts groups."""
+    text = isinstance(name, str) and 0 < len(name) <= LIMITS.name_max
+    return text and not {"/", "\0"} & set(name) and name not in (".", *_ENDS)
 
 
 def refuse(where: str, remedy: str, **options: Any) -> None:
@@ -112,8 +119,11 @@ class Block:
     name: str | None = None
 
     def _set_name(self, name: str | None, otherwise: str) -> None:
-        if name is not None and (not isinstance(name, str) or not name or name == _INPUT):
-            raise OptionError(f"{otherwise}: name={name!r} is not allowed; use a text other than {_INPUT!r}")
+        if name is not None and not _is_name(name):
+            raise OptionError(
+                f"{otherwise}: name={name!r} is not allowed; use a text of 1..{LIMITS.name_max} characters "
+                "without '/' and NUL, other than 'input', 'output' and '.'"
+            )
         self.name, self.label = name, name or otherwise
 
     input_shape: Shape | None = None

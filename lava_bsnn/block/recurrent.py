@@ -86,7 +86,7 @@ class Recurrent(SpikingBlock, block_base.AbstractRecurrent):
         return self.input_synapse
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        state_dict.pop(f"{prefix}spike_state", None)  # SLAYER's, of its last batch
+        state_dict.pop(f"{prefix}spike_state", None)  # SLAYER's last spikes, which it never reads
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _check_shape(self, shape: Shape) -> None:

@@ -11,6 +11,7 @@ from ..device import identity_grid
 from ..errors import OptionError, ShapeError
 from ..functional.weights import straight_through
 from .base import Block, Signal, SpikingBlock
+from .recurrent import Recurrent
 
 
 class Residual(Block, torch.nn.Module):
@@ -39,6 +40,11 @@ class Residual(Block, torch.nn.Module):
         self.shortcut = torch.nn.ModuleList(shortcut)  # type: ignore[arg-type]
         if not len(self.blocks) or getattr(self.blocks[-1], "neuron", None) is None:
             raise OptionError(f"{self.label}: the last block needs a neuron; give it neuron_params")
+        if isinstance(self.blocks[-1], Recurrent):
+            raise OptionError(
+                f"{self.blocks[-1].label}: a Recurrent is not supported as the last block of a Residual; "
+                "put it in front of the last one, or behind the Residual"
+            )
         for module in self.blocks:
             for option in ("count_log", "delay_shift"):
                 if getattr(module, option, None):

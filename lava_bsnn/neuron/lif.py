@@ -167,6 +167,7 @@ class LIF(Decays):
                 self.membrane_shift += 1
         if not 0 <= self.membrane_shift <= 22:
             raise OptionError(f"LIF: membrane_shift={self.membrane_shift} is not allowed; use 0..22")
+        self.current_decay_fraction.requires_grad_(False)  # the grid has no current with a memory
 
     mantissas: bool = False
     """Whether in matched mode the threshold is a mantissa, as of Loihi's own neurons."""
@@ -232,7 +233,7 @@ class LIF(Decays):
     def _state(self, state: Tensor, like: Tensor) -> Tensor:
         if self.persistent_state and state.shape == like.shape:
             return state
-        return state.new_zeros(())
+        return like.new_zeros(())
 
     @property
     def unit(self) -> int | None:

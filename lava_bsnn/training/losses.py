@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,8 @@ class SopBudget:
         if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
             raise OptionError(f"SopBudget: budget={budget!r} is not allowed; use a number > 0")
         blocks = [m for m in model.modules() if isinstance(m, block.SpikingBlock) and m.incoming.sender]
-        fed = [m for m in blocks if m.neuron is not None or not isinstance(m, block.Pool)]
+        fed: list[Any] = [m for m in blocks if m.neuron is not None or not isinstance(m, block.Pool)]
+        fed += [m.feedback for m in model.modules() if isinstance(m, block.Recurrent)]
         if not fed:
             raise OptionError("SopBudget: the model has no synapse that neurons feed; use two layers")
         self.budget = float(budget)
@@ -111,7 +113,7 @@ class SopBudget:
         self._hooks = [one.synapse.register_forward_hook(partial(self._record, one)) for one in fed]
 
     def _record(
-        self, owner: block.SpikingBlock, synapse: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+        self, owner: Any, synapse: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor
     ) -> None:
         if torch.is_grad_enabled() and inputs[0].requires_grad:
             events = inputs[0] / owner.input_scale

@@ -12,7 +12,8 @@ import pytest
 import torch
 from lava.lib.dl import slayer
 
-from lava_bsnn import analysis, block, device, models
+import netx_export
+from lava_bsnn import analysis, block, device, models, training
 from lava_bsnn.axon import Delay
 from lava_bsnn.errors import OptionError, ShapeError
 from lava_bsnn.neuron import LIF
@@ -401,3 +402,108 @@ def test_blocks_without_counterpart_are_told():
     with pytest.raises(AttributeError, match=r"lava_bsnn.block has no Affine; use block.Readout\(None,"):
         block.Affine({}, 3, 4)
     assert not hasattr(block, "ConvT") and not hasattr(block, "anything")
+
+
+def per_channel(w, descale=False):
+    """A weight hook with a step per output channel."""
+    step = w.detach().abs().flatten(1).amax(1).clamp(min=1e-9).view(-1, *[1] * (w.dim() - 1)) / 31
+    whole = (w / step).round()
+    return whole if descale else whole * step
+
+
+def test_hooks_with_a_step_per_channel_export_each_step():
+    torch.manual_seed(0)
+    made = block.Dense({"threshold": 1.0}, 6, 4, pre_hook_fx=per_channel, norm=None)
+    with torch.no_grad():
+        made.synapse.weight[0] *= 10
+        made.synapse.weight[1] = 0
+    made.build((6,))
+    folded = device.affine(made)
+    assert folded.whole
+    weight = made.synapse.effective_weight().detach().flatten(1).numpy()
+    np.testing.assert_allclose(folded.q * folded.multiplier[:, None], weight, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Dense", "Recurrent"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_state_dicts_of_slayers_trained_blocks_load_whole(kind, shared):
+    params = {"threshold": 1.0, "current_decay": 0.25, "voltage_decay": 0.5, "shared_param": shared}
+    theirs = getattr(slayer.block.cuba, kind)(
+        {**params, "persistent_state": kind == "Recurrent"}, 5, 6, delay=True
+    )
+    theirs(torch.rand(2, 5, 4))
+    ours = getattr(block, kind)(params, 5, 6, norm=None, delay=True)
+    ours.load_state_dict(theirs.state_dict())
+    decay = theirs.neuron.voltage_decay.detach().round().int().tolist()
+    assert np.broadcast_to(ours.neuron.cx_voltage_decay, len(decay)).tolist() == decay
+    assert torch.equal(ours.delay.delay, theirs.delay.delay)
+
+
+def test_learned_decays_leave_matched_mode_exact():
+    """The device's grid has no current with a memory; it must not learn one."""
+    torch.manual_seed(0)
+    params = {"threshold": 1.0, "requires_grad": True}
+    model = models.SpikingNetwork(
+        [block.Dense(params, 10, 20), block.Recurrent(params, 20, 12)], in_shape=(10,), num_steps=8
+    )
+    x = (torch.rand(16, 10, 8) < 0.4).float()
+    model.train()(x)
+    training.match_device(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (model(x) * torch.linspace(-1, 1, 12).view(-1, 1)).sum().backward()
+        optimizer.step()
+    for made in model.blocks:
+        assert made.neuron.cx_current_decay == 4096 and made.neuron.cx_voltage_decay != 2048
+    with torch.no_grad():
+        expected = model.eval()(x)
+    spikes = netx_export.simulate(convert(model, "extended"), x.long().numpy()).spikes
+    assert expected.any()
+    np.testing.assert_array_equal(spikes, expected.bool().numpy())
+
+
+def test_a_residual_does_not_end_in_neurons_that_feed_each_other():
+    with pytest.raises(OptionError, match="last block of a Residual"):
+        block.Residual([block.Recurrent({"threshold": 1.0}, 4, 4)])
+    block.Residual([block.Recurrent({"threshold": 1.0}, 4, 4), block.Dense({"threshold": 1.0}, 4, 4)])
+
+
+@pytest.mark.parametrize("name", ["", "input", "output", "a/b", "a\0b", ".", "x" * 257, 3])
+def test_names_that_files_cannot_hold_are_refused(name):
+    with pytest.raises(OptionError, match="use a text of 1..256 characters"):
+        block.Dense({"threshold": 1.0}, 3, 2, name=name)
+
+
+def test_analysis_knows_weight_norm():
+    torch.manual_seed(0)
+    x, params = (torch.rand(4, 6, 5) < 0.5).float(), {"threshold": 1.0}
+    sizes, statistics = [], []
+    for normed in (False, True):
+        made = models.SpikingNetwork(
+            [block.Recurrent(params, 6, 9, weight_norm=normed), block.Readout(None, 9, 3)],
+            in_shape=(6,),
+            num_steps=5,
+        )
+        made(x).square().sum().backward()
+        sizes.append(analysis.model_size(made))
+        statistics.append(analysis.gradient_statistics(made, "all"))
+
+        def loss(model):
+            return model(x).square().mean()
+
+        losses = analysis.loss_landscape(made.eval(), loss, points=3).losses
+        assert len(np.unique(losses)) > 1 and losses[1, 1] == float(loss(made).detach())
+    assert sizes[0] == sizes[1] == -(-((6 * 9 + 9 * 9) + 8 * 27 + 32 * (9 + 9 + 3)) // 8)
+    assert all(one.variance > 0 for one in statistics[1].values())
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_recurrent_blocks_of_double_precision_start_anew(persistent):
+    torch.manual_seed(0)
+    params = {"threshold": 1.0, "current_decay": 0.5, "persistent_state": persistent}
+    made = block.Recurrent(params, 6, 5, norm=None, weight_scale=4).double()
+    x = (torch.rand(2, 6, 7) < 0.5).double()
+    first = made(x)
+    made.neuron.reset_state()
+    assert first.any() and torch.equal(made(x), first)

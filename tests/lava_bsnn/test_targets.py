@@ -122,6 +122,24 @@ def test_the_budgets_operations_are_those_that_analysis_counts():
     assert float(generous(model(x), torch.zeros(5, dtype=torch.long)).detach()) == 0
 
 
+def test_the_budget_counts_feedback():
+    params = {"threshold": 0.5}
+    model = models.SpikingNetwork(
+        [block.Recurrent(params, 6, 20), block.Readout(None, 20, 3)], in_shape=(6,), num_steps=8
+    )
+    x = (torch.rand(5, 6, 8) < 0.5).float()
+    term = training.SopBudget(model, 100.0)
+    model.train()(x)
+    spikes = model.eval().blocks[0](x).detach()
+    with torch.enable_grad():
+        term._parts.clear()
+        loss = term(model(x), torch.zeros(5, dtype=torch.long))
+    expected = float(20 * spikes[..., :-1].sum() + 3 * spikes.sum()) / 5
+    assert expected > 100 and term.sops == pytest.approx(expected)
+    loss.backward()
+    assert float(model.blocks[0].synapse.weight.grad.abs().sum()) > 0
+
+
 def test_a_budget_lowers_the_operations():
     data = data_of(48)
     sops = []
