@@ -19,12 +19,13 @@ import torch
 
 from ..errors import OptionError
 from ..modes import evaluating
-from .base import Block, Shape, Signal, SpikingBlock
+from .base import Block, Shape, Signal
 from .conv import Conv, Pool
 from .dense import DEFAULT_STEPS, Dense, Readout
 from .input import Flatten, Input
 from .recurrent import Recurrent
 from .residual import Residual
+from .spiking import SpikingBlock
 
 __all__ = [
     "DEFAULT_STEPS",

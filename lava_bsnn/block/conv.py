@@ -14,7 +14,8 @@ from .._slayer import block_base
 from ..errors import OptionError, ShapeError
 from ..neuron import LIF
 from ..synapse import Pair
-from .base import Shape, Signal, SpikingBlock, WeightHook, conv_size, pair, refuse
+from .base import Shape, Signal, pair, refuse
+from .spiking import SpikingBlock, WeightHook, conv_size
 
 
 class Conv(SpikingBlock, block_base.AbstractConv):

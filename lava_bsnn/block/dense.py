@@ -13,7 +13,8 @@ from .._slayer import block_base
 from ..device import grid_current, messages_of, readout_unit
 from ..functional.weights import straight_through
 from ..neuron import LIF
-from .base import Shape, SpikingBlock, WeightHook, check_dense, refuse
+from .base import Shape, refuse
+from .spiking import SpikingBlock, WeightHook, check_dense
 
 DEFAULT_STEPS = 16
 """Steps of a readout that is part of no model."""

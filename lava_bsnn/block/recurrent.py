@@ -14,7 +14,8 @@ from ..device import grid_current, grid_of
 from ..errors import OptionError
 from ..functional.recurrent import Feedback
 from ..neuron import LIF
-from .base import Shape, Signal, SpikingBlock, WeightHook, check_dense
+from .base import Shape, Signal
+from .spiking import SpikingBlock, WeightHook, check_dense
 
 
 class Recurrent(SpikingBlock, block_base.AbstractRecurrent):

@@ -10,8 +10,9 @@ from torch import Tensor
 from ..device import identity_grid
 from ..errors import OptionError, ShapeError
 from ..functional.weights import straight_through
-from .base import Block, Signal, SpikingBlock
+from .base import Block, Signal
 from .recurrent import Recurrent
+from .spiking import SpikingBlock
 
 
 class Residual(Block, torch.nn.Module):
