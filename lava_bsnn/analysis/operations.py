@@ -158,7 +158,7 @@ def count_operations(
     """Count the operations that inputs cause in each synapse, in evaluation mode.
 
     SOPs of a synapse: ``sum over its input spikes of the spike's fan-out``, exact at borders
-    and for any stride, padding, dilation and groups. The synapse that runs last (the readout), and
+    and for any stride, padding, dilation and groups. The last synapse that is no feedback (the readout), and
     the one that runs first where images or intensities enter, count as MACs: every input value
     times its fan-out (the convention of AGMM and Q-SNN). Where events enter, the first one counts
     SOPs as the others do: counts and spikes by the encoding of ``block.Input``, the latter if all
@@ -221,11 +221,11 @@ def count_operations(
             samples += len(batch)
     if not samples or not tallies:
         raise ShapeError(f"count_operations: {samples} samples ran {len(tallies)} synapses; use one or more")
-    first, last = next(iter(tallies)), next(reversed(tallies))
+    loops = {getattr(module, "recurrent_synapse", None) for module in model.modules()}
+    first, last = next(iter(tallies)), next(one for one in reversed(tallies) if observed[one] not in loops)
     known = _event_driven(model)
     macs = {last} if (tallies[first].binary if known is None else known) else {first, last}
-    layers = {name: tally.result(name in macs) for name, tally in tallies.items()}
-    return OperationCount(layers=layers, samples=samples)
+    return OperationCount(layers={n: t.result(n in macs) for n, t in tallies.items()}, samples=samples)
 
 
 @dataclass(frozen=True, kw_only=True)

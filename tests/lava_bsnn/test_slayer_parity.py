@@ -507,3 +507,19 @@ def test_recurrent_blocks_of_double_precision_start_anew(persistent):
     first = made(x)
     made.neuron.reset_state()
     assert first.any() and torch.equal(made(x), first)
+
+
+def test_feedback_is_never_counted_as_the_readout():
+    torch.manual_seed(0)
+    params = {"threshold": 0.5}
+    model = models.SpikingNetwork(
+        [block.Dense(params, 6, 20), block.Recurrent(params, 20, 12)], in_shape=(6,), num_steps=8
+    )
+    x = (torch.rand(5, 6, 8) < 0.5).float()
+    for _ in range(20):
+        model.train()(x)
+    counted = analysis.count_operations(model.eval(), x).layers
+    assert [one.kind for one in counted.values()] == ["SOP", "MAC", "SOP"]
+    sent = model(x)[..., :-1].sum()
+    assert sent > 0 and counted["blocks.1.recurrent"].operations == 12 * sent
+    assert counted["blocks.1"].operations == 5 * 8 * 20 * 12
