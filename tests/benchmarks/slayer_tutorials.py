@@ -48,7 +48,6 @@ def main():
     parser.add_argument("--recordings", help="folder or file of N-MNIST, see docs/data.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # numbers too small for normal floats make SLAYER's deep networks slow
     warnings.simplefilter("ignore", FutureWarning)  # torch's, of SLAYER's weight norm
     print("| task | measure | " + " | ".join(KINDS) + " | seconds per epoch |")
     print("| --- | --- | " + "--: | " * (len(KINDS) + 1))
@@ -69,4 +68,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_flush_denormal(True)  # numbers too small for normal floats make SLAYER's deep networks slow
+    try:
+        main()
+    finally:
+        torch.set_flush_denormal(False)

@@ -35,8 +35,9 @@ class Recordings:
 
     in_memory, scale = True, 1
 
-    def __init__(self, height, width):
-        self.height, self.width, self.labels = height, width, np.arange(40) % 10
+    def __init__(self, polarities, height, width):
+        self.limits = {"x": width, "y": height, "p": polarities}
+        self.labels = np.arange(40) % 10
 
     def __len__(self):
         return len(self.labels)
@@ -48,7 +49,7 @@ class Recordings:
         rng = np.random.default_rng(index)
         events = np.zeros(6000, EVENT)
         events["t"] = np.arange(6000) * 50
-        for name, most in (("x", self.width), ("y", self.height), ("p", 2)):
+        for name, most in self.limits.items():
             events[name][:3000] = rng.integers(0, most, 3000)
         return rng.permutation(events)
 
@@ -57,7 +58,7 @@ def stand_in(monkeypatch, info):
     """Let a data set consist of a few random samples in its real shape."""
     channels, height, width = info.shape
     if info.kind == "events":
-        source = Recordings(height, width)
+        source = Recordings(channels, height, width)
     else:
         images = np.random.default_rng(0).integers(0, 256, (40, channels, height, width), dtype=np.uint8)
         images[0], images[1] = 0, 255

@@ -320,7 +320,7 @@ def test_long_time_constants_start_norm_with_less_gain_or_are_warned_of():
     # deviation of the potential after 16 steps of currents of deviation 1, of random numbers
     neuron = LIF(**{**LONG, "threshold": 1e9})
     torch.manual_seed(0)
-    spread = neuron.dynamics(torch.randn(20000, 1, 16))[1][..., -1].std()
+    spread = float(neuron.dynamics(torch.randn(20000, 1, 16))[1][..., -1].std())
     assert gain.unique().item() == pytest.approx(1.25 / spread, rel=0.02)
     for threshold, decay in ((0.1, 0.5), (1.0, 0.5), (1.0, 0.0)):
         made = block.Dense({"threshold": threshold, "voltage_decay": decay}, 64, 8)

@@ -275,7 +275,7 @@ def test_a_nir_graph_keeps_input_and_names(tmp_path, entry):
 
 def test_a_nir_graph_tells_nothing_of_a_plain_network_and_arguments_go_first():
     plain = make(**ENTRIES["plain"] | {"classes": ()})
-    assert set(to_nir(plain).metadata) == {"dt", "input_bits", "profile"}
+    assert set(to_nir(plain).metadata) == {"dt", "input_bits", "profile", "lava_bsnn_semantics"}
     graph = to_nir(make())
     assert from_nir(graph, input_bits=4).input == network.Input(shape=(2, 4, 3), bits=4)
     graph.metadata |= {"encoding": "rate", "classes": 10}  # of others
