@@ -47,7 +47,7 @@ class Framing:
         if self.denoise is not None:
             events = transforms.Denoise(filter_time=self.denoise)(events)
         if self.size is not None:
-            target = (self.size, min(height, self.size))
+            target = (self.size, 1 if height == 1 else self.size)
             sensor = (width, height, self.polarities)
             events = transforms.Downsample(sensor_size=sensor, target_size=target)(events)
             width, height = target

@@ -73,6 +73,13 @@ class DatasetInfo:
         """Whether the set needs no files."""
         return not self.layouts
 
+    def sized(self, size: int | None) -> tuple[int, int, int]:
+        """Shape of items of a size: the side of images, or the number of channels of sounds."""
+        if size is None:
+            return self.shape
+        channels, height, _ = self.shape
+        return (channels, 1 if height == 1 else size, size)
+
     def encoding(
         self,
         *,

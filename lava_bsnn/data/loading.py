@@ -103,8 +103,7 @@ def load(
         normalize=normalize,
         test_fraction=fraction,
     )
-    row = info.shape[1] == 1  # channels of a cochlea, not pixels
-    shape = info.shape if size is None else (info.shape[0], 1 if row else size, size)
+    shape = info.sized(size)
     names = (augment,) if isinstance(augment, str) else tuple(augment)
     before, after = build(info, names, shape, cutout_fill)
     folder = None if cache is None else Path(cache)

@@ -88,8 +88,7 @@ def input_shape(recipe: Recipe) -> tuple[int, int, int]:
         OptionError: an unknown data set.
     """
     check_option("recipe", "dataset", recipe.dataset, data.DATASETS)
-    channels, height, width = data.DATASETS[recipe.dataset].shape
-    return (channels, height, width) if recipe.size is None else (channels, recipe.size, recipe.size)
+    return data.DATASETS[recipe.dataset].sized(recipe.size)
 
 
 def input_encoding(recipe: Recipe) -> Encoding:
