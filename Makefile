@@ -66,6 +66,6 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 		|| { echo "lava-bsnn needs one of Python $(PYTHONS), as in make PYTHON=python$(firstword $(PYTHONS))" >&2; exit 2; }
 	@echo "installing pinned dependencies into $(VENV) (several GB, a few minutes, once)"
 	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(LAVA)
+	$(BIN)/python -m pip install --quiet --no-compile --constraint $(CONSTRAINTS) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --ignore-requires-python $(LAVA)
 	touch $@

@@ -100,7 +100,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn inspect digits.net": "",
     "lava-bsnn verify digits.net --layers": "--samples 1 --backends lava-fused",
     "python tests/benchmarks/block_speed.py": "--rounds 1 --threads 1 --shapes 1",
-    "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1",
+    "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1 --variants 2",
     "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
     "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only nmnist",
     "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",

@@ -92,13 +92,14 @@ def main():
     for shape in SHAPES[: options.shapes]:
         layers = peers(*shape)
         times = {name: [] for name in layers}
-        for turn in range(options.rounds + 2):
+        warm = min(2, options.rounds - 1)
+        for turn in range(options.rounds + warm):
             for name, (layer, data) in layers.items():
                 x = data.detach().requires_grad_()
                 start = time.perf_counter()
                 y = layer(x)
                 y.backward(torch.ones_like(y))
-                if turn >= 2:
+                if turn >= warm:
                     times[name].append(time.perf_counter() - start)
         print("\nchannels {}, {}x{}, N={}, T={}".format(shape[0], shape[1], *shape[1:]))
         plain = times["conv + batch norm"]
