@@ -24,7 +24,7 @@ _PAIRS = tuple(itertools.permutations(range(len(_SWEEPS)), 2))
 WORDS = tuple(f"{_NAMES[first]}, {_NAMES[second]}" for first, second in _PAIRS)
 """Classes: each pair of sweeps in both orders."""
 _STARTS, _LENGTHS = ((0, 150_000), (550_000, 800_000)), (120_000, 200_000)
-_EVENTS, _NOISE = 60, 40
+_EVENTS, _NOISE = 60, 120
 """Mean number of events of a sweep, and of the background."""
 
 

@@ -21,7 +21,7 @@ def test_sweeps_are_reproducible_and_in_range():
     for word in words:
         assert (np.diff(word["t"]) >= 0).all() and word["t"][0] == 0 and word["t"][-1] == 1_000_000
         assert word["x"].min() >= 0 and word["x"].max() < 64 and not word["y"].any() and not word["p"].any()
-        assert 80 < len(word) < 260
+        assert 160 < len(word) < 340
 
 
 def test_words_of_the_same_sweeps_differ_in_their_order_only():
@@ -34,7 +34,7 @@ def test_words_of_the_same_sweeps_differ_in_their_order_only():
         early.append(np.mean([(word["x"][word["t"] < 400_000] < 30).mean() for word in words]))
     assert counts[0].sum() > 120
     np.testing.assert_allclose(counts[0], counts[1], atol=0.5)  # 60 events of a sweep over some 20 channels
-    assert early[0] > 0.8 and early[1] < 0.3
+    assert early[0] > 0.65 and early[1] < 0.3
 
 
 @pytest.mark.parametrize("labels", [[0.5], [12], [-1], [[0]]])
