@@ -41,12 +41,6 @@ class State:
     potential: Tensor
     spikes: Tensor
 
-    def detached(self) -> State:
-        """A copy without gradients."""
-        parts = (self.current, self.potential, self.spikes)
-        current, potential, spikes = (part.detach().clone() for part in parts)
-        return State(current=current, potential=potential, spikes=spikes)
-
 
 class _Spike(torch.autograd.Function):
     @staticmethod

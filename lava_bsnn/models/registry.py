@@ -54,26 +54,20 @@ def _cnn(
     return [*blocks, block.Flatten(), layers.dense(size, _scaled(hidden, width))]
 
 
-def _mlp(
-    layers: Layers, in_shape: tuple[int, ...], width: float, hidden: Sequence[int] = (128,)
-) -> list[torch.nn.Module]:
-    blocks: list[torch.nn.Module] = [block.Flatten()]
-    inputs = prod(in_shape)
-    for features in (_scaled(h, width) for h in hidden):
-        blocks.append(layers.dense(inputs, features, first=len(blocks) == 1))
-        inputs = features
-    return blocks
+def _row(kind: str) -> Body:
+    """Layers of one kind of :class:`Layers` in a row."""
 
+    def body(
+        layers: Layers, in_shape: tuple[int, ...], width: float, hidden: Sequence[int] = (128,)
+    ) -> list[torch.nn.Module]:
+        blocks: list[torch.nn.Module] = [block.Flatten()]
+        inputs = prod(in_shape)
+        for features in (_scaled(h, width) for h in hidden):
+            blocks.append(getattr(layers, kind)(inputs, features, first=len(blocks) == 1))
+            inputs = features
+        return blocks
 
-def _recurrent(
-    layers: Layers, in_shape: tuple[int, ...], width: float, hidden: Sequence[int] = (128,)
-) -> list[torch.nn.Module]:
-    blocks: list[torch.nn.Module] = [block.Flatten()]
-    inputs = prod(in_shape)
-    for features in (_scaled(h, width) for h in hidden):
-        blocks.append(layers.recurrent(inputs, features, first=len(blocks) == 1))
-        inputs = features
-    return blocks
+    return body
 
 
 MODELS: dict[str, Body] = {
@@ -84,8 +78,8 @@ MODELS: dict[str, Body] = {
     "vgg16": _vgg(VGG16),
     "vggsnn": _vgg(VGGSNN),
     "cnn": _cnn,
-    "mlp": _mlp,
-    "recurrent": _recurrent,
+    "mlp": _row("dense"),
+    "recurrent": _row("recurrent"),
 }
 """Everything in front of the readout, by name."""
 _GLOBAL_POOL = ("resnet18", "resnet19", "resnet20", "vgg13", "vgg16")
