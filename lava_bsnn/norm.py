@@ -46,19 +46,42 @@ class BatchNorm(_BatchNorm):
         mean = distributed.total(images.sum(axes)) / count
         centred = images - mean.view(column)
         variance = distributed.total(centred.square().sum(axes)) / count
-        if self.running_mean is not None and self.running_var is not None:
-            with torch.no_grad():
-                assert self.num_batches_tracked is not None
-                self.num_batches_tracked += 1
-                momentum = self.momentum
-                weight = 1 / float(self.num_batches_tracked) if momentum is None else momentum
-                self.running_mean.lerp_(mean, weight)
-                self.running_var.lerp_(variance * (count / max(1, count - 1)), weight)
+        self._follow(mean, variance, count)
         gain = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             gain = gain * self.weight
         y = centred * gain.view(column)
         return y if self.bias is None else y + self.bias.view(column)
+
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Move the running statistics."""
+        if self.running_mean is None or self.running_var is None:
+            return
+        with torch.no_grad():
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
+            momentum = self.momentum
+            weight = 1 / float(self.num_batches_tracked) if momentum is None else momentum
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+            self.running_var.lerp_((variance * (count / max(1, count - 1))).to(self.running_var.dtype), weight)
+
+    def batch_terms(self, mean: Tensor, square: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Gain and offset per channel of the training-mode transform; moves the running statistics.
+
+        Args:
+            mean, square: of this process's currents and their squares, float64 ``[C]``.
+            count: values per channel that they are of.
+        """
+        world_size = distributed.world_size() if self.training else 1
+        if world_size > 1:
+            mean, square = distributed.total(mean) / world_size, distributed.total(square) / world_size
+        variance = (square - mean.square()).clamp(min=0)
+        if self.training:
+            self._follow(mean, variance, count * world_size)
+        gain = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            gain = gain * self.weight
+        return gain, -mean * gain if self.bias is None else self.bias - mean * gain
 
     def affine_terms(self) -> tuple[Tensor, Tensor]:
         """Gain and offset per channel of the evaluation-mode transform ``gain * x + offset``."""

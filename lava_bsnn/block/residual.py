@@ -84,8 +84,8 @@ class Residual(Block, torch.nn.Module):
             y = module(y)
         if not self.shortcut:
             skipped = self._on_grid(skipped)
-        spikes: Tensor = last.neuron(last.current(y) + skipped)  # type: ignore[operator]
-        return spikes if last.delay is None else last.delay(spikes)  # type: ignore[operator]
+        spikes: Tensor = last(y, skipped)
+        return spikes
 
     def _on_grid(self, x: Tensor) -> Tensor:
         """An identity shortcut as the device adds it, if the last block's neuron is in matched mode."""

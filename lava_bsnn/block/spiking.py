@@ -20,6 +20,7 @@ from ..modulation import AGMM, ConstantGate
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize, recognised
 from .base import Block, Shape, Signal, make_neuron
+from .fused import drive_of
 
 _WIDE = 4
 """Deviation that a current's deviation of 1 gives the potential of an integrator without leak. In front of
@@ -116,12 +117,31 @@ class SpikingBlock(Block):
         exact = grid_current(self, x, unit) if on_grid and unit is not None else None
         if exact is not None and not torch.is_grad_enabled():
             return exact
-        z: Tensor = self.synapse(x)
+        z = self._modulated(self.synapse(x))
+        return z if exact is None else straight_through(exact, z)
+
+    def _modulated(self, z: Tensor) -> Tensor:
         if self.norm is not None:
             z = self.norm(z)
         if self.modulation is not None:
             z = self.modulation(z)
-        return z if exact is None else straight_through(exact, z)
+        return z
+
+    def _fire(self, x: Tensor, skipped: Tensor | None) -> Tensor:
+        """Spikes, or the current of a block without neurons."""
+        neuron: Any = self.neuron
+        if neuron is None or self.unit is not None:
+            z = self.current(x)
+        else:
+            self._check_input(x)
+            y = self.synapse(x)
+            drive = drive_of(self, y, skipped)
+            if drive is not None:
+                spikes: Tensor = neuron(drive)
+                return spikes
+            z = self._modulated(y)
+        z = z if skipped is None else z + skipped
+        return z if neuron is None else neuron(z)
 
     @property
     def unit(self) -> float | None:
@@ -140,11 +160,13 @@ class SpikingBlock(Block):
         weights = "" if hasattr(self.synapse, "tap_weight") else f"weight_bits={bits}"
         return ", ".join(part for part in (self.name and f"name={self.name!r}", weights) if part)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
-        """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``."""
-        z = self.current(x)
-        if self.neuron is not None:
-            z = self.neuron(z)
+    def forward(self, x: Tensor, skipped: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor | None]:
+        """Map input spikes or intensities to output spikes, ``NCHWT`` or ``NCT``.
+
+        Args:
+            skipped: what a shortcut adds to the neurons' current.
+        """
+        z = self._fire(x, skipped)
         if self.delay_shift:
             z = step_delay(self, z)
         if self.delay is not None:

@@ -1,6 +1,7 @@
 """Neuron dynamics as autograd functions over time-major tensors ``[T, N, ...]``.
 
-Each keeps one tensor of the input's size for its backward pass.
+Each keeps one tensor of the input's size for its backward pass. Where :mod:`~lava_bsnn.functional.machine` has machine
+code for it, that runs; what is written here in torch is the definition.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import kernels
+from . import kernels, machine
+from .drive import Drive, as_drive, parts_of
 from .membrane import FixedPointMembrane, round_to_levels
-from .surrogate import Derivative
+from .surrogate import Derivative, exponential, rectangular, triangular
+
+_KINDS = {triangular: kernels.TRIANGULAR, rectangular: kernels.RECTANGULAR, exponential: kernels.EXPONENTIAL}
 
 
 class _LeakyIntegrate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, retain: Tensor, state: Tensor) -> Tensor:
-        y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        y = torch.empty_like(x)
         previous = state
         for t in range(x.shape[0]):
             torch.addcmul(x[t], previous, retain, out=y[t])
@@ -98,20 +102,22 @@ class Spiking:
         slope = self.derivative(distance, self.gamma)
         return slope if self.scale == 1 else slope * self.scale
 
-    def rule(self, current: Tensor, retain: Tensor) -> kernels.Rule | None:
+    def rule(self, images: Tensor, retain: Tensor) -> machine.Rule | None:
         """The same for machine code; None where there is none: off the CPU, and for what it does not know."""
-        plain = self.memory is None and self.fixed_point is None and retain.numel() == 1
-        if not plain or current.dtype != torch.float32 or current.device.type != "cpu":
+        if self.fixed_point is not None or retain.numel() != 1 or not images.numel():
             return None
-        if self.derivative not in kernels.SURROGATES or not len(current):
+        if self.derivative not in _KINDS or (self.memory is not None and self.memory.before_spike):
+            return None
+        if images.dtype not in machine.TYPES or images.device.type != "cpu":
             return None
         reset = kernels.DETACHED if self.detach_reset else kernels.EXACT
-        return kernels.Rule(
+        return machine.Rule(
             threshold=self.threshold,
             gamma=self.gamma,
             scale=self.scale,
-            kind=kernels.SURROGATES[self.derivative],
+            kind=_KINDS[self.derivative],
             reset=kernels.IGNORED if self.ignore_reset else reset,
+            bits=None if self.memory is None else self.memory.bits,
         )
 
 
@@ -119,7 +125,7 @@ def _run(
     current: Tensor, retain: Tensor, state: Tensor, how: Spiking
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Spikes, potential before reset, final stored potential, and alpha_u of each step."""
-    potential = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+    potential = torch.empty_like(current)
     spikes = torch.empty_like(potential)
     memory, scales, stored = how.memory, [], state
     factor = float(retain) if retain.numel() == 1 else None  # a number is faster than a tensor
@@ -140,18 +146,55 @@ def _run(
     return spikes, potential, stored, scales
 
 
+class _MachineLIF(torch.autograd.Function):
+    """A layer in machine code, which computes potentials anew in its backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        gain: Tensor | None,
+        offset: Tensor | None,
+        skipped: Tensor | None,
+        retain: Tensor,
+        state: Tensor,
+        how: Spiking,
+        steps: int,
+        with_potential: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        ctx.rule, ctx.steps = how.rule(images, retain), steps
+        layer = machine.Layer(as_drive(images, gain, offset, skipped, steps))
+        scale = None if how.memory is None else how.memory.scale
+        spikes, potential, stored, ctx.alphas = machine.lif_forward(
+            layer, float(retain), state, ctx.rule, scale, with_potential=with_potential
+        )
+        ctx.save_for_backward(images, gain, offset, skipped, retain, state)
+        ctx.mark_non_differentiable(stored, *([] if potential is None else [potential]))
+        return spikes, potential, stored
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *parts, retain, state = ctx.saved_tensors
+        gradients, grad = machine.lif_backward(
+            grads[0],
+            machine.Layer(as_drive(*parts, ctx.steps)),
+            float(retain),
+            state,
+            ctx.rule,
+            ctx.alphas,
+            ctx.needs_input_grad[4],
+        )
+        learned = torch.full_like(retain, grad) if ctx.needs_input_grad[4] else None
+        return *gradients, learned, None, None, None, None
+
+
 class _LIF(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, current: Tensor, retain: Tensor, state: Tensor, how: Spiking
     ) -> tuple[Tensor, Tensor, Tensor]:
         bounds: list[Tensor] = []  # of the stored potential, per step; empty without quantisation
-        ctx.rule = how.rule(current, retain)
-        if ctx.rule is not None:
-            spikes, potential, stored = kernels.lif_forward(
-                current.contiguous(), float(retain), _whole(state, current), how.threshold
-            )
-        elif how.fixed_point is not None:
+        if how.fixed_point is not None:
             spikes, potential, stored = how.fixed_point.run(current, state)
             bounds = [potential.new_tensor(how.fixed_point.limit)] * len(potential)
         else:
@@ -165,11 +208,6 @@ class _LIF(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         potential, retain, state, *bounds = ctx.saved_tensors
         how: Spiking = ctx.how
-        if ctx.rule is not None:
-            whole = _whole(state, potential)
-            grad_current, grad = kernels.lif_backward(grads[0], potential, float(retain), whole, ctx.rule)
-            learned = torch.full_like(retain, grad) if ctx.needs_input_grad[1] else None
-            return grad_current, learned, None, None
         before = how.memory is not None and how.memory.before_spike
         bound = torch.stack(bounds).reshape(-1, *[1] * (potential.dim() - 1)) if bounds else None
 
@@ -214,12 +252,9 @@ class _LIF(torch.autograd.Function):
         return grad_current, grad_retain, None, None
 
 
-def _whole(state: Tensor, like: Tensor) -> Tensor:
-    """A state as one number, or one for each of ``[N, ...]``."""
-    return state if state.numel() == 1 else state.expand(like.shape[1:])
-
-
-def lif(current: Tensor, retain: Tensor, state: Tensor, how: Spiking) -> tuple[Tensor, Tensor, Tensor]:
+def lif(
+    current: Tensor | Drive, retain: Tensor, state: Tensor, how: Spiking, *, with_potential: bool = True
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Leaky integrate-and-fire with hard reset (AGMM eq. 1-4, Q-SNN eq. 1-3 and 12).
 
     Forward: ``u[t] = retain * Q(v[t-1]) + I[t]``, ``s[t] = u[t] >= threshold``,
@@ -228,14 +263,20 @@ def lif(current: Tensor, retain: Tensor, state: Tensor, how: Spiking) -> tuple[T
     factor ``1 - s[t]`` unless ``how.detach_reset``; Q is passed straight through.
 
     Args:
-        current: I, ``[T, N, ...]``.
+        current: I, ``[T, N, ...]``, or what makes it.
         retain: tau in 0..1, broadcast against ``current[t]``; its gradient is computed.
         state: stored v[-1], broadcast against ``current[t]``; detached.
         how: threshold, surrogate, reset and memory.
+        with_potential: False where the second result is not needed, which then may be None.
 
     Returns:
         Spikes (0 or 1) and membrane potential before reset, both ``[T, N, ...]``, and the
         stored potential after the last step. The potentials carry no gradient.
     """
-    spikes, potential, stored = _LIF.apply(current, retain, state, how)
-    return spikes, potential, stored
+    parts = parts_of(current)
+    result: tuple[Tensor, Tensor | None, Tensor]
+    if how.rule(parts[0], retain) is not None:
+        result = _MachineLIF.apply(*parts[:4], retain, state, how, parts[4], with_potential)
+    else:
+        result = _LIF.apply(current.current() if isinstance(current, Drive) else current, retain, state, how)
+    return result

@@ -33,8 +33,19 @@ def agmm(x: Tensor, alpha: Tensor, per: str = "channel") -> Tensor:
             f"agmm: alpha of shape {tuple(alpha.shape)} does not fit input of {x.shape[1]} channels and "
             f"{x.shape[-1]} steps; use num_steps={x.shape[-1]} and num_features={x.shape[1]}"
         )
-    over = tuple(range(1, x.dim() - 1))
-    mean = x.mean(over[1:] if x.dim() == 5 and per == "channel" else over, keepdim=True)
-    if alpha.dim() == 2:
-        alpha = alpha.T.reshape(-1, *[1] * (x.dim() - 3), x.shape[-1])
-    return torch.sigmoid(alpha * mean) * x
+    over = tuple(range(2, x.dim() - 1)) if x.dim() == 5 else ()
+    mean = (x.mean(over) if over else x).movedim(-1, 0)
+    factor = gate(mean, alpha, "layer" if x.dim() == 3 else per).movedim(0, -1)
+    return factor.view(*factor.shape[:2], *[1] * (x.dim() - 3), -1) * x
+
+
+def gate(mean: Tensor, alpha: Tensor, per: str = "channel") -> Tensor:
+    """The factor ``sigmoid(alpha[t] * mean[t])``, ``[T, N, C]``.
+
+    Args:
+        mean: of the current over height and width, ``[T or 1, N, C]``.
+        alpha: factor per time step, ``[T]`` or ``[T, C]``.
+        per: ``"layer"``: take the mean over channels, too; the factor then is ``[T, N, 1]``.
+    """
+    mean = mean.mean(-1, keepdim=True) if per == "layer" else mean
+    return torch.sigmoid((alpha[:, None, None] if alpha.dim() == 1 else alpha[:, None]) * mean)

@@ -1,38 +1,35 @@
-"""Machine code for neuron dynamics on a CPU: one pass over memory forward, one backward.
+"""Machine code for layers of neurons on a CPU: one pass over memory forward, two backward.
 
-:mod:`lava_bsnn.functional.dynamics` is the definition; what these kernels do not cover runs there. Neurons
-are taken in blocks whose state stays in the cache over all steps; threads, as many as torch uses, share the
-blocks. Kernels release the GIL and are compiled at their first call; the machine code is kept beside this
-file or in the user's cache folder.
+:mod:`lava_bsnn.functional.dynamics` and :mod:`~lava_bsnn.functional.multi_threshold` are the definition; what
+these kernels do not cover runs there. A layer's memory is flat, ``[T, M]``: M neurons, sample by sample. Where norm and gate
+stand in front, a current is ``gain * image + offset`` with factors ``[T or 1, N or 1, K]``, K neurons in a row, which then
+repeat within the sample. Neurons are taken in blocks whose state stays in the cache over all steps; threads, as many
+as torch uses, share the blocks. Arithmetic is float32; images and spikes may be bfloat16 (as int16).
+Kernels release the GIL and are compiled at their first call; the machine code is kept beside this file or in
+the user's cache folder.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from numba import njit
-from torch import Tensor
-
-from . import surrogate
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
 
 BLOCK = 4096
 """Neurons whose state is in the cache."""
-_SMALL = 1 << 15
-"""Neuron-steps up to which one thread is faster than several."""
-SURROGATES = {surrogate.triangular: 0, surrogate.rectangular: 1, surrogate.exponential: 2}
-"""Those that the kernels know, by their number there."""
+TRIANGULAR, RECTANGULAR, EXPONENTIAL = 0, 1, 2
+"""Surrogate gradients."""
 EXACT, DETACHED, IGNORED = 0, 1, 2
 """How the gradient takes the reset."""
 
 
-def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def _kernel(function: Callable[..., Any], fused: bool = True) -> Callable[..., Any]:
     # a fused multiply-add rounds once, as in torch's own kernels
-    options: dict[str, Any] = dict(nogil=True, error_model="numpy", fastmath={"contract"})
+    options: dict[str, Any] = dict(nogil=True, error_model="numpy", fastmath={"contract"} if fused else False)
     try:
         compiled: Callable[..., Any] = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written to
@@ -40,27 +37,154 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
+@intrinsic
+def _float_of_bits(typing_context, bits):
+    def cast(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), cast
+
+
+@intrinsic
+def _bits_of_float(typing_context, value):
+    def cast(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), cast
+
+
+def _load(x, i):
+    """Number i of a row of float32 or bfloat16."""
+
+
+def _store(x, i, value):
+    """Write number i of a row of float32 or bfloat16, rounded to the nearest."""
+
+
+@overload(_load, inline="always")
+def _typed_load(x, i):
+    if x.dtype == types.float32:
+        return lambda x, i: x[i]
+    return lambda x, i: _float_of_bits(np.uint32(np.uint16(x[i])) << np.uint32(16))
+
+
+@overload(_store, inline="always")
+def _typed_store(x, i, value):
+    if x.dtype == types.float32:
+
+        def write(x, i, value):
+            x[i] = value
+    else:
+
+        def write(x, i, value):
+            bits = _bits_of_float(value)
+            half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+            x[i] = np.int16((bits + half) >> np.uint32(16))
+
+    return write
+
+
 @_kernel
-def _lif_forward(current, state, keep, threshold, potential, spikes, stored, start, stop):
+def _row(x, t, low, high):
+    """Numbers of step t, or of the only one; of ``[1, 0]``, none."""
+    return x[t if len(x) > 1 else 0, low:high]
+
+
+@_kernel
+def _factors(x, t, n):
+    """Factors of step t and sample n, or of the only ones."""
+    return x[t if len(x) > 1 else 0, n if x.shape[1] > 1 else 0]
+
+
+@_kernel
+def _add_up(image, gain, offset, skipped, current):
+    """Current of neurons in a row."""
+    for i in range(len(current)):
+        current[i] = gain[i] * _load(image, i) + offset[i]
+    for i in range(len(skipped)):
+        current[i] += _load(skipped, i)
+
+
+@_kernel
+def _spread(grad, image, gain, grad_image, grad_gain, grad_offset, grad_skipped):
+    """Gradients of what :func:`_add_up` takes; those that several share are added up."""
+    for i in range(len(grad)):
+        grad_image[i] += gain[i] * grad[i]
+    for i in range(len(grad_gain)):
+        grad_gain[i] += grad[i] * _load(image, i)
+        grad_offset[i] += grad[i]
+    for i in range(len(grad_skipped)):
+        _store(grad_skipped, i, grad[i])
+
+
+def _quantize(v, alpha, levels):
+    one = np.float32(1)
+    steps = np.floor(min(max(v / alpha, -one), one) * levels + np.float32(0.5))
+    return steps * (alpha / levels)
+
+
+_quantize = _kernel(_quantize, fused=False)  # rounds where torch does
+
+
+@_kernel
+def remember(v, alpha, levels):
+    for i in range(len(v)):
+        v[i] = _quantize(v[i], alpha, levels)
+
+
+@_kernel
+def _integrate(current, v, keep, threshold, potential):
+    """Potentials before the reset; ``v`` becomes what is kept."""
+    zero = np.float32(0)
+    for i in range(len(v)):
+        u = current[i] + keep * v[i]
+        potential[i] = u
+        v[i] = zero if u >= threshold else u
+
+
+@_kernel
+def _fire(potential, threshold, spikes):
     zero, one = np.float32(0), np.float32(1)
-    v = np.empty(BLOCK, dtype=np.float32)
-    for low in range(start, stop, BLOCK):
-        size = min(BLOCK, stop - low)
-        for i in range(size):
-            v[i] = state[low + i] if len(state) > 1 else state[0]
-        for t in range(len(current)):
-            x, u, s = (
-                current[t, low : low + size],
-                potential[t, low : low + size],
-                spikes[t, low : low + size],
-            )
-            for i in range(size):
-                p = x[i] + keep * v[i]
-                fires = p >= threshold
-                u[i] = p
-                s[i] = one if fires else zero
-                v[i] = zero if fires else p
-        stored[low : low + size] = v[:size]
+    for i in range(len(potential)):
+        _store(spikes, i, one if potential[i] >= threshold else zero)
+
+
+@_kernel
+def lif_forward(
+    images, gain, offset, skipped, state, keep, threshold, alphas, levels, potential, spikes, sample, first, last, start, stop
+):
+    """Steps ``first..last`` of blocks ``start..stop``; return the largest potential that is kept."""
+    tile = gain.shape[2]
+    block = max(1, BLOCK // tile) * tile
+    each = -(-sample // block)
+    row, current = np.empty(tile, dtype=np.float32), np.empty(tile, dtype=np.float32)
+    largest = np.float32(0)
+    for item in range(start, stop):
+        n = item // each
+        low = n * sample + item % each * block
+        high = min(low + block, (n + 1) * sample)
+        for t in range(first, last):
+            for at in range(low, high, tile):
+                to = min(at + tile, high)
+                part = current[: to - at]
+                _add_up(
+                    _row(images, t, at, to),
+                    _factors(gain, t, n),
+                    _factors(offset, t, n),
+                    _row(skipped, t, at, to),
+                    part,
+                )
+                v = state[at:to]
+                if levels > 0 and t > 0:
+                    remember(v, alphas[t - 1], levels)
+                u = _row(potential, t, at, to)
+                u = u if len(u) else row[: to - at]
+                _integrate(part, v, keep, threshold, u)
+                _fire(u, threshold, spikes[t, at:to])
+                if levels > 0:
+                    for i in range(len(v)):
+                        largest = max(largest, abs(v[i]))
+    return largest
 
 
 @_kernel
@@ -74,142 +198,212 @@ def _slope(distance, gamma, scale, kind):
 
 
 @_kernel
-def _lif_backward(grad, potential, state, keep, threshold, gamma, scale, kind, reset, out, start, stop):
-    """Write the gradient of the current; return that of ``keep``."""
+def _step_back(grad, potential, ahead, held, keep, threshold, gamma, scale, kind, reset, alpha, levels):
+    """From the gradient of the next step's potentials, ``ahead``, to that of this step's; ``held`` adds up keep's."""
     zero, one = np.float32(0), np.float32(1)
-    ahead, held = np.empty(BLOCK, dtype=np.float32), np.empty(BLOCK, dtype=np.float32)
+    for i in range(len(held)):
+            kept = zero if potential[i] >= threshold else potential[i]
+            if levels > 0:
+                kept = _quantize(kept, alpha, levels)
+            held[i] += ahead[i] * kept
+    for i in range(len(ahead)):
+        u = potential[i]
+        distance = u - threshold
+        slope = _slope(distance, gamma, scale, kind)
+        quiet = one if u < threshold else zero
+        through = quiet
+        if reset == 0:
+            through = quiet - u * slope
+        elif reset == 2:
+            through = one
+        if levels > 0 and abs(u * quiet) > alpha:
+            through = zero  # rounding passes the gradient on inside its range only
+        ahead[i] = _load(grad, i) * slope + ahead[i] * keep * through
+
+
+@_kernel
+def lif_backward(
+    grad, images, gain, offset, skipped, before, keep, threshold, gamma, scale, kind, reset, alphas, levels,
+    grad_images, grad_gain, grad_offset, grad_skipped, learns, sample, start, stop
+):
+    """Write the gradients of what makes the current; return that of ``keep``."""
+    steps = len(grad)
+    tile = gain.shape[2]
+    block = max(1, BLOCK // tile) * tile
+    each = -(-sample // block)
+    size = min(block, sample)
+    current, row = np.empty(tile, dtype=np.float32), np.empty(tile, dtype=np.float32)
+    potential = np.empty((steps, size), dtype=np.float32)
+    state, ahead, held = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.float32), np.empty(size if learns else 0, dtype=np.float32)
+    shared = np.empty(size, dtype=np.float32)
     total = 0.0
-    for low in range(start, stop, BLOCK):
-        size = min(BLOCK, stop - low)
-        ahead[:size] = held[:size] = zero
-        for t in range(len(potential) - 1, -1, -1):
-            g, u, o = grad[t, low : low + size], potential[t, low : low + size], out[t, low : low + size]
-            for i in range(size):
-                distance = u[i] - threshold
-                slope = _slope(distance, gamma, scale, kind)
-                quiet = one if distance < zero else zero
-                held[i] += ahead[i] * (u[i] * quiet)
-                through = quiet
-                if reset == 0:
-                    through = quiet - u[i] * slope
-                elif reset == 2:
-                    through = one
-                o[i] = g[i] * slope + ahead[i] * keep * through
-                ahead[i] = o[i]
-        for i in range(size):
-            total += held[i] + ahead[i] * (state[low + i] if len(state) > 1 else state[0])
+    for item in range(start, stop):
+        n = item // each
+        low = n * sample + item % each * block
+        high = min(low + block, (n + 1) * sample)
+        state[: high - low] = before[low:high]
+        ahead[:] = 0
+        held[:] = 0
+        shared[:] = 0
+        for t in range(steps):
+            for at in range(low, high, tile):
+                to = min(at + tile, high)
+                part, v = current[: to - at], state[at - low : to - low]
+                _add_up(
+                    _row(images, t, at, to),
+                    _factors(gain, t, n),
+                    _factors(offset, t, n),
+                    _row(skipped, t, at, to),
+                    part,
+                )
+                if levels > 0 and t > 0:
+                    remember(v, alphas[t - 1], levels)
+                _integrate(part, v, keep, threshold, potential[t, at - low : to - low])
+        for t in range(steps - 1, -1, -1):
+            for at in range(low, high, tile):
+                to = min(at + tile, high)
+                here = slice(at - low, to - low)
+                du = ahead[at - low : to - low]
+                _step_back(
+                    grad[t, at:to], potential[t, at - low : to - low], du, held[at - low : to - low],
+                    keep, threshold, gamma, scale, kind, reset, alphas[t], levels,
+                )
+                dx = shared[at - low : to - low]
+                if len(images) > 1:
+                    dx[:] = 0
+                _spread(
+                    du,
+                    _row(images, t, at, to),
+                    _factors(gain, t, n),
+                    dx,
+                    _factors(grad_gain, t, n),
+                    _factors(grad_offset, t, n),
+                    _row(grad_skipped, t, at, to),
+                )
+                if len(images) > 1 or t == 0:
+                    out = _row(grad_images, t, at, to)
+                    for i in range(len(out)):
+                        _store(out, i, dx[i])
+        if learns:
+            for i in range(high - low):
+                total += held[i] + ahead[i] * before[low + i]
     return total
 
 
-class Rule(NamedTuple):
-    """What makes spikes and their gradient, for the kernels.
-
-    Attributes:
-        threshold: fires at or above it.
-        gamma: width of the surrogate.
-        scale: factor on it.
-        kind: of :data:`SURROGATES`.
-        reset: :data:`EXACT`, :data:`DETACHED` or :data:`IGNORED`.
-    """
-
-    threshold: float
-    gamma: float
-    scale: float
-    kind: int
-    reset: int
-
-    def numbers(self) -> tuple[Any, ...]:
-        """Arguments of the backward kernel."""
-        gamma = np.float32(self.gamma)
-        scale, width = np.float32(self.scale), gamma
-        if self.kind == 0:
-            scale /= gamma * gamma
-        elif self.kind == 1:
-            scale, width = scale / gamma, gamma / np.float32(2)
-        else:
-            scale /= 2 * gamma
-        return np.float32(self.threshold), width, np.float32(scale), self.kind, self.reset
+@_kernel
+def _multi_threshold(current, v, lam, theta, levels, membrane, spikes):
+    """Membrane and spike counts; ``v`` becomes what is kept."""
+    zero = np.float32(0)
+    for i in range(len(v)):
+        membrane[i] = current[i] + lam * v[i]
+    for i in range(len(v)):
+        v[i] = min(max(np.floor(membrane[i] / theta), zero), levels)
+    for i in range(len(spikes)):
+        _store(spikes, i, v[i])
+    for i in range(len(v)):
+        v[i] = membrane[i] - theta * v[i]
 
 
-def lif_forward(
-    current: Tensor, keep: float, state: Tensor, threshold: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes, potential before reset, and final stored potential; see :func:`lava_bsnn.functional.lif`.
-
-    Args:
-        current: float32 ``[T, N, ...]``, contiguous, on the CPU.
-        keep: share of the potential that is kept.
-        state: stored potential before the first step: one number, or ``[N, ...]``.
-        threshold: fires at or above it.
-    """
-    potential, spikes, stored = (
-        torch.empty_like(current),
-        torch.empty_like(current),
-        torch.empty_like(current[0]),
-    )
-    _shared(
-        _lif_forward,
-        current[0].numel(),
-        len(current),
-        _flat(current),
-        _state(state),
-        np.float32(keep),
-        np.float32(threshold),
-        _flat(potential),
-        _flat(spikes),
-        stored.view(-1).numpy(),
-    )
-    return spikes, potential, stored
+@_kernel
+def multi_threshold_forward(
+    images, gain, offset, skipped, state, lam, theta, levels, membrane, spikes, sample, start, stop
+):
+    tile = gain.shape[2]
+    block = max(1, BLOCK // tile) * tile
+    each = -(-sample // block)
+    row, current = np.empty(tile, dtype=np.float32), np.empty(tile, dtype=np.float32)
+    for item in range(start, stop):
+        n = item // each
+        low = n * sample + item % each * block
+        high = min(low + block, (n + 1) * sample)
+        for t in range(len(spikes)):
+            for at in range(low, high, tile):
+                to = min(at + tile, high)
+                part = current[: to - at]
+                _add_up(_row(images, t, at, to), _factors(gain, t, n), _factors(offset, t, n), _row(skipped, t, at, to), part)
+                m = _row(membrane, t, at, to)
+                m = m if len(m) else row[: to - at]
+                _multi_threshold(part, state[at:to], lam[t], theta, levels, m, spikes[t, at:to])
 
 
-def lif_backward(
-    grad: Tensor, potential: Tensor, keep: float, state: Tensor, rule: Rule
-) -> tuple[Tensor, float]:
-    """Gradients of the current and of ``keep``; arguments as in :func:`lif_forward`."""
-    out = torch.empty_like(potential)
-    parts = _shared(
-        _lif_backward,
-        potential[0].numel(),
-        len(potential),
-        _flat(grad.contiguous()),
-        _flat(potential),
-        _state(state),
-        np.float32(keep),
-        *rule.numbers(),
-        _flat(out),
-    )
-    return out, sum(parts)
+@_kernel
+def multi_threshold_backward(
+    grad, images, gain, offset, skipped, before, lam, theta, levels,
+    grad_images, grad_gain, grad_offset, grad_skipped, grad_lam, sample, start, stop
+):
+    """Write the gradients of what makes the current and of ``lam``; return that of ``theta``."""
+    zero, half = np.float32(0), np.float32(0.5)
+    tile = gain.shape[2]
+    block = max(1, BLOCK // tile) * tile
+    each = -(-sample // block)
+    size = min(block, sample)
+    current, membrane, du = np.empty(tile, dtype=np.float32), np.empty(tile, dtype=np.float32), np.empty(tile, dtype=np.float32)
+    none, state, shared = np.empty(0, dtype=np.float32), np.empty(size, dtype=np.float32), np.empty(size, dtype=np.float32)
+    least, most = half * theta, (levels + half) * theta
+    total = 0.0
+    for item in range(start, stop):
+        n = item // each
+        low = n * sample + item % each * block
+        high = min(low + block, (n + 1) * sample)
+        state[: high - low] = before[low:high]
+        shared[:] = zero
+        for t in range(len(grad)):
+            held = 0.0
+            for at in range(low, high, tile):
+                to = min(at + tile, high)
+                part, m, g, v = current[: to - at], membrane[: to - at], du[: to - at], state[at - low : to - low]
+                _add_up(_row(images, t, at, to), _factors(gain, t, n), _factors(offset, t, n), _row(skipped, t, at, to), part)
+                for i in range(len(g)):
+                    m[i] = part[i] + lam[t] * v[i]
+                    inside = m[i] >= least and m[i] <= most
+                    g[i] = _load(grad[t, at:to], i) / theta if inside else zero
+                for i in range(len(g)):
+                    held += g[i] * v[i]
+                    total -= g[i] * m[i] / theta
+                _multi_threshold(part, v, lam[t], theta, levels, m, none)
+                dx = shared[at - low : to - low]
+                if len(images) > 1:
+                    dx[:] = zero
+                _spread(
+                    g,
+                    _row(images, t, at, to),
+                    _factors(gain, t, n),
+                    dx,
+                    _factors(grad_gain, t, n),
+                    _factors(grad_offset, t, n),
+                    _row(grad_skipped, t, at, to),
+                )
+                if len(images) > 1 or t + 1 == len(grad):
+                    out = _row(grad_images, t, at, to)
+                    for i in range(len(out)):
+                        _store(out, i, dx[i])
+            grad_lam[t] += held
+    return total
 
 
-def _flat(x: Tensor) -> np.ndarray:
-    flat: np.ndarray = x.detach().view(len(x), -1).numpy()
-    return flat
+@_kernel
+def sums(images, first, second, sample, start, stop):
+    """Add up images, and their squares, over each sample's rows of K neurons: ``[T, N, K]``."""
+    tile = first.shape[2]
+    for item in range(start, stop):
+        t, n = item // first.shape[1], item % first.shape[1]
+        one, two = first[t, n], second[t, n]
+        for at in range(n * sample, (n + 1) * sample, tile):
+            image = images[t, at : at + tile]
+            for i in range(tile):
+                x = np.float64(_load(image, i))
+                one[i] += x
+                two[i] += x * x
 
 
-def _state(state: Tensor) -> np.ndarray:
-    flat: np.ndarray = state.detach().reshape(-1).contiguous().numpy()
-    return flat
-
-
-_POOL: tuple[int, int, ThreadPoolExecutor] | None = None
-
-
-def _shared(kernel: Callable[..., Any], neurons: int, steps: int, *arguments: Any) -> list[Any]:
-    """Run a kernel over all neurons, shared among threads."""
-    threads = torch.get_num_threads() if neurons * steps > _SMALL else 1
-    each = -(-neurons // (threads * BLOCK)) * BLOCK  # whole blocks
-    starts = range(0, neurons, each)
-    if len(starts) < 2:
-        return [kernel(*arguments, 0, neurons)]
-    pool = _pool(threads)
-    calls = [pool.submit(kernel, *arguments, start, min(start + each, neurons)) for start in starts[1:]]
-    first = kernel(*arguments, 0, each)
-    return [first, *(call.result() for call in calls)]
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads of this process: a fork has none of its parent's."""
-    global _POOL
-    if _POOL is None or _POOL[:2] != (os.getpid(), threads):
-        _POOL = (os.getpid(), threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="neurons"))
-    return _POOL[2]
+@_kernel
+def add_slopes(grad, images, first, second, sample, start, stop):
+    """Add to the gradient of images that of :func:`sums`."""
+    tile = first.shape[2]
+    for item in range(start, stop):
+        t, n = item // first.shape[1], item % first.shape[1]
+        one, two = first[t, n], second[t if len(second) > 1 else 0, n if second.shape[1] > 1 else 0]
+        for at in range(n * sample, (n + 1) * sample, tile):
+            image, out = images[t, at : at + tile], grad[t, at : at + tile]
+            for i in range(tile):
+                _store(out, i, _load(out, i) + (one[i] + two[i] * _load(image, i)))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import fixed_point
 from ..errors import OptionError
+from . import machine
+from .drive import Drive, as_drive, parts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ class _MultiThreshold(torch.autograd.Function):
         if exact is not None:
             spikes, membrane, v = exact.run(current, state)
         else:
-            membrane = torch.empty(current.shape, dtype=current.dtype, device=current.device)
+            membrane = torch.empty_like(current)
             spikes = torch.empty_like(membrane)
             v = state
             for t in range(current.shape[0]):
@@ -100,14 +103,59 @@ class _MultiThreshold(torch.autograd.Function):
         return grad_current, grad_lam, grad_threshold, None, None, None
 
 
+class _MachineMultiThreshold(torch.autograd.Function):
+    """A layer in machine code, which computes potentials anew in its backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        gain: Tensor | None,
+        offset: Tensor | None,
+        skipped: Tensor | None,
+        lam: Tensor,
+        threshold: Tensor,
+        state: Tensor,
+        levels: int,
+        steps: int,
+        with_membrane: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        ctx.levels, ctx.steps = levels, steps
+        layer = machine.Layer(as_drive(images, gain, offset, skipped, steps))
+        spikes, membrane, v = machine.multi_threshold_forward(
+            layer, _numbers(lam), float(threshold), levels, state, with_membrane=with_membrane
+        )
+        ctx.save_for_backward(images, gain, offset, skipped, lam, threshold, state)
+        ctx.mark_non_differentiable(v, *([] if membrane is None else [membrane]))
+        return spikes, membrane, v
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *parts, lam, threshold, state = ctx.saved_tensors
+        layer = machine.Layer(as_drive(*parts, ctx.steps))
+        gradients, grad_lam, grad_threshold = machine.multi_threshold_backward(
+            grads[0], layer, _numbers(lam), float(threshold), ctx.levels, state
+        )
+        grad_lam = grad_lam.to(lam.dtype) if ctx.needs_input_grad[4] else None
+        learned = torch.full_like(threshold, grad_threshold) if ctx.needs_input_grad[5] else None
+        return *gradients, grad_lam, learned, None, None, None, None
+
+
+def _numbers(lam: Tensor) -> np.ndarray:
+    numbers: np.ndarray = lam.detach().float().numpy()
+    return np.ascontiguousarray(numbers)
+
+
 def multi_threshold(
-    current: Tensor,
+    current: Tensor | Drive,
     lam: Tensor,
     threshold: Tensor,
     state: Tensor,
     levels: int,
     exact: FixedPointMultiThreshold | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+    *,
+    with_membrane: bool = True,
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Multi-threshold integrate-and-fire with soft reset (LM-HT eq. 8-11).
 
     Forward: ``m[t] = lam * v[t-1] + I[t]``, ``s[t] = clip(floor(m[t] / theta), 0, L)``,
@@ -116,20 +164,30 @@ def multi_threshold(
     ``v[t-1]`` is detached (eq. 13-16): between steps only ``lam`` learns.
 
     Args:
-        current: I, ``[T, N, ...]``.
+        current: I, ``[T, N, ...]``, or what makes it.
         lam: factor on the kept potential, one number or one per step ``[T]``.
         threshold: theta > 0, one number.
         state: v[-1], broadcast against ``current[t]``; detached.
         levels: L >= 1.
         exact: compute the forward pass in integers; the gradient is the same.
+        with_membrane: False where the second result is not needed, which then may be None.
 
     Returns:
         Spike counts 0..L and membrane potential m, both ``[T, N, ...]``, and v after the
         last step. The potentials carry no gradient.
     """
-    lam = lam.expand(len(current))
-    spikes, membrane, v = _MultiThreshold.apply(current, lam, threshold, state, levels, exact)
-    return spikes, membrane, v
+    parts = parts_of(current)
+    lam = lam.expand(parts[4])
+    images = parts[0]
+    result: tuple[Tensor, Tensor | None, Tensor]
+    if exact is None and images.numel() and images.dtype in machine.TYPES and images.device.type == "cpu":
+        result = _MachineMultiThreshold.apply(
+            *parts[:4], lam, threshold, state, levels, parts[4], with_membrane
+        )
+    else:
+        whole = current.current() if isinstance(current, Drive) else current
+        result = _MultiThreshold.apply(whole, lam, threshold, state, levels, exact)
+    return result
 
 
 def mixing_matrix(logits: Tensor, mode: str) -> Tensor:

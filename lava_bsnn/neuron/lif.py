@@ -13,6 +13,7 @@ from .. import distributed, functional
 from ..errors import OptionError, check_option
 from ..fixed_point import ALIGN_BITS, NO_MEMORY, STATE_BITS, STATE_MAX
 from ..functional.dynamics import Memory, Spiking
+from ..functional.drive import Drive
 from ..functional.membrane import FixedPointMembrane, check_membrane_bits
 from ..functional.recurrent import Feedback, State, recurrent_lif
 from ..functional.surrogate import Derivative
@@ -277,21 +278,38 @@ class LIF(Decays):
 
         return Memory(bits=self.membrane_bits, scale=scale, before_spike=self.membrane_when == "before_spike")
 
-    def _run(self, x: Tensor, feedback: Feedback | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Current, membrane potential before reset, and spikes, all ``[T, N, ...]``."""
+    @property
+    def takes_drives(self) -> bool:
+        """Whether :meth:`forward` takes a :class:`~lava_bsnn.functional.drive.Drive` as it is."""
+        return not self.filters_current and self.norm is None and self.unit is None
+
+    def _spikes_of(self, drive: Drive) -> Tensor:
+        """Spikes ``[T, N, ...]``."""
+        like = drive.images[0]
+        self._prepare(like.shape[1:])
+        maxima: list[Tensor] = []
+        keep, before = self._retain("voltage_decay", like.dim() - 2), self._state(self.voltage_state, like)
+        spikes, _, stored = functional.lif(drive, keep, before, self._how(maxima), with_potential=False)
+        self._follow(maxima)
+        if self.persistent_state:
+            self.voltage_state = stored
+        return spikes
+
+    def _prepare(self, shape: torch.Size) -> None:
         if self.shape is None:
-            self.shape = x.shape[1:-1]
+            self.shape = shape
         if self.requires_grad:
             self.clamp()
-        current, axes = time_major(x), x.dim() - 3
-        if self.filters_current and feedback is None:
-            current = functional.leaky_integrate(
-                current, self._retain("current_decay", axes), self._state(self.current_state, x[..., 0])
-            )
-        if self.norm is not None:
-            current = time_major(self.norm(from_time_major(current).contiguous()))
-        maxima: list[Tensor] = []
-        how = Spiking(
+
+    def _follow(self, maxima: list[Tensor]) -> None:
+        """Move the running scale of the stored potential."""
+        if self.training and maxima:
+            mean = torch.stack(maxima).mean().detach()
+            first = self.membrane_scale == 0
+            self.membrane_scale.copy_(mean if first else self.membrane_scale.lerp(mean, _MOMENTUM))
+
+    def _how(self, maxima: list[Tensor]) -> Spiking:
+        return Spiking(
             threshold=self.threshold,
             derivative=self._derivative,
             gamma=self.gamma,
@@ -301,9 +319,26 @@ class LIF(Decays):
             memory=self._memory(maxima),
             fixed_point=self.fixed_point(),
         )
+
+    def _run(
+        self, x: Tensor, feedback: Feedback | None = None, *, with_potential: bool = True
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Current, membrane potential before reset, and spikes, all ``[T, N, ...]``."""
+        self._prepare(x.shape[1:-1])
+        current, axes = time_major(x), x.dim() - 3
+        if self.filters_current and feedback is None:
+            current = functional.leaky_integrate(
+                current, self._retain("current_decay", axes), self._state(self.current_state, x[..., 0])
+            )
+        if self.norm is not None:
+            current = time_major(self.norm(from_time_major(current).contiguous()))
+        maxima: list[Tensor] = []
+        how = self._how(maxima)
         keep, before = self._retain("voltage_decay", axes), self._state(self.voltage_state, x[..., 0])
         if feedback is None:
-            spikes, potential, stored = functional.lif(current, keep, before, how)
+            spikes, potential, stored = functional.lif(
+                current, keep, before, how, with_potential=with_potential
+            )
         else:
             keeps = (self._retain("current_decay", axes), keep)
             start = tuple(
@@ -313,10 +348,7 @@ class LIF(Decays):
             state = State(current=start[0], potential=start[1], spikes=start[2])
             spikes, current, potential, state = recurrent_lif(current, feedback, *keeps, state, how)
             stored = state.potential.detach()
-        if self.training and maxima:
-            mean = torch.stack(maxima).mean().detach()
-            first = self.membrane_scale == 0
-            self.membrane_scale.copy_(mean if first else self.membrane_scale.lerp(mean, _MOMENTUM))
+        self._follow(maxima)
         if self.persistent_state:
             self.current_state = current[-1].detach().clone()
             self.voltage_state = stored
@@ -330,16 +362,18 @@ class LIF(Decays):
         The potential carries no gradient; train through :meth:`forward`.
         """
         current, potential, _ = self._run(x, feedback)
+        assert potential is not None
         return from_time_major(current), from_time_major(potential)
 
-    def forward(self, x: Tensor, feedback: Feedback | None = None) -> Tensor:
+    def forward(self, x: Tensor | Drive, feedback: Feedback | None = None) -> Tensor:
         """Return the spikes (0 or 1) for input currents ``[N, ..., T]``, in the same shape.
 
         Args:
-            x: currents.
+            x: currents, or where :attr:`takes_drives`, what makes them.
             feedback: how the spikes feed the neurons themselves, for currents ``[N, C, T]``.
         """
-        spikes = from_time_major(self._run(x, feedback)[2])
+        spikes = self._spikes_of(x) if isinstance(x, Drive) else self._run(x, feedback, with_potential=False)[2]
+        spikes = from_time_major(spikes)
         return spikes if self.drop is None else self.drop(spikes)
 
 

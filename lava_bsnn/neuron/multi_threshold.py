@@ -11,6 +11,7 @@ from .. import functional
 from .._slayer import neuron_base
 from ..errors import OptionError, ShapeError, check_option
 from ..fixed_point import ALIGN_BITS, ONE
+from ..functional.drive import Drive
 from ..functional.multi_threshold import FixedPointMultiThreshold
 from ..functional.time import from_time_major, time_major
 from ..functional.weights import straight_through
@@ -157,31 +158,46 @@ class MultiThresholdLIF(neuron_base.Neuron):
         if self.mix is not None:
             self.mix.reset_state()
 
-    def _run(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mixed current ``[N, ..., T]``, membrane potential and spikes ``[T, N, ...]``."""
+    @property
+    def takes_drives(self) -> bool:
+        """Whether :meth:`forward` takes a :class:`~lava_bsnn.functional.drive.Drive` as it is."""
+        return self.mix is None and self.unit is None
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        return x if self.mix is None else self.mix(x, self.fixed_point())
+
+    def _run(self, current: Tensor | Drive, *, with_membrane: bool) -> tuple[Tensor | None, Tensor]:
+        """Membrane potential and spikes ``[T, N, ...]`` for currents in time-major order."""
         exact = self.fixed_point()
-        current = x if self.mix is None else self.mix(x, exact)
         if exact is None:
             state = self.theta.detach() * self.initial
         else:
             state = torch.full_like(self.theta, exact.initial / exact.unit)
-        if self.persistent_state and self.voltage_state.shape == x.shape[:-1]:
+        shape = (current.images if isinstance(current, Drive) else current).shape[1:]
+        if self.persistent_state and self.voltage_state.shape == shape:
             state = self.voltage_state
         spikes, membrane, v = functional.multi_threshold(
-            time_major(current), self.lam, self._theta(), state, self.levels, exact
+            current, self.lam, self._theta(), state, self.levels, exact, with_membrane=with_membrane
         )
         if self.persistent_state:
             self.voltage_state = v
-        return current, membrane, spikes
+        return membrane, spikes
 
     def dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mixed input current and the membrane potential m, each ``[N, ..., T]``."""
-        current, membrane, _ = self._run(x)
+        current = self._mixed(x)
+        membrane, _ = self._run(time_major(current), with_membrane=True)
+        assert membrane is not None
         return current, from_time_major(membrane)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return spike counts 0..L (times theta if ``scaled``) for currents ``[N, ..., T]``."""
-        spikes = from_time_major(self._run(x)[2])
+    def forward(self, x: Tensor | Drive) -> Tensor:
+        """Return spike counts 0..L (times theta if ``scaled``) for currents ``[N, ..., T]``.
+
+        Args:
+            x: currents, or where :attr:`takes_drives`, what makes them.
+        """
+        current = x if isinstance(x, Drive) else time_major(self._mixed(x))
+        spikes = from_time_major(self._run(current, with_membrane=False)[1])
         return spikes * self._theta() if self.scaled else spikes
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import block, distributed
 from ..analysis.operations import fan_out_sum
 from ..errors import LavaBsnnError, OptionError
+from .rates import spiking_modules
 
 Term = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,7 +44,7 @@ def spike_regulation(rates: Tensor, target: float = 0.5) -> Tensor:
 class SpikeRegulation:
     """Spike half of WS-DR as a loss term: regulates the firing rates of a model's hidden layers.
 
-    Hooks on the neurons record the mean rate ``f_l`` of each layer in a training forward pass,
+    Hooks record the mean rate ``f_l`` of each layer in a training forward pass,
     with its gradient. The first spiking layer and the readout are left out (Q-SNN eq. 17).
 
     Args:
@@ -55,16 +56,16 @@ class SpikeRegulation:
     """
 
     def __init__(self, model: torch.nn.Module, target: float = 0.5) -> None:
-        blocks = [m for m in model.modules() if isinstance(m, block.SpikingBlock) and m.neuron is not None]
-        if len(blocks) < 2:
+        layers = spiking_modules(model)
+        if len(layers) < 2:
             raise OptionError("SpikeRegulation: the model has no hidden spiking layer; use at least two")
         self.target = target
         self._rates: dict[torch.nn.Module, Tensor] = {}
-        self._hooks = [b.neuron.register_forward_hook(self._record) for b in blocks[1:] if b.neuron]
+        self._hooks = [layer.register_forward_hook(self._record) for layer in layers[1:]]
 
-    def _record(self, neuron: torch.nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
+    def _record(self, layer: torch.nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         if torch.is_grad_enabled():
-            self._rates[neuron] = spikes.mean()
+            self._rates[layer] = (output[0] if isinstance(output, tuple) else output).mean()
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the term for the last forward pass and forget its rates.

@@ -10,6 +10,16 @@ from torch import Tensor
 from .. import block, distributed
 
 
+def spiking_modules(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """Modules whose output is the spikes of a layer, in order: blocks, or their neurons where these are delayed."""
+    blocks: list[Any] = [
+        m
+        for m in model.modules()
+        if isinstance(m, block.SpikingBlock) and m.neuron is not None and not isinstance(m, block.Readout)
+    ]
+    return [m.neuron if m.delay is not None or m.delay_shift else m for m in blocks]
+
+
 class RateMeter:
     """Mean spikes per neuron and step of the spiking layers, in the forward passes it is enabled for.
 
@@ -21,18 +31,14 @@ class RateMeter:
     EVERY = 16
 
     def __init__(self, model: torch.nn.Module) -> None:
-        spiking = [
-            m.neuron
-            for m in model.modules()
-            if isinstance(m, block.SpikingBlock) and m.neuron is not None and not isinstance(m, block.Readout)
-        ]
         self.enabled = False
         self._sum = torch.zeros((), dtype=torch.float64)
         self._count = 0
-        self._hooks = [neuron.register_forward_hook(self._record) for neuron in spiking]
+        self._hooks = [module.register_forward_hook(self._record) for module in spiking_modules(model)]
 
-    def _record(self, neuron: torch.nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
-        if self.enabled and neuron.training:
+    def _record(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        if self.enabled and module.training:
+            spikes = output[0] if isinstance(output, tuple) else output
             self._sum += (spikes.detach() != 0).to(torch.float32).mean().cpu()
             self._count += 1
 
