@@ -63,7 +63,9 @@ class BatchNorm(_BatchNorm):
             momentum = self.momentum
             weight = 1 / float(self.num_batches_tracked) if momentum is None else momentum
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
-            self.running_var.lerp_((variance * (count / max(1, count - 1))).to(self.running_var.dtype), weight)
+            self.running_var.lerp_(
+                (variance * (count / max(1, count - 1))).to(self.running_var.dtype), weight
+            )
 
     def batch_terms(self, mean: Tensor, square: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Gain and offset per channel of the training-mode transform; moves the running statistics.

@@ -185,6 +185,7 @@ class Conv(_HookedWeight, synapse_layer.Conv):
         images, num_steps = fold_time(x)
         weight = self.effective_weight() if grid is None else grid.weight
         assert weight is not None
+        images = images.contiguous(memory_format=torch.channels_last)  # in which convolutions are fastest
         y = F.conv2d(
             images if grid is None else grid.messages(images),
             weight,

@@ -145,7 +145,9 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
             z = z + self.bias[:, None]
         return z if exact is None else straight_through(exact, z)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
+    def forward(  # type: ignore[override]  # no shortcut joins here
+        self, x: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor | None]:
         """Return logits per step ``[N, classes, T]``."""
         z = self.current(x)
         return (z, None) if self.count_log else z

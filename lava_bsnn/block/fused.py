@@ -1,4 +1,4 @@
-"""Norm, modulation and neurons of a block in one pass: what drives the neurons, without computing currents."""
+"""Norm, modulation and neurons of a block in one pass: what drives neurons, without computing currents."""
 
 from __future__ import annotations
 
@@ -44,11 +44,15 @@ def drive_of(block: Any, y: Tensor, skipped: Tensor | None) -> Drive | None:
     num_steps = len(images)
     images = images[:1] if num_steps > 1 and y.stride(-1) == 0 else images
     takes_statistics = norm is not None and (norm.training or norm.running_mean is None)
-    first = second = None
+    first: Any = None
+    second: Any = None
     if takes_statistics or isinstance(modulation, AGMM):
         images, first, second = _Moments.apply(images)
     if norm is None:
-        gain, offset = y.new_ones(y.shape[1], dtype=torch.float32), y.new_zeros(y.shape[1], dtype=torch.float32)
+        gain, offset = (
+            y.new_ones(y.shape[1], dtype=torch.float32),
+            y.new_zeros(y.shape[1], dtype=torch.float32),
+        )
     elif takes_statistics:
         count = y[..., 0].numel() // y.shape[1] * len(images)
         gain, offset = norm.batch_terms(first.mean((0, 1)), second.mean((0, 1)), count)
@@ -61,7 +65,9 @@ def drive_of(block: Any, y: Tensor, skipped: Tensor | None) -> Drive | None:
         factor = modulation.factor
     if factor is not None:
         gain, offset = gain * factor, offset * factor
-    gain, offset = (term.float().expand(1, 1, -1) if term.dim() == 1 else term.float() for term in (gain, offset))
+    gain, offset = (
+        term.float().expand(1, 1, -1) if term.dim() == 1 else term.float() for term in (gain, offset)
+    )
     return Drive(
         images=images,
         gain=gain,

@@ -96,7 +96,9 @@ class Recurrent(SpikingBlock, block_base.AbstractRecurrent):
     def _output_shape(self, shape: Shape) -> Shape:
         return (self.input_synapse.out_channels,)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor | None]:
+    def forward(  # type: ignore[override]  # no shortcut joins here
+        self, x: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor | None]:
         """Map input spikes or intensities to output spikes ``[N, C, T]``."""
         current = self.current(x)
         current = current[:, :, 0, 0] if current.dim() == 5 else current

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -43,10 +42,9 @@ def parts_of(current: Drive | Tensor) -> Parts:
     return current, None, None, None, len(current)
 
 
-def as_drive(
-    images: Tensor, gain: Tensor | None, offset: Tensor | None, skipped: Tensor | None, num_steps: int
-) -> Drive | Tensor:
+def as_drive(parts: Parts) -> Drive | Tensor:
     """What has these :func:`parts_of` it."""
+    images, gain, offset, skipped, num_steps = parts
     if gain is None or offset is None:
         return images
     return Drive(images=images, gain=gain, offset=offset, skipped=skipped, num_steps=num_steps)

@@ -1,7 +1,7 @@
 """Neuron dynamics as autograd functions over time-major tensors ``[T, N, ...]``.
 
-Each keeps one tensor of the input's size for its backward pass. Where :mod:`~lava_bsnn.functional.machine` has machine
-code for it, that runs; what is written here in torch is the definition.
+Each keeps one tensor of the input's size for its backward pass. What is written here in torch is the
+definition; where :mod:`~lava_bsnn.functional.machine` has machine code for it, that runs.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from . import kernels, machine
+from . import machine
 from .drive import Drive, as_drive, parts_of
+from .kernels import lif as lif_kernels
 from .membrane import FixedPointMembrane, round_to_levels
 from .surrogate import Derivative, exponential, rectangular, triangular
 
-_KINDS = {triangular: kernels.TRIANGULAR, rectangular: kernels.RECTANGULAR, exponential: kernels.EXPONENTIAL}
+_KINDS = {
+    triangular: lif_kernels.TRIANGULAR,
+    rectangular: lif_kernels.RECTANGULAR,
+    exponential: lif_kernels.EXPONENTIAL,
+}
 
 
 class _LeakyIntegrate(torch.autograd.Function):
@@ -102,7 +108,7 @@ class Spiking:
         slope = self.derivative(distance, self.gamma)
         return slope if self.scale == 1 else slope * self.scale
 
-    def rule(self, images: Tensor, retain: Tensor) -> machine.Rule | None:
+    def machine(self, images: Tensor, retain: Tensor) -> lif_kernels.Neurons | None:
         """The same for machine code; None where there is none: off the CPU, and for what it does not know."""
         if self.fixed_point is not None or retain.numel() != 1 or not images.numel():
             return None
@@ -110,15 +116,27 @@ class Spiking:
             return None
         if images.dtype not in machine.TYPES or images.device.type != "cpu":
             return None
-        reset = kernels.DETACHED if self.detach_reset else kernels.EXACT
-        return machine.Rule(
-            threshold=self.threshold,
-            gamma=self.gamma,
-            scale=self.scale,
-            kind=_KINDS[self.derivative],
-            reset=kernels.IGNORED if self.ignore_reset else reset,
-            bits=None if self.memory is None else self.memory.bits,
+        width, height = _form(self.derivative, self.gamma, self.scale)
+        reset = lif_kernels.DETACHED if self.detach_reset else lif_kernels.EXACT
+        return lif_kernels.Neurons(
+            keep=np.float32(float(retain.detach())),
+            threshold=np.float32(self.threshold),
+            levels=np.float32(0 if self.memory is None else (1 << (self.memory.bits - 1)) - 1),
+            width=width,
+            height=height,
+            surrogate=_KINDS[self.derivative],
+            reset=lif_kernels.IGNORED if self.ignore_reset else reset,
         )
+
+
+def _form(derivative: Derivative, gamma: float, scale: float) -> tuple[np.float32, np.float32]:
+    """Width and height of a surrogate gradient as machine code has them."""
+    width, height = np.float32(gamma), np.float32(scale)
+    if derivative is triangular:
+        return width, height / (width * width)
+    if derivative is rectangular:
+        return width / np.float32(2), height / width
+    return width, height / (np.float32(2) * width)
 
 
 def _run(
@@ -162,11 +180,13 @@ class _MachineLIF(torch.autograd.Function):
         steps: int,
         with_potential: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        ctx.rule, ctx.steps = how.rule(images, retain), steps
-        layer = machine.Layer(as_drive(images, gain, offset, skipped, steps))
+        ctx.steps = steps
+        ctx.neurons = neurons = how.machine(images, retain)
+        assert neurons is not None
+        layer = machine.Layer(as_drive((images, gain, offset, skipped, steps)))
         scale = None if how.memory is None else how.memory.scale
         spikes, potential, stored, ctx.alphas = machine.lif_forward(
-            layer, float(retain), state, ctx.rule, scale, with_potential=with_potential
+            layer, state, neurons, scale, with_potential=with_potential
         )
         ctx.save_for_backward(images, gain, offset, skipped, retain, state)
         ctx.mark_non_differentiable(stored, *([] if potential is None else [potential]))
@@ -177,10 +197,9 @@ class _MachineLIF(torch.autograd.Function):
         *parts, retain, state = ctx.saved_tensors
         gradients, grad = machine.lif_backward(
             grads[0],
-            machine.Layer(as_drive(*parts, ctx.steps)),
-            float(retain),
+            machine.Layer(as_drive((*parts, ctx.steps))),
             state,
-            ctx.rule,
+            ctx.neurons,
             ctx.alphas,
             ctx.needs_input_grad[4],
         )
@@ -275,7 +294,7 @@ def lif(
     """
     parts = parts_of(current)
     result: tuple[Tensor, Tensor | None, Tensor]
-    if how.rule(parts[0], retain) is not None:
+    if how.machine(parts[0], retain) is not None:
         result = _MachineLIF.apply(*parts[:4], retain, state, how, parts[4], with_potential)
     else:
         result = _LIF.apply(current.current() if isinstance(current, Drive) else current, retain, state, how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import kernels
 from .drive import Drive
-from .kernels import BLOCK
+from .kernels import levels as many
+from .kernels import lif, planes
+from .kernels.base import BLOCK, Parts, extent
 
 TYPES = (torch.float32, torch.bfloat16)
 """Of images, spikes and their gradients; all else is float32."""
@@ -25,7 +27,7 @@ _TILE = 512
 
 
 class Gradients(NamedTuple):
-    """Of what makes a current: shapes of :class:`Drive`; None where there is nothing."""
+    """Of what makes a current, in shapes of :class:`Drive`; None where there is nothing."""
 
     images: Tensor
     gain: Tensor | None
@@ -34,7 +36,7 @@ class Gradients(NamedTuple):
 
 
 class Layer:
-    """A current as kernels see it, flat; neurons stand channels last where they are so, or factors are in front.
+    """A current as kernels see it, flat: channels last where factors are in front, or the memory is so.
 
     Args:
         drive: on the CPU, of a type of :data:`TYPES`; or the current itself, ``[T, N, ...]``.
@@ -44,36 +46,30 @@ class Layer:
         images = drive.images if isinstance(drive, Drive) else drive
         self.type, self.shape = images.dtype, images.shape[1:]
         self.channels_last = images.dim() == 5 and (isinstance(drive, Drive) or not images.is_contiguous())
-        self.images = self.flat(images)
-        self.neurons = self.sample = self.images.shape[1]
-        self.steps = len(images)
-        self.skipped = self.nothing()
+        self.neurons = self.sample = self.shape.numel()
+        self.steps, self.channels, skipped = len(images), 0, None
         if isinstance(drive, Drive):
-            self.steps, self.sample = drive.num_steps, self.neurons // self.shape[0]
-            self.channels = self.shape[1]
-            self.repeats = _repeats(self.sample // self.channels, self.channels)
-            self.gain, self.offset = self._tiles(drive.gain), self._tiles(drive.offset)
-            if drive.skipped is not None:
-                self.skipped = self.flat(drive.skipped.to(self.type))
+            self.steps, self.channels, skipped = drive.num_steps, self.shape[1], drive.skipped
+            self.sample = self.neurons // self.shape[0]
+            self.repeats = repeats(self.sample, self.channels)
+            factors = [tiles(part, self.repeats) for part in (drive.gain, drive.offset)]
         else:
-            self.channels = self.repeats = 0
             tile = (1, 1, min(BLOCK, self.neurons))
-            self.gain, self.offset = np.ones(tile, np.float32), np.zeros(tile, np.float32)
-
-    def _tiles(self, factors: Tensor) -> np.ndarray:
-        tiles: np.ndarray = factors.detach().float().repeat(1, 1, self.repeats).numpy()
-        return tiles
+            factors = [np.ones(tile, np.float32), np.zeros(tile, np.float32)]
+        self.parts = Parts(
+            images=self.flat(images),
+            gain=factors[0],
+            offset=factors[1],
+            skipped=self._nothing() if skipped is None else self.flat(skipped.to(self.type)),
+        )
 
     def flat(self, x: Tensor) -> np.ndarray:
         """Tensor ``[T, N, ...]`` of the layer's type, or float32, as ``[T, M]``; bfloat16 as int16."""
         x = x.detach()
-        x = (x.movedim(2, -1) if self.channels_last else x).contiguous().view(len(x), -1)
-        flat: np.ndarray = (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()
-        return flat
+        return numbers((x.movedim(2, -1) if self.channels_last else x).contiguous().view(len(x), -1))
 
-    def nothing(self) -> np.ndarray:
-        """Of the layer's type, for what is not there."""
-        return np.empty((1, 0), np.float32 if self.type == torch.float32 else np.int16)
+    def _nothing(self, dtype: torch.dtype | None = None) -> np.ndarray:
+        return numbers(torch.empty(1, 0, dtype=dtype or self.type))
 
     def empty(self, steps: int | None = None, dtype: torch.dtype | None = None) -> Tensor:
         """Results ``[T, N, ...]`` of which :meth:`flat` is a view."""
@@ -83,8 +79,15 @@ class Layer:
         made = torch.empty(shape, dtype=dtype or self.type)
         return made.movedim(-1, 2) if self.channels_last else made
 
+    def watched(self, wanted: bool) -> tuple[Tensor | None, np.ndarray]:
+        """Results in float32 if they are ``wanted``, and their memory."""
+        made = self.empty(dtype=torch.float32) if wanted else None
+        return made, self._nothing(torch.float32) if made is None else self.flat(made)
+
     def state(self, state: Tensor) -> np.ndarray:
         """A state of one number, or ``[N, ...]``, as ``[M]``, to be written to."""
+        if state.numel() == 1:  # without torch, whose threads a fork does not have
+            return np.full(self.neurons, float(state), np.float32)
         flat: np.ndarray = self.flat(state.float().expand(self.shape)[None])[0]
         return flat.copy()
 
@@ -96,73 +99,54 @@ class Layer:
 
     def run(self, work: Callable[[int, int], Any]) -> list[Any]:
         """Results of ``work`` on all blocks, from and up to, shared among threads."""
-        tile = self.gain.shape[2]
-        each = -(-self.sample // (max(1, BLOCK // tile) * tile))
+        _, each = extent(self.sample, self.parts.gain.shape[2])
         return share(work, each * (self.neurons // self.sample), self.neurons * self.steps)
 
-    def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros to which a thread adds the gradients of gain and offset."""
-        shape = self.gain.shape if self.channels else (1, 1, 0)
-        return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    def back(self, work: Callable[[Parts, int, int], Any]) -> tuple[Gradients, list[Any]]:
+        """Gradients that ``work`` writes, or adds up in each thread, and its results."""
+        images = self.empty(len(self.parts.images))
+        skipped = self.empty() if self.parts.skipped.size else None
+        flat = self.flat(images), self._nothing() if skipped is None else self.flat(skipped)
+        shape = self.parts.gain.shape if self.channels else (1, 1, 0)
 
-    def gradients(self, images: Tensor, skipped: Tensor | None, parts: list[tuple[np.ndarray, np.ndarray]]) -> Gradients:
-        """Put together what threads have added up."""
+        def one(start: int, stop: int) -> tuple[Parts, Any]:
+            sums = [np.zeros(shape, np.float32) for _ in range(2)]
+            results = Parts(images=flat[0], gain=sums[0], offset=sums[1], skipped=flat[1])
+            return results, work(results, start, stop)
+
+        done = self.run(one)
         if not self.channels:
-            return Gradients(images, None, None, None)
+            return Gradients(images, None, None, None), [result for _, result in done]
         gain, offset = (
             torch.from_numpy(sum(part)).unflatten(2, (self.repeats, self.channels)).sum(2)
-            for part in zip(*parts, strict=True)
+            for part in zip(*[(parts.gain, parts.offset) for parts, _ in done], strict=True)
         )
-        return Gradients(images, gain, offset, skipped)
+        return Gradients(images, gain, offset, skipped), [result for _, result in done]
 
 
-def _repeats(positions: int, channels: int) -> int:
-    most = max(1, _TILE // channels)
-    return max(r for r in range(1, min(most, positions) + 1) if positions % r == 0)
+def numbers(x: Tensor) -> np.ndarray:
+    """A tensor's memory; bfloat16 as int16."""
+    found: np.ndarray = (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()
+    return found
 
 
-class Rule(NamedTuple):
-    """What makes spikes and their gradient, for the kernels.
+def repeats(sample: int, channels: int) -> int:
+    """How often factors of all channels are repeated in a tile; divides the sample."""
+    positions = sample // channels
+    most = min(max(1, _TILE // channels), positions)
+    return next(count for count in range(most, 0, -1) if positions % count == 0)
 
-    Attributes:
-        threshold: fires at or above it.
-        gamma: width of the surrogate.
-        scale: factor on it.
-        kind: surrogate, of :mod:`lava_bsnn.functional.kernels`.
-        reset: how the gradient takes it, likewise.
-        bits: of the stored potential; None for float32.
-    """
 
-    threshold: float
-    gamma: float
-    scale: float
-    kind: int
-    reset: int
-    bits: int | None = None
-
-    @property
-    def levels(self) -> np.float32:
-        """Largest number of steps of the stored potential; 0 for float32."""
-        return np.float32(0 if self.bits is None else (1 << (self.bits - 1)) - 1)
-
-    def numbers(self) -> tuple[Any, ...]:
-        """Arguments of the backward kernel."""
-        gamma = np.float32(self.gamma)
-        scale, width = np.float32(self.scale), gamma
-        if self.kind == kernels.TRIANGULAR:
-            scale /= gamma * gamma
-        elif self.kind == kernels.RECTANGULAR:
-            scale, width = scale / gamma, gamma / np.float32(2)
-        else:
-            scale /= 2 * gamma
-        return np.float32(self.threshold), width, np.float32(scale), self.kind, self.reset
+def tiles(factors: Tensor, count: int) -> np.ndarray:
+    """Factors ``[.., .., C]`` side by side."""
+    found: np.ndarray = factors.detach().float().repeat(1, 1, count).numpy()
+    return found
 
 
 def lif_forward(
     layer: Layer,
-    keep: float,
     state: Tensor,
-    rule: Rule,
+    neurons: lif.Neurons,
     scale: Callable[[Tensor], Tensor] | None = None,
     *,
     with_potential: bool = False,
@@ -171,154 +155,123 @@ def lif_forward(
 
     Args:
         layer: the current.
-        keep: share of the potential that is kept.
         state: stored potential before the first step: one number, or ``[N, ...]``.
-        rule: threshold and bits.
-        scale: with bits, alpha_u of a step given its largest potential.
+        neurons: parameters.
+        scale: with a memory of k bits, alpha_u of a step given its largest potential.
         with_potential: give it; else None.
     """
     spikes, v = layer.empty(), layer.state(state)
-    potential = layer.empty(dtype=torch.float32) if with_potential else None
-    alphas = np.zeros(layer.steps, np.float32)
-    out = layer.flat(spikes)
-    seen = np.empty((1, 0), np.float32) if potential is None else layer.flat(potential)
+    potential, seen = layer.watched(with_potential)
+    alphas, out = np.zeros(layer.steps, np.float32), layer.flat(spikes)
 
-    def steps(first: int, last: int) -> float:
-        return max(
-            layer.run(
-                lambda start, stop: kernels.lif_forward(
-                    layer.images, layer.gain, layer.offset, layer.skipped, v, np.float32(keep),
-                    np.float32(rule.threshold), alphas, rule.levels, seen, out, layer.sample, first, last, start, stop,
-                )
+    def run(first: int, last: int) -> float:
+        def work(*span: int) -> float:
+            largest: float = lif.forward(
+                layer.parts, v, neurons, alphas, seen, out, layer.sample, first, last, *span
             )
-        )
+            return largest
+
+        return max(layer.run(work))
 
     if scale is None:
-        steps(0, layer.steps)
+        run(0, layer.steps)
         return spikes, potential, layer.of_state(v), alphas
     for t in range(layer.steps):  # a step's scale is that of all neurons
-        alphas[t] = float(scale(torch.tensor(steps(t, t + 1))))
-    kernels.remember(v, alphas[-1], rule.levels)
+        alphas[t] = float(scale(torch.tensor(run(t, t + 1))))
+    lif.remember(v, alphas[-1], neurons.levels)
     return spikes, potential, layer.of_state(v), alphas
 
 
 def lif_backward(
-    grad: Tensor, layer: Layer, keep: float, state: Tensor, rule: Rule, alphas: np.ndarray, learns: bool
+    grad: Tensor, layer: Layer, state: Tensor, neurons: lif.Neurons, alphas: np.ndarray, learns: bool
 ) -> tuple[Gradients, float]:
     """Gradients of the current and, where it ``learns``, of ``keep``; arguments as in :func:`lif_forward`."""
-    images, skipped, outs = _outs(layer)
     given, before = layer.flat(grad.to(layer.type)), layer.state(state)
 
-    def work(start: int, stop: int) -> tuple[Any, float]:
-        sums = layer.factors()
-        total = kernels.lif_backward(
-            given, layer.images, layer.gain, layer.offset, layer.skipped, before, np.float32(keep), *rule.numbers(),
-            alphas, rule.levels, outs[0], *sums, outs[1], learns, layer.sample, start, stop,
+    def work(results: Parts, *span: int) -> float:
+        total: float = lif.backward(
+            given, layer.parts, before, neurons, alphas, results, learns, layer.sample, *span
         )
-        return sums, total
+        return total
 
-    parts = layer.run(work)
-    return layer.gradients(images, skipped, [sums for sums, _ in parts]), sum(total for _, total in parts)
+    gradients, totals = layer.back(work)
+    return gradients, sum(totals)
 
 
-def multi_threshold_forward(
+def levels_forward(
     layer: Layer, lam: np.ndarray, theta: float, levels: int, state: Tensor, *, with_membrane: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Spike counts, membrane potential, and v after the last step; see :func:`lava_bsnn.functional.multi_threshold`."""
+    """Spike counts, membrane, and last v; see :func:`lava_bsnn.functional.multi_threshold`."""
     spikes, v = layer.empty(), layer.state(state)
-    membrane = layer.empty(dtype=torch.float32) if with_membrane else None
-    out = layer.flat(spikes)
-    seen = np.empty((1, 0), np.float32) if membrane is None else layer.flat(membrane)
-    layer.run(
-        lambda start, stop: kernels.multi_threshold_forward(
-            layer.images, layer.gain, layer.offset, layer.skipped, v, lam, np.float32(theta), np.float32(levels),
-            seen, out, layer.sample, start, stop,
-        )
-    )
+    membrane, seen = layer.watched(with_membrane)
+    out, rule = layer.flat(spikes), (np.float32(theta), np.float32(levels))
+    layer.run(lambda *span: many.forward(layer.parts, v, lam, *rule, seen, out, layer.sample, *span))
     return spikes, membrane, layer.of_state(v)
 
 
-def multi_threshold_backward(
+def levels_backward(
     grad: Tensor, layer: Layer, lam: np.ndarray, theta: float, levels: int, state: Tensor
 ) -> tuple[Gradients, Tensor, float]:
     """Gradients of the current, of ``lam`` ``[T]`` and of ``theta``."""
-    images, skipped, outs = _outs(layer)
     given, before = layer.flat(grad.to(layer.type)), layer.state(state)
+    rule = np.float32(theta), np.float32(levels)
 
-    def work(start: int, stop: int) -> tuple[Any, np.ndarray, float]:
-        sums, kept = layer.factors(), np.zeros(layer.steps)
-        total = kernels.multi_threshold_backward(
-            given, layer.images, layer.gain, layer.offset, layer.skipped, before, lam, np.float32(theta),
-            np.float32(levels), outs[0], *sums, outs[1], kept, layer.sample, start, stop,
-        )
-        return sums, kept, total
+    def work(results: Parts, *span: int) -> tuple[np.ndarray, float]:
+        kept = np.zeros(layer.steps)
+        return kept, many.backward(given, layer.parts, before, lam, *rule, results, kept, layer.sample, *span)
 
-    parts = layer.run(work)
-    gradients = layer.gradients(images, skipped, [sums for sums, _, _ in parts])
-    return gradients, torch.from_numpy(sum(kept for _, kept, _ in parts)), sum(total for *_, total in parts)
+    gradients, sums = layer.back(work)
+    kept, totals = zip(*sums, strict=True)
+    return gradients, torch.from_numpy(sum(kept)), sum(totals)
 
 
-def _outs(layer: Layer) -> tuple[Tensor, Tensor | None, tuple[np.ndarray, np.ndarray]]:
-    """Tensors for the gradients of images and of what is skipped to, and their memory."""
-    images = layer.empty(len(layer.images))
-    skipped = layer.empty() if layer.skipped.size else None
-    return images, skipped, (layer.flat(images), layer.nothing() if skipped is None else layer.flat(skipped))
+class _Planes:
+    """Images ``[T, N, C, H, W]``, flat and channels last."""
+
+    def __init__(self, images: Tensor) -> None:
+        steps, samples, self.channels, *space = images.shape
+        stored = images.detach().movedim(2, -1).contiguous()
+        self.images, self.flat = stored.movedim(-1, 2), numbers(stored.view(steps, -1))
+        self.positions = math.prod(space)
+        self.sample = self.positions * self.channels
+        self.repeats = repeats(self.sample, self.channels)
+        self.items = steps, samples
+
+    def run(self, work: Callable[[int, int], Any]) -> None:
+        share(work, math.prod(self.items), self.flat.size)
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of images ``[T, N, C, H, W]`` and of their squares over space: float64 ``[T, N, C]``."""
     layer = _Planes(images)
-    first, second = np.zeros(layer.shape), np.zeros(layer.shape)
-    layer.run(lambda start, stop: kernels.sums(layer.flat, first, second, layer.sample, start, stop))
-    return layer.means(first), layer.means(second)
+    sums = [np.zeros((*layer.items, layer.repeats * layer.channels)) for _ in range(2)]
+    layer.run(lambda *span: planes.sums(layer.flat, *sums, layer.sample, *span))
+    first, second = (
+        torch.from_numpy(part).unflatten(2, (layer.repeats, layer.channels)).sum(2) / layer.positions
+        for part in sums
+    )
+    return first, second
 
 
 def add_moment_gradients(grad: Tensor, images: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Add to the gradient of images that of their :func:`moments`; ``grad`` is written to where it can be."""
+    """The gradient of images, and that of their :func:`moments`; ``grad`` may be written to."""
     layer, out = _Planes(images), _Planes(grad.to(images.dtype))
-    slopes = layer.tiles(first), layer.tiles(2 * second)
-    layer.run(lambda start, stop: kernels.add_slopes(out.flat, layer.flat, *slopes, layer.sample, start, stop))
+    slopes = [tiles(part / layer.positions, layer.repeats) for part in (first, 2 * second)]
+    layer.run(lambda *span: planes.add_slopes(out.flat, layer.flat, *slopes, layer.sample, *span))
     return out.images
-
-
-class _Planes:
-    """Images channels last, sample by sample."""
-
-    def __init__(self, images: Tensor) -> None:
-        steps, samples, self.channels, height, width = images.shape
-        stored = images.detach().movedim(2, -1).contiguous()
-        self.images = stored.movedim(-1, 2)
-        self.sample = height * width * self.channels
-        self.repeats = _repeats(height * width, self.channels)
-        self.shape = (steps, samples, self.repeats * self.channels)
-        flat = stored.view(steps, -1)
-        self.flat: np.ndarray = (flat.view(torch.int16) if flat.dtype == torch.bfloat16 else flat).numpy()
-
-    def run(self, work: Callable[[int, int], Any]) -> None:
-        share(work, self.shape[0] * self.shape[1], self.flat.size)
-
-    def means(self, sums: np.ndarray) -> Tensor:
-        each = torch.from_numpy(sums).unflatten(2, (self.repeats, self.channels)).sum(2)
-        return each / (self.sample // self.channels)
-
-    def tiles(self, slopes: Tensor) -> np.ndarray:
-        """Gradients of means as what each neuron gets."""
-        each = (slopes / (self.sample // self.channels)).float()
-        tiles: np.ndarray = each.repeat(1, 1, self.repeats).numpy()
-        return tiles
 
 
 _POOL: tuple[int, int, ThreadPoolExecutor] | None = None
 
 
 def share(work: Callable[[int, int], Any], items: int, size: int) -> list[Any]:
-    """Results of ``work(start, stop)`` on items that add up to ``size`` neuron-steps, shared among threads."""
+    """Results of ``work(start, stop)`` on items of together ``size`` neuron-steps, shared among threads."""
     threads = min(torch.get_num_threads(), items) if size > _SMALL else 1
     if threads < 2:
         return [work(0, items)]
     bounds = [math.ceil(items * i / threads) for i in range(threads + 1)]
     pool = _pool(torch.get_num_threads())
-    calls = [pool.submit(work, *bound) for bound in zip(bounds[1:-1], bounds[2:], strict=True)]
+    calls = [pool.submit(work, *bound) for bound in itertools.pairwise(bounds[1:])]
     first = work(0, bounds[1])
     return [first, *(call.result() for call in calls)]
 

@@ -121,8 +121,8 @@ class _MachineMultiThreshold(torch.autograd.Function):
         with_membrane: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         ctx.levels, ctx.steps = levels, steps
-        layer = machine.Layer(as_drive(images, gain, offset, skipped, steps))
-        spikes, membrane, v = machine.multi_threshold_forward(
+        layer = machine.Layer(as_drive((images, gain, offset, skipped, steps)))
+        spikes, membrane, v = machine.levels_forward(
             layer, _numbers(lam), float(threshold), levels, state, with_membrane=with_membrane
         )
         ctx.save_for_backward(images, gain, offset, skipped, lam, threshold, state)
@@ -132,13 +132,13 @@ class _MachineMultiThreshold(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *parts, lam, threshold, state = ctx.saved_tensors
-        layer = machine.Layer(as_drive(*parts, ctx.steps))
-        gradients, grad_lam, grad_threshold = machine.multi_threshold_backward(
+        layer = machine.Layer(as_drive((*parts, ctx.steps)))
+        gradients, lams, total = machine.levels_backward(
             grads[0], layer, _numbers(lam), float(threshold), ctx.levels, state
         )
-        grad_lam = grad_lam.to(lam.dtype) if ctx.needs_input_grad[4] else None
-        learned = torch.full_like(threshold, grad_threshold) if ctx.needs_input_grad[5] else None
-        return *gradients, grad_lam, learned, None, None, None, None
+        grad_lam = lams.to(lam.dtype) if ctx.needs_input_grad[4] else None
+        grad_threshold = torch.full_like(threshold, total) if ctx.needs_input_grad[5] else None
+        return *gradients, grad_lam, grad_threshold, None, None, None, None
 
 
 def _numbers(lam: Tensor) -> np.ndarray:

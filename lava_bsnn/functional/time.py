@@ -41,7 +41,7 @@ def unfold_time(images: Tensor, num_samples: int, num_steps: int) -> Tensor:
 
 
 def time_major(x: Tensor) -> Tensor:
-    """View ``[N, ..., T]`` as ``[T, N, ...]``; copied only if it is not stored time-major, in any order of channels."""
+    """View ``[N, ..., T]`` as ``[T, N, ...]``; copied only if not stored time-major, channels last or not."""
     y = x.movedim(-1, 0)
     if is_constant_in_time(x) or (y.dim() == 5 and y.movedim(2, -1).is_contiguous()):
         return y

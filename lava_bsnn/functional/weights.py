@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,10 +25,9 @@ def weight_scale(w: Tensor, scale: str, reduce: str) -> Tensor:
     """
     check_option("weight_scale", "scale", scale, SCALES)
     dims = tuple(range(1 if scale == "channel" else 0, w.dim()))
-    magnitude = w.abs()
-    if reduce == "mean":
-        return magnitude.mean(dims, keepdim=True)
-    return magnitude.amax(dims, keepdim=True)
+    order = 1 if reduce == "mean" else float("inf")
+    norm = torch.linalg.vector_norm(w, order, dims, keepdim=True)  # in one pass
+    return norm / (w.numel() / norm.numel()) if reduce == "mean" else norm
 
 
 def sign(w: Tensor) -> Tensor:
@@ -34,9 +35,20 @@ def sign(w: Tensor) -> Tensor:
     return torch.where(w >= 0, 1.0, -1.0).to(w.dtype)
 
 
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, carrier: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, grads[0]
+
+
 def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
-    """Return exactly ``value``, with the gradient of ``carrier``."""
-    return value.detach() + (carrier - carrier.detach())  # the bracket is exactly 0
+    """Return exactly ``value``, with the gradient of ``carrier``, which has the same shape."""
+    result: Tensor = _StraightThrough.apply(value.detach(), carrier)
+    return result
 
 
 def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) -> Tensor:
@@ -51,9 +63,10 @@ def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) ->
         scale: ``"channel"`` or ``"layer"``.
         clip: bound of the clipped straight-through estimator; ``None`` for the plain one.
     """
-    alpha = weight_scale(w.detach(), scale, "mean")
+    whole = w.detach()
+    alpha = weight_scale(whole, scale, "mean")
     carrier = w if clip is None else w * (w.detach().abs() <= clip)
-    return straight_through(alpha * sign(w.detach()), carrier)
+    return straight_through(torch.where(whole >= 0, alpha, -alpha), carrier)
 
 
 def standardize(w: Tensor) -> Tensor:

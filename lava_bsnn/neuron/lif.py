@@ -12,8 +12,8 @@ from torch import Tensor
 from .. import distributed, functional
 from ..errors import OptionError, check_option
 from ..fixed_point import ALIGN_BITS, NO_MEMORY, STATE_BITS, STATE_MAX
-from ..functional.dynamics import Memory, Spiking
 from ..functional.drive import Drive
+from ..functional.dynamics import Memory, Spiking
 from ..functional.membrane import FixedPointMembrane, check_membrane_bits
 from ..functional.recurrent import Feedback, State, recurrent_lif
 from ..functional.surrogate import Derivative
@@ -372,7 +372,9 @@ class LIF(Decays):
             x: currents, or where :attr:`takes_drives`, what makes them.
             feedback: how the spikes feed the neurons themselves, for currents ``[N, C, T]``.
         """
-        spikes = self._spikes_of(x) if isinstance(x, Drive) else self._run(x, feedback, with_potential=False)[2]
+        spikes = (
+            self._spikes_of(x) if isinstance(x, Drive) else self._run(x, feedback, with_potential=False)[2]
+        )
         spikes = from_time_major(spikes)
         return spikes if self.drop is None else self.drop(spikes)
 

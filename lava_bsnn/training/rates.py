@@ -11,7 +11,7 @@ from .. import block, distributed
 
 
 def spiking_modules(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Modules whose output is the spikes of a layer, in order: blocks, or their neurons where these are delayed."""
+    """Modules whose output is a layer's spikes, in order: blocks, or their neurons where delays follow."""
     blocks: list[Any] = [
         m
         for m in model.modules()

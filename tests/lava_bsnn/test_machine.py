@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lava_bsnn import functional
-from lava_bsnn.functional import dynamics, kernels
+from lava_bsnn.functional import dynamics, machine
 from lava_bsnn.functional.dynamics import Spiking
 
 
@@ -24,10 +24,10 @@ def run(x, keep, state, how, weights):
 
 def both(x, keep, state, how, monkeypatch):
     weights = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
-    assert how.rule(x, torch.tensor([keep])) is not None
+    assert how.machine(x, torch.tensor([keep])) is not None
     ours = run(x, keep, state, how, weights)
     with monkeypatch.context() as patch:
-        patch.setattr(Spiking, "rule", lambda *_: None)
+        patch.setattr(Spiking, "machine", lambda *_: None)
         theirs = run(x, keep, state, how, weights)
     assert 0.02 < theirs[0].mean() < 0.95
     for one, other in zip(ours[:3], theirs[:3], strict=True):
@@ -65,6 +65,33 @@ def test_every_size_and_number_of_threads(steps, neurons, threads, monkeypatch):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 2, 4095), (4, 3, 2, 33, 17)])
+def test_multi_threshold_neurons(shape, threads, monkeypatch):
+    torch.manual_seed(0)
+    before, results = torch.get_num_threads(), []
+    x, state = 1.5 * torch.randn(shape) + 1, torch.rand(shape[1:])
+    weights = torch.rand(shape)
+    try:
+        torch.set_num_threads(threads)
+        for types in (machine.TYPES, ()):
+            monkeypatch.setattr(machine, "TYPES", types)
+            current = x.clone().requires_grad_()
+            lam = torch.rand(shape[0], generator=torch.Generator().manual_seed(2)).requires_grad_()
+            theta = torch.tensor(0.7, requires_grad=True)
+            spikes, membrane, v = functional.multi_threshold(current, lam, theta, state, 3)
+            (spikes * weights).sum().backward()
+            results.append((spikes.detach(), membrane, v, current.grad, lam.grad, theta.grad))
+    finally:
+        torch.set_num_threads(before)
+    for ours, theirs in zip(*[r[:3] for r in results], strict=True):
+        assert torch.equal(ours, theirs)
+    for ours, theirs in zip(*[r[3:] for r in results], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    if x.numel() > 1:
+        assert sorted(results[0][0].unique().tolist()) == [0, 1, 2, 3]
+
+
 def test_states_carry_on(monkeypatch):
     torch.manual_seed(0)
     how = Spiking(threshold=1.0, derivative=functional.SURROGATES["triangular"])
@@ -72,6 +99,26 @@ def test_states_carry_on(monkeypatch):
     spikes, potential, stored, *_ = both(x, 0.7, state, how, monkeypatch)
     torch.testing.assert_close(potential[0], x[0] + 0.7 * state)
     assert torch.equal(stored, potential[-1] * (1 - spikes[-1]))
+
+
+@pytest.mark.parametrize("reset", [{}, {"detach_reset": True}, {"ignore_reset": True}])
+@pytest.mark.parametrize("alpha", [None, 0.7])
+def test_memories_of_bits(alpha, reset, monkeypatch):
+    """With the layer's largest potential as range, and with a narrower one that clips."""
+
+    def scale(u):
+        return u.abs().amax().clamp(min=1e-6) if alpha is None else torch.tensor(alpha)
+
+    torch.manual_seed(0)
+    how = Spiking(
+        threshold=1.0,
+        derivative=functional.SURROGATES["triangular"],
+        memory=dynamics.Memory(bits=3, scale=scale),
+        **reset,
+    )
+    x = torch.randn(6, 2, 9000)
+    *_, stored, _, _ = both(x, 0.8, torch.zeros(()), how, monkeypatch)
+    assert len(stored.unique()) <= 7
 
 
 def test_currents_that_are_not_contiguous_and_sums_of_spikes(monkeypatch):
@@ -88,7 +135,7 @@ def test_currents_that_are_not_contiguous_and_sums_of_spikes(monkeypatch):
         {"x": torch.rand(3, 2, 5, dtype=torch.float64)},
         {"keep": torch.rand(5)},
         {"derivative": lambda distance, gamma: torch.ones_like(distance)},
-        {"memory": dynamics.Memory(bits=4, scale=lambda u: u.abs().max())},
+        {"memory": dynamics.Memory(bits=4, scale=lambda u: u.abs().max(), before_spike=True)},
         {"x": torch.zeros(0, 2, 5)},
     ],
 )
@@ -99,7 +146,13 @@ def test_what_the_kernels_do_not_know_runs_in_torch(change):
         memory=change.get("memory"),
     )
     x, keep = change.get("x", torch.rand(3, 2, 5)), change.get("keep", torch.tensor([0.5]))
-    assert how.rule(x, keep) is None
+    assert how.machine(x, keep) is None
+
+
+def fire(x):
+    how = Spiking(threshold=1.0, derivative=functional.SURROGATES["triangular"])
+    neurons = how.machine(x, torch.tensor(0.5))
+    return machine.lif_forward(machine.Layer(x), torch.zeros(()), neurons)[0].numpy()
 
 
 @pytest.mark.lava
@@ -108,12 +161,12 @@ def test_a_fork_starts_threads_of_its_own():
     try:
         torch.set_num_threads(2)
         x = torch.rand(4, 2, 20_000)
-        expected = kernels.lif_forward(x, 0.5, torch.zeros(1), 1.0)[0].numpy()
+        expected = fire(x)
         assert 0.02 < expected.mean() < 0.95
         child = os.fork()
         if not child:  # torch's own threads are no more
             signal.alarm(20)
-            found = kernels.lif_forward(x, 0.5, torch.zeros(1), 1.0)[0].numpy()
+            found = fire(x)
             os._exit(0 if np.array_equal(found, expected) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
