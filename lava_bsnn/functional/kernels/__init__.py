@@ -1,4 +1,4 @@
-"""Machine code for layers of neurons on a CPU: one pass over memory forward, one backward; norm takes two more.
+"""Machine code for layers of neurons on a CPU: one pass over memory forward, one backward; norm takes two.
 
 :mod:`lava_bsnn.functional.dynamics` and :mod:`~lava_bsnn.functional.multi_threshold` are the definition; what
 these kernels do not cover runs there. A layer's memory is flat, ``[T, M]``: M neurons, sample by sample; of
