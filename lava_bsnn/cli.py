@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import subcommand
 
 from . import __version__
+from .commands.bench import Bench
 from .commands.doctor import Doctor
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
@@ -40,6 +41,7 @@ COMMANDS = {
         Nir,
         Verify,
         Zoo,
+        Bench,
     )
 }
 

@@ -22,6 +22,16 @@ def _whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def _range(x: Any) -> tuple[float, float]:
+    """Smallest and largest number of an array or tensor."""
+    low, high = (x.min(), x.max()) if isinstance(x, np.ndarray) else x.aminmax()  # a tensor in one pass
+    return float(low), float(high)
+
+
+def _equal(x: Any, y: Any) -> bool:
+    return bool(np.array_equal(x, y)) if isinstance(x, np.ndarray) else bool(x.equal(y))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
     """What enters a network, and the integers (messages) that it becomes.
@@ -236,8 +246,8 @@ class Encoding:
                 levels = lookup[index, x.long()]
         else:
             x = x.astype(np.float32) if is_array else x.float()
-            low, high = (float(x.min()), float(x.max())) if math.prod(x.shape) else (0.0, 0.0)
-            whole = self.kind in ("intensities", "images") or bool((x == x.round()).all())
+            low, high = _range(x) if math.prod(x.shape) else (0.0, 0.0)
+            whole = self.kind in ("intensities", "images") or _equal(x, x.round())
             self.check(where, low, high, whole)
             if self.saturate and high > self.high:
                 saturated = int((x > self.high).sum())

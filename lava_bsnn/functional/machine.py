@@ -261,6 +261,16 @@ def add_moment_gradients(grad: Tensor, images: Tensor, first: Tensor, second: Te
     return out.images
 
 
+def with_signs(magnitudes: Tensor, weights: Tensor) -> Tensor:
+    """Magnitudes ``[out or 1, 1, ...]`` with the signs of float32 weights ``[out, ...]``; 0 counts as +."""
+    rows = numbers(weights.detach().contiguous().view(len(weights), -1))
+    each = numbers(magnitudes.detach().flatten().expand(len(weights)).contiguous())
+    made = torch.empty_like(weights, memory_format=torch.contiguous_format)
+    out = numbers(made.view(len(weights), -1))
+    share(lambda *span: planes.take_signs(rows, each, out, *span), len(rows), rows.size)
+    return made
+
+
 _POOL: tuple[int, int, ThreadPoolExecutor] | None = None
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError, check_option
+from . import machine
 
 SCALES = ("channel", "layer")
 
@@ -66,7 +67,9 @@ def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) ->
     whole = w.detach()
     alpha = weight_scale(whole, scale, "mean")
     carrier = w if clip is None else w * (w.detach().abs() <= clip)
-    return straight_through(torch.where(whole >= 0, alpha, -alpha), carrier)
+    known = whole.device.type == "cpu" and whole.dtype == torch.float32
+    value = machine.with_signs(alpha, whole) if known else torch.where(whole >= 0, alpha, -alpha)
+    return straight_through(value, carrier)
 
 
 def standardize(w: Tensor) -> Tensor:

@@ -149,6 +149,19 @@ def test_what_the_kernels_do_not_know_runs_in_torch(change):
     assert how.machine(x, keep) is None
 
 
+@pytest.mark.parametrize("scale", ["channel", "layer"])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3, 2, 2, 1), (64, 4097)])
+def test_signs_of_weights(shape, scale):
+    w = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    w.view(-1)[::5], w.view(-1)[1::5] = 0.0, -0.0
+    w = (w.mT if w.dim() == 2 else w).requires_grad_()
+    found = functional.binarize(w, scale)
+    expected = functional.weight_scale(w, scale, "mean") * torch.where(w >= 0, 1.0, -1.0)
+    assert torch.equal(found, expected)
+    found.mul(torch.arange(w.numel()).view(w.shape)).sum().backward()
+    assert torch.equal(w.grad, torch.arange(w.numel()).view(w.shape).float())
+
+
 def fire(x):
     how = Spiking(threshold=1.0, derivative=functional.SURROGATES["triangular"])
     neurons = how.machine(x, torch.tensor(0.5))

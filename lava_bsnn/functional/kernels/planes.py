@@ -33,3 +33,13 @@ def add_slopes(grad, images, first, second, sample, start, stop):
             image, out = images[t, at : at + tile], grad[t, at : at + tile]
             for i in range(tile):
                 store(out, i, load(out, i) + (one[i] + two[i] * load(image, i)))
+
+
+@kernel
+def take_signs(weights, magnitudes, out, start, stop):
+    """Write each row's magnitude with the signs of its weights; that of 0, of either sign, is +."""
+    for n in range(start, stop):
+        above, below = magnitudes[n], -magnitudes[n]
+        row, result = weights[n], out[n]
+        for i in range(len(row)):
+            result[i] = above if row[i] >= 0 else below
