@@ -148,5 +148,7 @@ def test_sums_that_lava_dl_wraps_otherwise_are_refused(tmp_path):
     with pytest.raises(NetXFormatError, match=f"up to 536870848 membrane steps, more than .*; {allowed}"):
         read(path)
     edit(path, _0__weight=np.full((1, 1, 1, 1), most + 1), _0__neuron__iDecay=4096)
-    with pytest.raises(NetXFormatError, match=f"weights 8388608..8388608 is out of range; -{most}..{most} are"):
+    with pytest.raises(
+        NetXFormatError, match=f"weights 8388608..8388608 is out of range; -{most}..{most} are"
+    ):
         read(path)
