@@ -21,6 +21,8 @@ from .notes import Notes
 from .safe import MAX_ELEMENTS, attribute, integer, integers, local, raw, text
 
 _PAIRS = ("stride", "padding", "dilation")
+_DENSE_LEAST, _DENSE_MOST = -256, 254
+"""Weights of a dense layer that lava-dl computes, of both signs; of one sign, up to 255."""
 _IGNORED = {"refDelay": 1, "wgtExp": 0, "weight_exp": 0, "gradedSpike": 0}
 """Keys of a neuron that lava-dl does not look at, with the value that means the same."""
 _INTEGRATOR = {"threshold": LIMITS.threshold_max + 1, "current_decay": 0, "voltage_decay": NO_MEMORY}
@@ -54,9 +56,16 @@ def read_layer(
         if delay is not None and not delay.any():
             delay = None
         connections = _dense(matrix, delay, source, name, notes)
+        ends = [matrix.min(), matrix.max()]
         if loops:
             loop = _whole(handle, "weight_rec", name, notes).reshape(shape[0], -1)
             connections.append(Connection(source=name, synapse=Dense(weight=loop)))
+            ends += [loop.min(), loop.max()]
+        low, high = int(min(ends)), int(max(ends))
+        if low < _DENSE_LEAST or high > _DENSE_MOST + (low >= 0):
+            notes.add(
+                name, f"weights {low}..{high} are those of the file; lava-dl clips them, or computes zeros"
+            )
     return Layer(name=name, connections=tuple(connections), neuron=neuron, shape=shape)
 
 

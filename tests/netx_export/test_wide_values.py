@@ -135,6 +135,22 @@ def test_sums_beyond_24_bits_are_refused_unless_neurons_wrap():
     assert one_weight(most, wraps=True) != one_weight(most)
 
 
+def test_the_largest_bias_of_any_neuron_counts():
+    net = one_weight(1, bias=TOP >> 8, exponent=0)
+    wide = replace(net.layers[0], shape=(1, 2, 2), neuron=replace(net.output.neuron, bias=0))
+    for bias in (TOP - 64, TOP - 63):
+        biases = np.array([[[0, 5], [bias, -9]]])
+        changed = replace(wide, neuron=replace(wide.neuron, bias=biases))
+        options = {"input": network.Input(shape=(1, 2, 2)), "layers": (changed,)}
+        if bias + 64 <= TOP:
+            assert replace(net, **options).max_steps is None
+        else:
+            with pytest.raises(
+                ExportError, match="a step adds up to 8388608 membrane steps, which overflows"
+            ):
+                replace(net, **options)
+
+
 def test_files_hold_them(tmp_path):
     for seed in range(4):
         net = wide_network(seed, wraps=bool(seed % 2))

@@ -91,6 +91,22 @@ def test_decays_per_channel_of_an_affine_layer_are_those_of_lava_dl(tmp_path):
     assert net.reads_out and rates["dense0"] > 0.2
 
 
+def test_weights_of_a_dense_layer_that_lava_dl_clips_are_those_of_the_file(tmp_path):
+    rng, path = np.random.default_rng(10), tmp_path / "a.net"
+    write_blocks([cuba.Dense(PARAMS, 4, 5), cuba.Recurrent(PARAMS, 5, 3)], (4,), path, rng)
+    for low, high, clips in ((-256, 254, False), (-257, 9, True), (-9, 255, True), (0, 255, False)):
+        weight = np.clip(rng.integers(-999, 999, (5, 4)), low, high)
+        loop = np.clip(rng.integers(-999, 999, (3, 3)), low, high)
+        edit(path, _0__weight=weight, _1__weight_rec=loop)
+        found = describe(path)
+        note = f"weights {low}..{high} are those of the file; lava-dl clips them, or computes zeros"
+        assert (f"dense0: {note}" in "; ".join(found.notes)) == clips
+        assert (found.net.layers[0].connections[0].synapse.weight == weight).all()
+    edit(path, _0__weight=np.full((5, 4), 90_000))
+    with pytest.warns(UserWarning, match="dense0: weights 90000..90000 are those of the file"):
+        assert read(path).layers[0].neuron.wraps
+
+
 @pytest.mark.parametrize(("decay", "inputs"), [(4096, 2450), (3000, 2450), (1, 2000)])
 def test_sums_that_overflow_wrap_as_in_lava_dl(tmp_path, decay, inputs):
     """Thousands of weights of 8 bits overflow a dense layer's current: at one step, or with its memory."""
