@@ -168,3 +168,17 @@ def test_sums_that_lava_dl_wraps_otherwise_are_refused(tmp_path):
         NetXFormatError, match=f"weights 8388608..8388608 is out of range; -{most}..{most} are"
     ):
         read(path)
+
+
+def test_an_input_layer_of_which_some_neurons_never_fire_is_refused(tmp_path):
+    rng, path = np.random.default_rng(11), tmp_path / "a.net"
+    blocks = [cuba.Input(PARAMS, weight=2.0, bias=-0.5), cuba.Dense(PARAMS, 4, 3)]
+    write_blocks(blocks, (4,), path, rng)
+    edit(path, _0__neuron__vThMant=np.array([90, 90, TOP, 300]))
+    assert describe(path).net.layers[0].neuron.exponent == 6
+    assert_equals_lava(path, Case((), (4,), True), 0)
+    edit(path, _0__neuron__vThMant=np.array([90, 90, TOP + 1, 300]))
+    with pytest.raises(
+        NetXFormatError, match="vThMant: of an input layer, all or none may be beyond 17 bits"
+    ):
+        read(path)
