@@ -16,14 +16,18 @@ class Limits:
     """Numbers of a target; by default those of our own arithmetic, which no target exceeds.
 
     Attributes:
-        weight_min, weight_max: of a weight; 12 bits, sign included, of which Loihi holds 8 in a synapse, so
-            that wider weights take two.
+        weight_min, weight_max: of a weight: 24 bits, sign included, so that one alone does not overflow a
+            sum; ours have up to 12. Loihi holds 8 in a synapse, so that wider weights take several.
         even_weight_min, even_weight_max: of layers all of whose weights are even; None where that makes no
             difference.
         one_sign_max: of a weight in a synapse all of whose weights are positive.
         sum_max: magnitude of a weighted sum of messages, weight steps: our simulators' 32 bits.
         activation_max: of a step's weighted input, weight steps: what the 24-bit current holds.
         potential_max: of current and potential, membrane steps: 24 bits, sign included.
+        wrapping_max: of a step's input to currents that wrap, membrane steps: what a convolution of Lava
+            sends, 24 bits of weight steps.
+        wrapped_max: what such a current may keep beyond 24 bits, since it wraps once per step only; with
+            wrapping_max, 32 bits hold the sum.
         readout_max: potential of a readout; beyond, a neuron of the highest threshold would fire.
         bias_min, bias_max: signed 13-bit mantissa, exponent 6: in weight steps.
         threshold_max: unsigned 17-bit mantissa, in weight steps.
@@ -45,14 +49,16 @@ class Limits:
         encoding_max: magnitude of a number of an encoding.
     """
 
-    weight_min: int = -fixed_point.WIDE_WEIGHT_MAX
-    weight_max: int = fixed_point.WIDE_WEIGHT_MAX
+    weight_min: int = -STATE_MAX
+    weight_max: int = STATE_MAX
     even_weight_min: int | None = None
     even_weight_max: int | None = None
     one_sign_max: int = 255
     sum_max: int = (1 << 31) - 1
     activation_max: int = STATE_MAX >> ALIGN_BITS
     potential_max: int = STATE_MAX
+    wrapping_max: int = STATE_MAX << ALIGN_BITS
+    wrapped_max: int = 1 << 30
     readout_max: int = fixed_point.READOUT_MAX
     bias_min: int = -(1 << 12)
     bias_max: int = (1 << 12) - 1

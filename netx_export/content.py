@@ -22,7 +22,7 @@ class Domain:
     Attributes:
         kind: ``"int"``, ``"bool"``, ``"text"``, ``"texts"`` (a list), ``"ints"`` (a list of
             integers), ``"array"`` (in the file's dataset of integers), ``"weight"`` (in its dataset of
-            signs if all are -1 or 1), ``"value"`` (an integer, or an array with one per channel),
+            signs if all are -1 or 1), ``"value"`` (an integer, or an array with one per channel or neuron),
             ``"steps"`` (an integer, or an array with one per time step), ``"node"``, or ``"nodes"`` (a list).
         low: least value.
         high: largest value.
@@ -68,6 +68,11 @@ def range_problems(what: str, value: Any, low: int, high: int, note: str = "") -
 def fits_channels(value: Any, channels: int) -> bool:
     """Whether a value is one number, or one per channel."""
     return not isinstance(value, np.ndarray) or value.shape == (channels,)
+
+
+def fits_neurons(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a value is one number, one per channel, or one per neuron of a layer."""
+    return not isinstance(value, np.ndarray) or value.shape in (shape[:1], shape)
 
 
 def channel_problems(

@@ -11,7 +11,7 @@ class Notes:
 
     Attributes:
         ours: likewise.
-        beyond_stock: unmodified lava-dl does not compute what the file says.
+        beyond_stock: a network of profile ``"stock"`` does not compute what was read.
     """
 
     def __init__(self, *, ours: bool) -> None:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from lava_bsnn.errors import NetXFormatError
-from lava_bsnn.fixed_point import NO_MEMORY
+from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY
 from lava_bsnn.limits import LIMITS
 
 from ..network import LIF, Connection, Conv, Dense, Layer, Readout, Shape
@@ -21,6 +21,8 @@ from .notes import Notes
 from .safe import MAX_ELEMENTS, attribute, integer, integers, local, raw, text
 
 _PAIRS = ("stride", "padding", "dilation")
+_DENSE_LEAST, _DENSE_MOST = -256, 254
+"""Weights of a dense layer that lava-dl computes, of both signs; of one sign, up to 255."""
 _IGNORED = {"refDelay": 1, "wgtExp": 0, "weight_exp": 0, "gradedSpike": 0}
 """Keys of a neuron that lava-dl does not look at, with the value that means the same."""
 _INTEGRATOR = {"threshold": LIMITS.threshold_max + 1, "current_decay": 0, "voltage_decay": NO_MEMORY}
@@ -41,7 +43,7 @@ def read_layer(
     if kind != "conv":
         shape = (math.prod(shape),)
     bias = _bias(handle, name, shape, notes)
-    neuron = read_neuron(handle, name, bias, notes, may_read_out=last and kind == "dense")
+    neuron = read_neuron(handle, name, shape, bias, notes, may_read_out=last and kind == "dense")
     weight = _whole(handle, "weight", name, notes)
     if kind == "conv":
         connections = _conv(handle, weight, source, late)
@@ -54,9 +56,16 @@ def read_layer(
         if delay is not None and not delay.any():
             delay = None
         connections = _dense(matrix, delay, source, name, notes)
+        ends = [matrix.min(), matrix.max()]
         if loops:
             loop = _whole(handle, "weight_rec", name, notes).reshape(shape[0], -1)
             connections.append(Connection(source=name, synapse=Dense(weight=loop)))
+            ends += [loop.min(), loop.max()]
+        low, high = int(min(ends)), int(max(ends))
+        if low < _DENSE_LEAST or high > _DENSE_MOST + (low >= 0):
+            notes.add(
+                name, f"weights {low}..{high} are those of the file; lava-dl clips them, or computes zeros"
+            )
     return Layer(name=name, connections=tuple(connections), neuron=neuron, shape=shape)
 
 
@@ -135,19 +144,19 @@ def _delays(handle: h5py.Group, name: str, notes: Notes) -> np.ndarray:
 
 
 def _bias(handle: h5py.Group, name: str, shape: Shape, notes: Notes) -> np.ndarray:
-    """Biases, one per channel; lava-dl also takes one for all, or one per neuron as W, H, C."""
+    """Biases, one per channel or neuron."""
     if "bias" not in handle:
         return np.zeros(shape[0], dtype=np.int32)
     bias = _whole(handle, "bias", name, notes)
-    if bias.ndim == 3 and bias.shape == shape[::-1]:
-        if (bias != bias[:1, :1]).any():
-            raise NetXFormatError(f"{handle.name}/bias: one per neuron is not supported; use one per channel")
-        bias = bias[0, 0]
-    return np.broadcast_to(bias, shape[:1]) if bias.size == 1 else bias.reshape(-1)
+    held = bias.astype(np.int16).astype(np.int32)
+    if (held != bias).any():
+        notes.add(name, "biases beyond 16 bits wrap, as in lava-dl")
+    bias = _values(held, shape)
+    return np.full(shape[0], bias) if isinstance(bias, int) else bias
 
 
 def read_neuron(
-    handle: h5py.Group, name: str, bias: np.ndarray, notes: Notes, *, may_read_out: bool
+    handle: h5py.Group, name: str, shape: Shape, bias: np.ndarray, notes: Notes, *, may_read_out: bool
 ) -> LIF | Readout:
     """The neurons of a group.
 
@@ -155,7 +164,7 @@ def read_neuron(
         NetXFormatError: they are not those of CUBA or LOIHI.
     """
     if "neuron" not in handle:
-        return Readout(bias=bias, **_INTEGRATOR)
+        return Readout(**_scaled(name, notes, bias) | _INTEGRATOR)
     params = local(handle, "neuron", h5py.Group)
     kind = text(params, "type")
     if kind not in ("CUBA", "LOIHI"):
@@ -172,15 +181,28 @@ def read_neuron(
         if notes.ours:
             raise NetXFormatError(f"{params.name}/{key}: {values} is not supported; use {same}")
         notes.add(name, f"{key} is ignored, as lava-dl does")
-    threshold = _uniform(integers(params, "vThMant"))
-    decays = [_uniform(integers(params, key)) for key in ("iDecay", "vDecay")]
-    if all(isinstance(number, int) for number in (threshold, *decays)):
-        default = int(may_read_out and not decays[1])
-        top, forgets = LIMITS.threshold_max, decays[0] == NO_MEMORY
-        reads_out = threshold == top and forgets and attribute(handle, "readout", default)
-        if reads_out or threshold > top:
-            return Readout(bias=bias, threshold=threshold, current_decay=decays[0], voltage_decay=decays[1])
-    return LIF(threshold=threshold, bias=bias, current_decay=decays[0], voltage_decay=decays[1])
+    threshold, *decays = (_values(integers(params, key), shape) for key in ("vThMant", "iDecay", "vDecay"))
+    top, forgets = LIMITS.threshold_max, bool(np.all(decays[0] == NO_MEMORY))
+    default = int(may_read_out and not np.any(decays[1]))
+    reads_out = np.all(threshold == top) and forgets and attribute(handle, "readout", default)
+    decay = {"current_decay": decays[0], "voltage_decay": decays[1]}
+    if reads_out or np.min(threshold) > top:
+        return Readout(**_scaled(name, notes, bias) | {"threshold": int(np.min(threshold))} | decay)
+    return LIF(**_scaled(name, notes, bias, threshold) | decay)
+
+
+def _scaled(name: str, notes: Notes, bias: np.ndarray, threshold: Any = 0) -> dict[str, Any]:
+    """Bias and threshold as mantissas, or in membrane steps if these do not hold them."""
+    low, high = int(bias.min()), int(bias.max())
+    fits = LIMITS.bias_min <= low and high <= LIMITS.bias_max
+    if not fits:
+        notes.add(name, f"biases {low}..{high} are those of lava-dl; Loihi holds 13 bits", beyond_stock=True)
+    fields = {"bias": bias, "threshold": threshold}
+    if fits and np.max(threshold) <= LIMITS.threshold_max:
+        return fields
+    steps = {key: np.asarray(value) << ALIGN_BITS for key, value in fields.items()}
+    steps["threshold"] = steps["threshold"].clip(max=LIMITS.potential_max)  # which no potential exceeds
+    return {**steps, "exponent": 0}
 
 
 def name_of(handle: h5py.Group, kind: str) -> str:
@@ -206,10 +228,17 @@ def _whole(handle: h5py.Group, key: str, name: str, notes: Notes) -> np.ndarray:
     return integers(handle, key, None if notes.ours else cut)
 
 
-def _uniform(values: np.ndarray) -> Any:
-    """One number if all are equal, else one per channel."""
-    flat = values.reshape(-1)
-    return int(flat[0]) if flat.size and (flat == flat[0]).all() else flat
+def _values(values: np.ndarray, shape: Shape) -> Any:
+    """One number if all are equal, else one per channel, or per neuron, of values that fit W, H, C."""
+    try:
+        every = np.broadcast_to(values, shape[::-1]).transpose()
+    except ValueError:
+        return values.reshape(-1)  # which the network refuses with its shape
+    channels = every.reshape(shape[0], -1)
+    if (channels != channels[:, :1]).any():
+        return every
+    flat = channels[:, 0]
+    return int(flat[0]) if (flat == flat[0]).all() else flat
 
 
 def _pair(values: np.ndarray) -> tuple[int, int]:

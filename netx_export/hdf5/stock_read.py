@@ -9,15 +9,19 @@ group instead of averaging them.
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
+from typing import Any, cast
 
 import h5py
 import numpy as np
 
 from lava_bsnn.errors import ExportError, NetXFormatError
-from lava_bsnn.limits import BIAS_INPUT_BITS
+from lava_bsnn.fixed_point import ALIGN_BITS
+from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
 from ..network import (
     INPUT,
+    LIF,
     BiasInput,
     Connection,
     Conv,
@@ -28,6 +32,7 @@ from ..network import (
     Readout,
     Shape,
 )
+from ..network.checks import neuron_bound
 from . import extended, schema
 from .notes import Notes
 from .safe import attribute, integer, local, long_text, text
@@ -88,19 +93,42 @@ def read_network(file: h5py.File, input_shape: Shape | None) -> tuple[FixedPoint
     return net, notes.lines()
 
 
-def _network(notes: Notes, **parts: object) -> FixedPointNetwork:
+def _network(notes: Notes, **parts: Any) -> FixedPointNetwork:
     """The network in profile ``"stock"`` if that holds it, as in our own files; else in ``"extended"``."""
     if not notes.beyond_stock:
         try:
-            return FixedPointNetwork(**parts)  # type: ignore[arg-type]
+            return FixedPointNetwork(**parts)
         except ExportError as error:
             if notes.ours:
                 raise
             why = str(error)
-    net = FixedPointNetwork(**parts, profile="extended")  # type: ignore[arg-type]
+    may_wrap = [(layer, replace(cast(Any, layer.neuron), wraps=True)) for layer in parts["layers"]]
+    parts["layers"] = tuple(replace(layer, neuron=neuron) for layer, neuron in may_wrap)
+    net = _wrapping(FixedPointNetwork(**parts, profile="extended"), notes)
     if not notes.beyond_stock:
         notes.add("network", f"read in profile 'extended', since in 'stock' {why}")
     return net
+
+
+def _wrapping(net: FixedPointNetwork, notes: Notes) -> FixedPointNetwork:
+    """A network whose currents may all wrap, with those that do so only where 24 bits do not hold a step.
+
+    Neurons of the highest threshold of 17 bits are no readout where a single step could make them fire.
+    """
+    layers = []
+    for layer in net.layers:
+        neuron: Any = layer.neuron
+        neuron = replace(neuron, wraps=int(neuron_bound(net, layer).max()) > LIMITS.potential_max)
+        if neuron.wraps:
+            notes.add(
+                layer.name, "currents beyond 24 bits wrap, as in lava-dl; use smaller weights to avoid it"
+            )
+            if neuron.reads_out and neuron.threshold == LIMITS.threshold_max:
+                values = {field.name: getattr(neuron, field.name) for field in fields(neuron)}
+                values["threshold"] <<= ALIGN_BITS - neuron.exponent
+                neuron = LIF(**values)
+        layers.append(replace(layer, neuron=neuron))
+    return replace(net, layers=tuple(layers))
 
 
 def _first_shape(handle: h5py.Group, layer: Layer, input_shape: Shape | None) -> Shape:
@@ -173,7 +201,11 @@ def _read_input(file: h5py.File, handle: h5py.Group) -> Input:
 
 def _input_neurons(handle: h5py.Group, entry: Input, notes: Notes) -> Layer:
     name, bias = name_of(handle, "input"), np.zeros(entry.shape[0], dtype=np.int32)
-    neuron = read_neuron(handle, name, bias, notes, may_read_out=False)
+    neuron = read_neuron(handle, name, entry.shape, bias, notes, may_read_out=False)
+    if not neuron.exponent:  # the input is in weight steps
+        raise NetXFormatError(
+            f"{handle.name}/neuron/vThMant: of an input layer, all or none may be beyond 17 bits"
+        )
     connection = Connection(source=INPUT, synapse=BiasInput())
     return Layer(name=name, connections=(connection,), neuron=neuron, shape=entry.shape)
 

@@ -11,7 +11,7 @@ import numpy as np
 from lava_bsnn.fixed_point import ALIGN_BITS, ONE
 from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS, Limits
 
-from ..content import channel_problems, fits_channels, range_problems
+from ..content import channel_problems, fits_channels, fits_neurons, range_problems
 from ..targets import TARGETS, Target, target
 from .front import Gate, Mix
 from .input_checks import class_problems, input_problems, step_problems, width_problems
@@ -136,19 +136,15 @@ def _value_problems(net: FixedPointNetwork, layer: Layer, chosen: Target) -> Ite
     found: list[str] = []
     for connection in layer.connections:
         found += _connection_problems(connection, channels, chosen)
-    found += layer.neuron.problems(channels)
+    found += layer.neuron.problems(layer.shape)
     most = chosen.limits.levels_max
     if not 0 <= layer.neuron.max_message <= most:
         found.append(f"messages up to {layer.neuron.max_message} are out of range; 0..{most} are allowed")
     if layer.mix is not None:
         found += _mix_problems(layer.mix, chosen.limits)
     found += chosen.layer_problems(layer)
-    fit = all(
-        fits_channels(getattr(part, field, None), channels)
-        for part in (*layer.connections, layer.neuron)
-        for field in ("scale", "bias", "threshold")
-    )
-    if fit:
+    fit = all(fits_channels(part, channels) for c in layer.connections for part in (c.scale, c.bias))
+    if fit and fits_neurons(layer.neuron.bias, layer.shape):
         found += _sum_problems(net, layer)
         found += chosen.sum_problems(net, layer)
     yield from (f"{name}: {text}" for text in found)
@@ -243,6 +239,7 @@ def current_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
 def neuron_bound(net: FixedPointNetwork, layer: Layer) -> np.ndarray:
     """Largest magnitude of what one step adds to the potential, membrane steps."""
     bias = np.abs(np.asarray(layer.neuron.bias, dtype=np.int64))
+    bias = bias.reshape(layer.shape[0], -1).max(1) if bias.ndim > 1 else bias
     if any(isinstance(connection.synapse, BiasInput) for connection in layer.connections):
         bias = bias + net.input.largest
     bound: np.ndarray = current_bound(net, layer) + (bias << layer.neuron.exponent)
@@ -253,7 +250,7 @@ def most_steps(net: FixedPointNetwork, layer: Layer) -> int | None:
     """Steps over which the neurons may add up a worst-case input; None if it may be any number."""
     largest = target(net.profile).largest_sum(layer)
     bound, leak = max(1, int(neuron_bound(net, layer).max())), layer.neuron.leak
-    remembers = getattr(layer.neuron, "current_decay", ONE) < ONE
+    remembers = np.min(getattr(layer.neuron, "current_decay", ONE)) < ONE
     if largest is None or (bound * ONE <= largest * leak and not remembers):  # as much leaks as comes
         return None
     if remembers:  # at most, the current itself adds up

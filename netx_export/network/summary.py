@@ -122,6 +122,8 @@ def _extras(net: FixedPointNetwork, layer: Layer) -> list[str]:
     current = getattr(layer.neuron, "current_decay", NO_MEMORY)
     if np.min(current) < NO_MEMORY:
         extras.append(f"iDecay {_values(current)}")
+    if getattr(layer.neuron, "wraps", False):
+        extras.append("wraps")
     membrane = getattr(layer.neuron, "membrane", None)
     if membrane is not None:
         extras.append(f"{membrane.bits}-bit membrane")

@@ -1,8 +1,8 @@
 """Kinds of neurons: what a network's layers may be made of, and where a user's own kind is registered.
 
-Thresholds and biases are one integer or one per channel ``[C]``. With ``exponent`` 6 they
-are mantissas in weight steps, as on Loihi; with 0 they are in membrane steps (see
-:mod:`lava_bsnn.fixed_point`).
+Thresholds, biases and decays are one integer, one per channel ``[C]``, or one per neuron ``[C, H, W]``.
+With ``exponent`` 6 thresholds and biases are mantissas in weight steps, as on Loihi; with 0 they are in
+membrane steps (see :mod:`lava_bsnn.fixed_point`).
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ from lava_bsnn.errors import ExportError
 from lava_bsnn.fixed_point import ALIGN_BITS
 from lava_bsnn.limits import LIMITS
 
-from ..content import Content, channel_problems, domains, holds, range_problems
+from ..content import Content, domains, fits_neurons, holds, range_problems
 
 if TYPE_CHECKING:
     from ..lowering.drive import Drive
     from ..network.front import Mix
 
 PerChannel = int | np.ndarray
+"""One number, one per channel ``[C]``, or one per neuron in the layer's shape."""
 State = tuple[Any, ...]
 """Arrays of one shape, int64, by :attr:`Neuron.states`."""
 Kernel = Callable[[np.ndarray, State, np.ndarray, np.ndarray, int], None]
@@ -146,33 +147,34 @@ class Neuron(Content):
         return iter(())
 
     def spread(self, axes: int) -> Neuron:
-        """A copy whose values per channel are int64 and fit ``[..., C, *axes]``."""
+        """A copy whose values per channel or neuron are int64 and fit ``[..., C, *axes]``."""
         wide = copy.copy(self)
         for field, domain in domains(type(self)):
             value = getattr(self, field.name)
             if domain.kind == "value" and isinstance(value, np.ndarray):
-                spread = value.astype(np.int64).reshape(-1, *[1] * axes)
+                spread = value.astype(np.int64)
+                spread = spread.reshape(-1, *[1] * axes) if spread.ndim == 1 else spread
                 object.__setattr__(wide, field.name, spread)
         return wide
 
-    def problems(self, channels: int) -> Iterator[str]:
-        """A line per value that is not what its field holds."""
+    def problems(self, shape: tuple[int, ...]) -> Iterator[str]:
+        """A line per value that is not what its field holds in a layer of this shape."""
         if self.exponent not in LIMITS.exponents:
             yield f"exponent={self.exponent!r} is not allowed; use one of {LIMITS.exponents}"
             return
-        yield from _problems("", self, channels, self.exponent == ALIGN_BITS)
+        yield from _problems("", self, shape, self.exponent == ALIGN_BITS)
 
 
-def _problems(prefix: str, part: Content, channels: int, mantissas: bool) -> Iterator[str]:
+def _problems(prefix: str, part: Content, shape: tuple[int, ...], mantissas: bool) -> Iterator[str]:
     for field, domain in domains(type(part)):
         value, what = getattr(part, field.name), f"{prefix}{field.name}"
         bounds = domain.mantissa if mantissas and domain.mantissa else (domain.low, domain.high, "")
         if domain.kind == "node":
             if value is not None:
-                yield from _problems(f"{what} ", value, channels, mantissas)
-        elif domain.kind == "value":
-            yield from channel_problems(what, value, channels, *bounds)
-        elif field.name != "exponent":
+                yield from _problems(f"{what} ", value, shape, mantissas)
+        elif domain.kind == "value" and not fits_neurons(value, shape):
+            yield f"{what} of shape {value.shape} does not fit; use ({shape[0]},)"
+        elif field.name != "exponent" and domain.kind != "bool":
             yield from range_problems(what, value, *bounds)
             if domain.kind == "steps" and np.ndim(value) > 1:
                 yield f"{what} of shape {np.shape(value)} does not fit; use one number or (T,)"
@@ -184,7 +186,7 @@ def integer(low: int, high: int, *, default: Any = ...) -> Any:
 
 
 def per_channel(low: int, high: int, *, default: Any = ...) -> Any:
-    """Field of a kind: an integer in ``low..high``, or one per channel ``[C]``."""
+    """Field of a kind: an integer in ``low..high``, or one per channel ``[C]`` or neuron ``[C, H, W]``."""
     return holds("value", low, high, **_default(default))
 
 

@@ -44,10 +44,12 @@ class LIF(Neuron):
     Attributes:
         threshold: spikes where v is strictly above ``threshold << exponent``.
         bias: added to v at each step, behind the current's decay.
-        current_decay: 0..4096, or one per channel.
+        current_decay: 0..4096, or one per channel or neuron.
         voltage_decay: likewise.
         membrane: width of the potential kept for the next step; None for all 24 bits.
         exponent: 6 or 0.
+        wraps: currents beyond 24 bits may come, which wrap once per step, as those of Lava's processes do;
+            else a network refuses what could send such.
     """
 
     threshold: PerChannel = holds("value", 0, TOP, mantissa=(0, LIMITS.threshold_max, ""))
@@ -56,6 +58,7 @@ class LIF(Neuron):
     voltage_decay: PerChannel = per_channel(0, LIMITS.decay_max, default=0)
     membrane: Membrane | None = holds("node", types=("Membrane",), default=None, optional=True)
     exponent: int = holds("int", 0, ALIGN_BITS, default=ALIGN_BITS, optional=True)
+    wraps: bool = holds("bool", default=False, optional=True)
 
     states: ClassVar[tuple[str, ...]] = ("u", "v")
 
@@ -68,9 +71,7 @@ class LIF(Neuron):
         return (memory, after), messages, before
 
     def compiled(self, table: Callable[[Any, Any], np.ndarray], *, injects: bool) -> Kernel | None:
-        """See :func:`netx_export.simulator.kernels.lif`, which has one pair of decays."""
-        if np.ndim(self.current_decay) or np.ndim(self.voltage_decay):
-            return None
+        """See :func:`netx_export.simulator.kernels.lif`."""
         return lif_kernel(self, self.threshold, self.membrane, table, injects)
 
     @classmethod
@@ -145,10 +146,12 @@ def lif_kernel(
     membrane: Membrane | None,
     table: Callable[[Any, Any], np.ndarray],
     injects: bool,
-) -> Kernel:
-    """The kernel of integrators; None for a threshold that is never reached."""
+) -> Kernel | None:
+    """The kernel of integrators, which has one pair of decays; a threshold of None is never reached."""
     from ..simulator import kernels
 
+    if np.ndim(neuron.current_decay) or np.ndim(neuron.voltage_decay):
+        return None
     unit = 1 << neuron.exponent
     never = threshold is None
     parameters = table(

@@ -23,20 +23,23 @@ class Readout(Neuron):
     Attributes:
         bias: per class and step.
         exponent: 6 or 0.
-        voltage_decay: 0..4096; 0 for the sum of a whole sample, 4096 for the logits of each step.
-        current_decay: 0..4096; 4096 for a current without memory.
+        voltage_decay: 0..4096, or one per class; 0 for the sum of a whole sample, 4096 for the logits of
+            each step.
+        current_decay: likewise; 4096 for a current without memory.
         threshold: mantissa that files and Lava's neurons get. The highest of 17 bits could be reached by a
             sum that fills 24 bits, which is refused; one beyond cannot, so that sums may saturate as in
             SLAYER's ``Affine``.
+        wraps: see :class:`LIF`.
     """
 
     bias: PerChannel = holds("value", -TOP, TOP, mantissa=BIAS)
     exponent: int = holds("int", 0, ALIGN_BITS, default=ALIGN_BITS, optional=True)
-    voltage_decay: int = holds("int", 0, LIMITS.decay_max, default=0, optional=True)
-    current_decay: int = holds("int", 0, LIMITS.decay_max, default=NO_MEMORY, optional=True)
+    voltage_decay: PerChannel = holds("value", 0, LIMITS.decay_max, default=0, optional=True)
+    current_decay: PerChannel = holds("value", 0, LIMITS.decay_max, default=NO_MEMORY, optional=True)
     threshold: int = holds(
         "int", LIMITS.threshold_max, LIMITS.unreachable_max, default=LIMITS.threshold_max, optional=True
     )
+    wraps: bool = holds("bool", default=False, optional=True)
 
     states: ClassVar[tuple[str, ...]] = ("u", "v")
     membrane = None

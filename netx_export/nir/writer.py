@@ -28,6 +28,7 @@ from .semantics import Dialect
 
 _UNIT = 1 << ALIGN_BITS
 _ENDLESS = 2.0**40
+_PER_CHANNEL = ("threshold", "bias", "current_decay", "voltage_decay")
 """Steps of a time constant that means none."""
 Nodes = list[tuple[str, nir.NIRNode]]
 
@@ -125,7 +126,7 @@ class Writer:
 
         tau = _time_constant(neuron.voltage_decay) * dt
         if neuron.reads_out:
-            if not neuron.voltage_decay:
+            if not np.any(neuron.voltage_decay):
                 return nir.I(r=full(1 / dt))
             return nir.LI(tau=full(tau), r=full(tau / dt), v_leak=full(0))
         threshold = full(1.0 if self._rescales(layer) else _mantissa(neuron.threshold, layer))
@@ -164,6 +165,10 @@ def _not_in_nir(layer: Layer) -> Iterator[str]:
         yield f"NIR has no {type(neuron).__name__} neuron"
     elif neuron.membrane is not None:
         yield "NIR has no k-bit membrane"
+    elif neuron.wraps:
+        yield "NIR has no current that wraps; use smaller weights"
+    elif any(np.ndim(getattr(neuron, key)) > 1 for key in _PER_CHANNEL):
+        yield f"one value per neuron is not written; use one per channel of {', '.join(_PER_CHANNEL)}"
     elif neuron.reads_out and _filters(neuron):
         yield "NIR has no readout whose current has a memory; use current_decay=4096"
     elif _filters(neuron) and not (np.all(neuron.current_decay) and np.all(neuron.voltage_decay)):

@@ -104,8 +104,8 @@ def _threshold(layer: Layer, index: int) -> int | None:
     neuron = layer.neuron
     if not isinstance(neuron, (LIF, MultiThreshold)):
         return None
-    value, channel = neuron.threshold, int(np.unravel_index(index, layer.shape)[0])
-    one = int(value[channel]) if isinstance(value, np.ndarray) else int(value)
+    value: Any = neuron.spread(len(layer.shape) - 1).threshold  # type: ignore[attr-defined]
+    one = int(np.broadcast_to(value, layer.shape).reshape(-1)[index])
     return one << neuron.exponent if isinstance(neuron, LIF) else one
 
 

@@ -1,8 +1,8 @@
 """Machine code of the simulators: weighted input from events, and neurons, in 32-bit integers.
 
 :mod:`lava_bsnn.fixed_point` is the definition; these kernels are tested to equal it. 32 bits
-suffice since :mod:`netx_export.network.checks` bounds every sum by 24 bits; products with a decay are
-split in two.
+suffice since :mod:`netx_export.network.checks` bounds every sum by 24 bits, or by 31 where currents wrap;
+products with a decay are split in two.
 
 Arrays are ``[N, T, width]``; a row holds one step's neurons in H, W, C order. Rows of messages
 (uint8; int8 of a signed input) end on a multiple of :data:`ROW` with zeros; rows of weighted inputs
@@ -76,7 +76,9 @@ def _add_row(typing: Any, out: Any, start: Any, weight: Any, row: Any, factor: A
         narrow = ir.VectorType(ir.IntType(weight.dtype.bitwidth), LANES)
         source = _vector_at(context, builder, weight, args[2], args[3], narrow)
         sums = _load(builder, target, 4)
-        weights = builder.sext(_load(builder, source, weight.dtype.bitwidth // 8), wide)
+        weights = _load(builder, source, weight.dtype.bitwidth // 8)
+        if weight.dtype.bitwidth < 32:
+            weights = builder.sext(weights, wide)
         nothing = ir.Constant(wide, ir.Undefined)
         factors = builder.insert_element(nothing, args[4], ir.Constant(_I32, 0))
         factors = builder.shuffle_vector(factors, nothing, ir.Constant(wide, [0] * LANES))
@@ -123,7 +125,7 @@ def weighted_input(messages, count, places, groups, weight, out, events):
             2^32, plus where the tap's weights of channel 0 start.
         groups: int64 ``(channels, channels per group, outputs per group, length of a weight row,
             whether messages are other than 0 and 1)``.
-        weight: int8 or int16, flat; rows of a multiple of ``LANES``, zeros at the end.
+        weight: int8, int16 or int32, flat; rows of a multiple of ``LANES``, zeros at the end.
         out: int32 ``[N, T, width]``, overwritten.
         events: see :func:`events_buffer`.
     """
@@ -211,7 +213,7 @@ def _add_to_many(sums, base, weight, length, graded, adds, factors, found):
 
 @_kernel
 def _times_towards_zero(x, factor):
-    """``x * factor / 4096`` towards zero, for 24-bit x and factors up to 8 * 4096."""
+    """``x * factor / 4096`` towards zero, for 24-bit x and factors up to 8 * 4096, or 31-bit x and 4096."""
     size = np.int32(abs(x))
     high = np.int32(np.int32(size >> DECAY_BITS) * factor)
     low = np.int32(np.int32(np.int32(size & _LOW) * factor) >> DECAY_BITS)

@@ -149,8 +149,19 @@ class Population:
         repeats = next(
             n for n in range(1, pixels + 1) if pixels % n == 0 and (n * channels >= 64 or n == pixels)
         )
-        columns = [np.broadcast_to(p, channels) for p in (self._scale, self._offset, bias, threshold)]
+        columns: list[Any] = [self._scale, self._offset, bias, threshold]
+        if any(np.ndim(p) > 1 for p in columns):  # of every neuron
+            columns = [self._row(p) for p in columns]
+            repeats, channels = 1, self.size
+        columns = [np.broadcast_to(p, channels) for p in columns]
         return np.ascontiguousarray(np.tile(np.stack(columns).astype(np.int32), repeats))
+
+    def _row(self, value: Any) -> np.ndarray:
+        """One number, one per channel, or one per neuron, as a row of the layer."""
+        shape = self.layer.shape
+        if np.ndim(value) > 1:
+            return to_row(value, shape)
+        return np.tile(np.broadcast_to(value, shape[0]), math.prod(shape[1:]))
 
     def start(self, num_samples: int) -> State:
         """States before the first step, int32 ``[N, neurons]`` each."""

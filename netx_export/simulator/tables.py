@@ -24,8 +24,7 @@ class Tables:
 def tables_of(synapse: Conv | Dense, source: Shape, target: Shape, graded: bool) -> Tables:
     """Tables of a synapse between layers of these shapes; ``graded``: messages are other than 0 and 1."""
     weight = synapse.weight
-    small = weight.min() >= -128 and weight.max() <= 127
-    weight = weight.astype(np.int8 if small else np.int16)
+    weight = weight.astype(np.min_scalar_type(min(int(weight.min()), -1 - int(weight.max()))))  # signed
     if isinstance(synapse, Conv):
         return _conv_tables(synapse, weight, source, target, graded)
     return _dense_tables(to_row(weight.reshape(len(weight), *source), source), graded)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from lava_bsnn.fixed_point import ONE, STATE_BITS
 from lava_bsnn.limits import LIMITS, Limits
 
 from ..content import range_problems
@@ -59,8 +60,11 @@ class Target:
 
     def sum_problems(self, net: FixedPointNetwork, layer: Layer) -> Iterator[str]:
         """Sums of a layer that may overflow."""
-        from ..network.checks import neuron_bound
+        from ..network.checks import current_bound, neuron_bound
 
+        if getattr(layer.neuron, "wraps", False):
+            yield from _wrap_problems(int(current_bound(net, layer).max()), layer.neuron, self.limits)
+            return
         worst = int(neuron_bound(net, layer).max())
         if worst > self.limits.potential_max:
             yield (
@@ -107,3 +111,14 @@ class Target:
                 f"the processes of profile {self.name!r} have no model on the chip; use profile 'loihi' "
                 "or 'stock', or backend 'lava'"
             )
+
+
+def _wrap_problems(worst: int, neuron: Any, limits: Limits) -> Iterator[str]:
+    """Currents of which 32 bits do not hold all, since one wrap per step does not bring them back to 24."""
+    excess = max(0, worst - (1 << STATE_BITS))
+    slowest = int(np.min(neuron.current_decay))
+    if worst > limits.wrapping_max or excess * ONE > limits.wrapped_max * slowest:
+        yield (
+            f"a step adds up to {worst} membrane steps, more than currents can wrap; {1 << STATE_BITS} are "
+            f"always allowed, with current_decay={ONE} at most {limits.wrapping_max}; use smaller weights"
+        )

@@ -10,6 +10,7 @@ import numpy as np
 from lava_bsnn.fixed_point import ALIGN_BITS, NO_MEMORY, ONE, STATE_BITS
 from lava_bsnn.limits import LIMITS, LOIHI
 
+from ..content import domains
 from ..neurons import LIF, MultiThreshold, Readout, kind_of
 from .base import BlockRule, Target
 
@@ -64,6 +65,9 @@ class Loihi(Target):
         if not isinstance(neuron, self.neurons):
             yield f"{type(neuron).__name__} is not possible {where}; {_USE}"
             return
+        for field, domain in domains(type(neuron)):
+            if domain.kind == "value" and np.ndim(getattr(neuron, field.name)) > 1:
+                yield f"a {field.name} per neuron is not possible {where}; {_USE}"
         if isinstance(neuron, MultiThreshold):
             for reason in soft_reset_problems(neuron):
                 yield f"this soft reset is not possible {where}: {reason}; {_USE}"
@@ -71,6 +75,8 @@ class Loihi(Target):
         assert isinstance(neuron, (LIF, Readout))
         if neuron.membrane is not None or neuron.exponent != ALIGN_BITS:
             yield f"k-bit membranes and exponent 0 are not possible {where}; {_USE}"
+        if neuron.wraps:
+            yield f"currents that wrap are not possible {where}; {_USE}"
         for name in ("threshold", "current_decay", "voltage_decay"):
             if not isinstance(getattr(neuron, name), int):
                 yield f"a {name} per channel is not possible {where}; {_USE}"

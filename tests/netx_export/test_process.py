@@ -246,12 +246,12 @@ def test_options_that_do_not_fit_are_named(slow, make_network, tmp_path):
 def test_a_file_that_only_lava_dl_reads_is_left_to_it(make_network, tmp_path):
     write(make_network(in_shape=(9,), convs=(), dense=(8,)), tmp_path / "x.net")
     with h5py.File(tmp_path / "x.net", "r+") as file:
-        file["layer/1/bias"][...] = 9000
+        file["layer/1/neuron/iDecay"][...] = 4097
         del file.attrs["digest"]
         del file.attrs["lava_bsnn_schema"]
     process = Network(tmp_path / "x.net")
     assert process.net is None and len(process) == 2
-    with pytest.raises(ExportError, match="cannot run fused: .*bias 9000..9000 is out of range"):
+    with pytest.raises(ExportError, match="cannot run fused: .*current_decay 4097 is out of range"):
         process.run(condition=RunSteps(num_steps=3), run_cfg=FusedSimCfg())
 
 

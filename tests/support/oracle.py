@@ -28,9 +28,11 @@ def slow_weighted_input(synapse, x):
 
 
 def at(values, index, default=0):
-    """Value of a per-channel parameter for the neuron at ``index``."""
+    """Value of a parameter per channel, or per neuron, for the neuron at ``index``."""
     if values is None:
         return default
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        return int(values[index])
     return int(values[index[0]]) if isinstance(values, np.ndarray) else int(values)
 
 

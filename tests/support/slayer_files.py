@@ -123,3 +123,59 @@ def random_file(path, seed, *, delays=True):
         )
     write_blocks(blocks, shape, path, rng)
     return Case(tuple(kinds), shape, bool(declared))
+
+
+def edit(path, **values):
+    """Replace datasets, or delete them if None; names are ``layer__key`` or ``layer__neuron__key``."""
+    with h5py.File(path, "r+") as file:
+        for name, value in values.items():
+            key = f"layer/{name[1:].replace('__', '/')}"
+            if key in file:
+                del file[key]
+            if value is not None:
+                file[key] = value
+
+
+def widen(path, rng):
+    """Give a file numbers that SLAYER does not write and lava-dl computes, up to where sums leave 32 bits.
+
+    Weights of up to 24 bits in convolutions, whose currents may wrap, biases of up to 17 bits, biases and
+    thresholds per neuron, and decays per channel; returns the kinds of changes.
+    """
+    done = []
+    with h5py.File(path, "r+") as file:
+        for handle in (file[f"layer/{index}"] for index in range(len(file["layer"]))):
+            kind, shape = handle["type"][0].decode(), handle["shape"][()]
+            if kind not in ("conv", "dense", "dense_rec") or "neuron" not in handle:
+                continue
+            neuron = handle["neuron"]
+
+            def put(group, key, values):
+                if key in group:
+                    del group[key]
+                group[key] = values
+
+            if rng.random() < 0.4:
+                for key in ("iDecay", "vDecay"):
+                    put(neuron, key, rng.integers(1, 4097, shape[0]))
+                done.append("decays")
+            if kind == "conv":
+                if rng.random() < 0.6:
+                    weight = handle["weight"][()].astype(int)
+                    total = np.abs(weight).reshape(len(weight), -1).sum(1).max()
+                    most = min((1 << 23) - 1, (1 << 18) + (int(neuron["iDecay"][()].min()) << 12))
+                    factor = int(most // total * rng.choice([0.01, 0.1, 1]))
+                    put(handle, "weight", weight * max(1, factor))
+                    put(neuron, "vThMant", min(131_071, int(neuron["vThMant"][()]) * max(1, factor)))
+                    done.append("weight")
+                if rng.random() < 0.3:
+                    low, high = int(neuron["vThMant"][()]) // 2, int(neuron["vThMant"][()]) + 1
+                    put(neuron, "vThMant", rng.integers(low, high, shape[::-1]))
+                    done.append("threshold")
+            if rng.random() < 0.6:
+                most = int(rng.choice([90, 5000, 30_000, 60_000]))
+                every = kind == "conv" and rng.random() < 0.6
+                values = rng.integers(-most, most, shape[::-1] if every else shape[0])
+                put(handle, "bias", values * (rng.random(values.shape) < 0.5))
+                done.append(f"bias {most}" + " per neuron" * every)
+    return done
