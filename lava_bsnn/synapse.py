@@ -19,6 +19,15 @@ from .functional.weights import SCALES, quantization_step, sign
 Pair = int | tuple[int, int]
 
 
+def _computed(w: Tensor) -> torch.dtype:
+    """Type that a convolution with these weights computes in."""
+    try:
+        autocast = torch.is_autocast_enabled(w.device.type)
+    except TypeError:  # before torch 2.4; then autocast itself converts
+        return w.dtype
+    return torch.get_autocast_dtype(w.device.type) if autocast else w.dtype
+
+
 @dataclass(frozen=True, kw_only=True)
 class Binarize:
     """Weight hook: ``alpha * sign(w)`` (see :func:`lava_bsnn.functional.binarize`).
@@ -45,7 +54,7 @@ class Binarize:
         if descale:
             return self.integers(w)[0]
         w = functional.standardize(w) if self.standardize else w
-        return functional.binarize(w, self.scale, clip=self.clip)
+        return functional.binarize(w, self.scale, clip=self.clip, dtype=_computed(w))
 
     def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Integer weights (+1 or -1) and the real step per channel that scales them."""

@@ -188,6 +188,7 @@ class _MachineLIF(torch.autograd.Function):
         spikes, potential, stored, ctx.alphas = machine.lif_forward(
             layer, state, neurons, scale, with_potential=with_potential
         )
+        ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(images, gain, offset, skipped, retain, state)
         ctx.mark_non_differentiable(stored, *([] if potential is None else [potential]))
         return spikes, potential, stored
@@ -218,6 +219,7 @@ class _LIF(torch.autograd.Function):
             bounds = [potential.new_tensor(how.fixed_point.limit)] * len(potential)
         else:
             spikes, potential, stored, bounds = _run(current, retain, state, how)
+        ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(potential, retain, state, *bounds)
         ctx.how = how
         ctx.mark_non_differentiable(potential, stored)

@@ -85,17 +85,18 @@ class Layer:
         return made, self._nothing(torch.float32) if made is None else self.flat(made)
 
     def state(self, state: Tensor) -> np.ndarray:
-        """A state of one number, or ``[N, ...]``, as ``[M]``, to be written to."""
-        if state.numel() == 1:  # without torch, whose threads a fork does not have
-            return np.full(self.neurons, float(state), np.float32)
-        flat: np.ndarray = self.flat(state.float().expand(self.shape)[None])[0]
-        return flat.copy()
+        """A copy of a state of one number, or ``[N, ...]``, as ``[M]``."""
+        return self.stored(state)[1]
 
-    def of_state(self, flat: np.ndarray) -> Tensor:
-        """What :meth:`state` takes."""
+    def stored(self, state: Tensor) -> tuple[Tensor, np.ndarray]:
+        """A copy of a state of one number, or ``[N, ...]``: ``[N, ...]``, and its memory ``[M]``."""
         made = self.empty(1, torch.float32)
-        self.flat(made)[0] = flat
-        return made[0]
+        flat = self.flat(made)[0]
+        if state.numel() == 1:  # without torch, whose threads a fork does not have
+            flat[:] = float(state)
+        else:
+            flat[:] = self.flat(state.float().expand(self.shape)[None])[0]
+        return made[0], flat
 
     def run(self, work: Callable[[int, int], Any]) -> list[Any]:
         """Results of ``work`` on all blocks, from and up to, shared among threads."""
@@ -160,7 +161,7 @@ def lif_forward(
         scale: with a memory of k bits, alpha_u of a step given its largest potential.
         with_potential: give it; else None.
     """
-    spikes, v = layer.empty(), layer.state(state)
+    spikes, (stored, v) = layer.empty(), layer.stored(state)
     potential, seen = layer.watched(with_potential)
     alphas, out = np.zeros(layer.steps, np.float32), layer.flat(spikes)
 
@@ -175,11 +176,11 @@ def lif_forward(
 
     if scale is None:
         run(0, layer.steps)
-        return spikes, potential, layer.of_state(v), alphas
+        return spikes, potential, stored, alphas
     for t in range(layer.steps):  # a step's scale is that of all neurons
         alphas[t] = float(scale(torch.tensor(run(t, t + 1))))
     lif.remember(v, alphas[-1], neurons.levels)
-    return spikes, potential, layer.of_state(v), alphas
+    return spikes, potential, stored, alphas
 
 
 def lif_backward(
@@ -202,11 +203,11 @@ def levels_forward(
     layer: Layer, lam: np.ndarray, theta: float, levels: int, state: Tensor, *, with_membrane: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Spike counts, membrane, and last v; see :func:`lava_bsnn.functional.multi_threshold`."""
-    spikes, v = layer.empty(), layer.state(state)
+    spikes, (stored, v) = layer.empty(), layer.stored(state)
     membrane, seen = layer.watched(with_membrane)
     out, rule = layer.flat(spikes), (np.float32(theta), np.float32(levels))
     layer.run(lambda *span: many.forward(layer.parts, v, lam, *rule, seen, out, layer.sample, *span))
-    return spikes, membrane, layer.of_state(v)
+    return spikes, membrane, stored
 
 
 def levels_backward(
@@ -261,14 +262,21 @@ def add_moment_gradients(grad: Tensor, images: Tensor, first: Tensor, second: Te
     return out.images
 
 
-def with_signs(magnitudes: Tensor, weights: Tensor) -> Tensor:
-    """Magnitudes ``[out or 1, 1, ...]`` with the signs of float32 weights ``[out, ...]``; 0 counts as +."""
+def with_signs(magnitudes: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
+    """Magnitudes with the signs of weights, of which 0 counts as +; stored channels last.
+
+    Args:
+        magnitudes: ``[out or 1, 1, ...]``.
+        weights: ``[out, in, ...]``, float32.
+        dtype: of the result, of :data:`TYPES`.
+    """
     rows = numbers(weights.detach().contiguous().view(len(weights), -1))
     each = numbers(magnitudes.detach().flatten().expand(len(weights)).contiguous())
-    made = torch.empty_like(weights, memory_format=torch.contiguous_format)
-    out = numbers(made.view(len(weights), -1))
-    share(lambda *span: planes.take_signs(rows, each, out, *span), len(rows), rows.size)
-    return made
+    outputs, inputs, *kernel = weights.shape
+    made = torch.empty(outputs, *kernel, inputs, dtype=dtype)
+    flat, taps = numbers(made.view(outputs, -1)), math.prod(kernel)
+    share(lambda *span: planes.take_signs(rows, each, taps, flat, *span), len(rows), rows.size)
+    return made.movedim(-1, 1)
 
 
 _POOL: tuple[int, int, ThreadPoolExecutor] | None = None

@@ -81,6 +81,7 @@ class _MultiThreshold(torch.autograd.Function):
                 torch.addcmul(current[t], v, lam[t], out=membrane[t])
                 torch.div(membrane[t], threshold, out=spikes[t]).floor_().clamp_(0, levels)
                 v = membrane[t] - threshold * spikes[t]
+        ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(membrane, threshold, state)
         ctx.levels = levels
         ctx.mark_non_differentiable(membrane, v)
@@ -125,6 +126,7 @@ class _MachineMultiThreshold(torch.autograd.Function):
         spikes, membrane, v = machine.levels_forward(
             layer, _numbers(lam), float(threshold), levels, state, with_membrane=with_membrane
         )
+        ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(images, gain, offset, skipped, lam, threshold, state)
         ctx.mark_non_differentiable(v, *([] if membrane is None else [membrane]))
         return spikes, membrane, v

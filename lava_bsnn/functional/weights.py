@@ -52,7 +52,28 @@ def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
     return result
 
 
-def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) -> Tensor:
+class _Binarize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, scale: str, clip: float | None, dtype: torch.dtype) -> Tensor:
+        ctx.clip, ctx.dtype = clip, w.dtype
+        ctx.save_for_backward(*([] if clip is None else [w]))
+        alpha = weight_scale(w, scale, "mean")
+        known = w.device.type == "cpu" and w.dtype == torch.float32 and dtype in machine.TYPES
+        if known and w.dim() > 1 and w.numel():
+            return machine.with_signs(alpha, w, dtype)
+        return torch.where(w >= 0, alpha, -alpha).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad = grads[0].to(ctx.dtype, memory_format=torch.contiguous_format)
+        if ctx.clip is not None:
+            grad = grad * (ctx.saved_tensors[0].abs() <= ctx.clip)
+        return grad, None, None, None
+
+
+def binarize(
+    w: Tensor, scale: str = "channel", *, clip: float | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
     """Binarise weights to ``alpha * sign(w)``.
 
     Forward: ``w_b = alpha * sign(w)``, ``alpha = mean(|w|)`` over each output channel or
@@ -63,13 +84,10 @@ def binarize(w: Tensor, scale: str = "channel", *, clip: float | None = None) ->
         w: weights ``[out, ...]``.
         scale: ``"channel"`` or ``"layer"``.
         clip: bound of the clipped straight-through estimator; ``None`` for the plain one.
+        dtype: of the result; by default that of ``w``.
     """
-    whole = w.detach()
-    alpha = weight_scale(whole, scale, "mean")
-    carrier = w if clip is None else w * (w.detach().abs() <= clip)
-    known = whole.device.type == "cpu" and whole.dtype == torch.float32
-    value = machine.with_signs(alpha, whole) if known else torch.where(whole >= 0, alpha, -alpha)
-    return straight_through(value, carrier)
+    result: Tensor = _Binarize.apply(w, scale, clip, w.dtype if dtype is None else dtype)
+    return result
 
 
 def standardize(w: Tensor) -> Tensor:

@@ -36,10 +36,19 @@ def add_slopes(grad, images, first, second, sample, start, stop):
 
 
 @kernel
-def take_signs(weights, magnitudes, out, start, stop):
-    """Write each row's magnitude with the signs of its weights; that of 0, of either sign, is +."""
+def take_signs(weights, magnitudes, taps, out, start, stop):
+    """Write each row's magnitude with the signs of its weights; that of 0, of either sign, is +.
+
+    Args:
+        weights: ``[out, in * taps]``, float32.
+        magnitudes: ``[out]``.
+        taps: of a kernel.
+        out: ``[out, taps * in]``: channels last.
+    """
     for n in range(start, stop):
         above, below = magnitudes[n], -magnitudes[n]
-        row, result = weights[n], out[n]
-        for i in range(len(row)):
-            result[i] = above if row[i] >= 0 else below
+        row, inputs = weights[n], weights.shape[1] // taps
+        for k in range(taps):
+            result = out[n, k * inputs : (k + 1) * inputs]
+            for i in range(inputs):
+                store(result, i, above if row[i * taps + k] >= 0 else below)
