@@ -99,9 +99,8 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "cp runs/demo/demo.net digits.net": "",  # as the notebook writes it
     "lava-bsnn inspect digits.net": "",
     "lava-bsnn verify digits.net --layers": "--samples 1 --backends lava-fused",
-    "python tests/benchmarks/block_speed.py": "--rounds 1 --threads 1 --shapes 1",
+    "lava-bsnn bench --quick": "--only inference --rounds 1",
     "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1 --variants 2",
-    "python tests/benchmarks/fused_speed.py": "--steps 2 --repeats 1",
     "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only nmnist",
     "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",
     "python tests/benchmarks/slayer_tutorials.py": "XOR --seeds 1 --epochs 2",
@@ -121,6 +120,10 @@ SESSION = {  # command of the documentation -> arguments that make it short
 ALSO = {"lava-bsnn demo", "cp runs/demo/demo.net digits.net"}
 """What the others need, in no page as commands of their own."""
 ELSEWHERE = {
+    **dict.fromkeys(
+        ("lava-bsnn bench --json bench.json", "lava-bsnn bench --only training --device cuda"),
+        "takes a quarter of an hour on a quiet machine, or a GPU; tests/lava_bsnn/test_bench.py tests its parts",
+    ),
     **dict.fromkeys(
         (
             "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 epochs=20 "
@@ -234,8 +237,8 @@ def run(line, folder):
 
 def on_lava(line):
     """Whether a command runs on Lava, or needs the files of one that does."""
-    benchmarks = ("python tests/benchmarks/fused_speed.py", "python tests/benchmarks/slayer_file_speed.py")
-    return line.startswith(("lava-bsnn", "cp", "tensorboard", *benchmarks))
+    benchmark = "python tests/benchmarks/slayer_file_speed.py"
+    return line.startswith(("lava-bsnn", "cp", "tensorboard", benchmark))
 
 
 def case(line, more):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(JsonOutput):
-    """Measure training and inference beside other libraries, in the same process.
+    """Measure training, inference and memory beside other libraries.
 
-    Rows are medians of interleaved rounds; a ratio above 1 says that ours is faster, or smaller. Leave the
+    All run in the same process, but for memory. Rows are medians of interleaved rounds; a ratio above 1 says that ours is faster, or smaller. Leave the
     machine alone meanwhile (about 15 minutes on two cores). SpikingJelly takes part where it is installed:
     pip install 'lava-bsnn[peers]'.
 
