@@ -31,7 +31,10 @@ MODEL: dict[str, Any] = {
     "method_options": {"ends": 8},
     "input_bits": 4,
 }
-"""Arguments of ``models.create("cnn", ...)``: 1-bit hidden layers, 8 bit at both ends."""
+"""Arguments of ``models.create("cnn", ...)``: 1-bit hidden layers, 8 bit at both ends.
+
+Load the demo's checkpoint into such a model, then call ``training.match_device(model, "stock")``.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
