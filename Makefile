@@ -22,6 +22,9 @@ LAVA := $(shell grep -oE 'lava-(nc|dl)==[0-9.]+' pyproject.toml)
 # Notebooks have no outputs in git; make docs shows copies that were run, by it or by make test.
 NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 
+# Compiled modules are kept: without them each of the tests' many processes compiles torch anew, in seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo install test test-forks test-others lint docs clean
 
 install: $(STAMP)

@@ -10,8 +10,9 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -50,12 +51,16 @@ def examine() -> list[Finding]:
     """Run all checks."""
     checks = (python, packages, torch, kernels, lava, lava_dl, loihi, datasets, processors, shared_memory)
     pool = ThreadPoolExecutor(max_workers=2)
+    found: list[Future[list[Finding]]] = []
     try:
-        found = [pool.submit(_safely, check) for check in checks]
+        for check in checks:
+            found.append(pool.submit(_safely, check))
         return [finding for each in found for finding in each.result()]
     finally:  # after Ctrl-C, too
         pool.shutdown(wait=False, cancel_futures=True)
-        end_children()
+        while not all(each.done() for each in found):  # a check may be about to start a child
+            end_children()
+            time.sleep(0.01)
 
 
 def _safely(check: Callable[[], list[Finding]]) -> list[Finding]:

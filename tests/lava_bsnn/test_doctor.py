@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
@@ -139,6 +141,32 @@ def test_ctrl_c_ends_the_checks_at_once(tmp_path):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.strip() == "lava-bsnn: stopped"
+
+
+def test_ctrl_c_ends_a_child_that_has_just_been_started(monkeypatch):
+    started, pids = threading.Event(), []
+
+    class Slow(subprocess.Popen):
+        """Returns when the checks have been stopped."""
+
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            pids.append(self.pid)
+            started.set()
+            time.sleep(0.5)
+
+    def stopped():
+        started.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    monkeypatch.setattr(checks, "python", stopped)
+    monkeypatch.setattr(checks, "packages", lambda: checks.child("import time; time.sleep(600)"))
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        checks.examine()
+    assert time.monotonic() - begun < 10
+    assert pids and not any(map(_lives, pids))
 
 
 def test_a_check_that_raises_hides_no_other(monkeypatch):

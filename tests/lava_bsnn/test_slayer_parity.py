@@ -1,10 +1,7 @@
-"""The same names mean what they mean in SLAYER: gradients, decays, delays, feedback, weight norm, hooks."""
+"""The same names mean what they mean in SLAYER: gradients, decays, delays, weight norm, state dicts."""
 
 from __future__ import annotations
 
-import copy
-import io
-import pickle
 import warnings
 
 import numpy as np
@@ -13,14 +10,14 @@ import torch
 from lava.lib.dl import slayer
 
 import netx_export
-from lava_bsnn import analysis, block, device, models, training
+from lava_bsnn import block, models, training
 from lava_bsnn.axon import Delay
-from lava_bsnn.errors import OptionError, ShapeError
 from lava_bsnn.neuron import LIF
-from lava_bsnn.synapse import Binarize, Quantize
 from netx_export import convert
 
 LONG = {"threshold": 1.25, "current_decay": 0.25, "voltage_decay": 0.03125}
+
+
 TUTORIAL = {**LONG, "tau_grad": 0.03, "scale_grad": 3}
 
 
@@ -149,39 +146,6 @@ def test_delays_carry_on_with_the_neurons():
     assert torch.equal(parts(x), whole(x))
 
 
-def slow_recurrence(x, weight, params, theta):
-    """Loops over samples, steps and neurons."""
-    spikes = np.zeros_like(x)
-    current, potential, sent = (np.zeros(x.shape[:2]) for _ in range(3))
-    for n in range(len(x)):
-        for t in range(x.shape[2]):
-            fed = [sum(weight[i, j] * sent[n, j] for j in range(x.shape[1])) for i in range(x.shape[1])]
-            for i in range(x.shape[1]):
-                current[n, i] = (1 - params["current_decay"]) * current[n, i] + x[n, i, t] + fed[i]
-                potential[n, i] = (1 - params["voltage_decay"]) * potential[n, i] + current[n, i]
-            fires = potential[n] >= theta
-            sent[n], spikes[n, :, t] = fires, fires
-            potential[n][fires] = 0
-    return spikes
-
-
-@pytest.mark.parametrize("current_decay", [1.0, 0.5])
-def test_recurrent_blocks_equal_loops_over_neurons(current_decay):
-    params = {"threshold": 1.0, "current_decay": current_decay, "voltage_decay": 0.25}
-    torch.manual_seed(3)
-    made = block.Recurrent(params, 6, 5, norm=None, weight_scale=4).double()
-    x = (torch.rand(4, 6, 15) < 0.5).double()
-    spikes = made(x)
-    current = made.synapse(x).detach().numpy()
-    weight = made.recurrent_synapse.effective_weight().flatten(1).detach().numpy()
-    expected = slow_recurrence(current, weight, params, 1.0)
-    np.testing.assert_array_equal(spikes.detach().numpy(), expected)
-    silent = slow_recurrence(current, 0 * weight, params, 1.0)
-    assert 0.05 < expected.mean() < 0.9 and (silent != expected).any()
-    alone = made.neuron(made.synapse(x))
-    np.testing.assert_array_equal(alone.detach().numpy(), silent)
-
-
 @pytest.mark.parametrize("options", [{}, {"detach_reset": True}, {"membrane_bits": 4}, {"tau_grad": 0.05}])
 def test_without_feedback_the_recurrent_form_has_the_same_gradients(options):
     params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.25, "requires_grad": True, **options}
@@ -199,44 +163,6 @@ def test_without_feedback_the_recurrent_form_has_the_same_gradients(options):
     assert found[0][0].any() and found[0][1].abs().sum() > 0
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_feedback_gets_its_gradient():
-    """The gradient of the feedback's weights, by hand in reverse time."""
-    torch.manual_seed(0)
-    params = {"threshold": 1.0, "voltage_decay": 0.25, "detach_reset": True, "surrogate": "exponential"}
-    one = block.Recurrent(params, 3, 4, norm=None, binarize=None, weight_bits=None, weight_scale=2).double()
-    x = torch.rand(2, 3, 5).double()
-    (one(x)[..., -1] * torch.arange(1.0, 5.0)).sum().backward()
-    got = one.recurrent_synapse.weight.grad.flatten(1)
-    with torch.no_grad():
-        current, weight = one.synapse(x), one.recurrent_synapse.weight.flatten(1)
-        u, s, v = [], [torch.zeros(2, 4).double()], torch.zeros(2, 4).double()
-        for t in range(5):
-            u.append(0.75 * v + current[..., t] + s[-1] @ weight.T)
-            s.append((u[-1] >= 1).double())
-            v = u[-1] * (1 - s[-1])
-        expected, ahead = torch.zeros_like(weight), torch.zeros(2, 4).double()
-        for t in reversed(range(5)):
-            given = torch.arange(1.0, 5.0).double().expand(2, 4) if t == 4 else torch.zeros(2, 4).double()
-            slope = torch.exp(-(u[t] - 1).abs()) / 2
-            ahead = (given + ahead @ weight) * slope + 0.75 * (1 - s[t + 1]) * ahead
-            expected += ahead.T @ s[t]
-    assert expected.abs().sum() > 0.1
-    torch.testing.assert_close(got, expected)
-
-
-def test_recurrent_state_carries_on():
-    torch.manual_seed(0)
-    params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.25}
-    whole = block.Recurrent(params, 6, 5, norm=None, weight_scale=3, delay=True)
-    parts = block.Recurrent({**params, "persistent_state": True}, 6, 5, norm=None, weight_scale=3, delay=True)
-    x = (torch.rand(4, 6, 15) < 0.5).float()
-    whole(x)
-    whole.delay.delay.data.uniform_(0, 4)
-    parts.load_state_dict(whole.state_dict())
-    pieces = torch.cat([parts(piece) for piece in x.split([4, 1, 10], -1)], -1)
-    assert torch.equal(pieces, whole(x)) and pieces.any()
 
 
 def test_weight_norm_is_slayers():
@@ -263,58 +189,6 @@ def test_weight_norm_is_slayers():
     assert list(dict(ours.synapse.named_parameters())) == ["weight"]
 
 
-def scaled(w, descale=False):
-    """A weight hook as SLAYER scripts have it: steps of 1/32, 6 bits."""
-    whole = (w * 32).round().clamp(-31, 31)
-    return whole if descale else whole / 32
-
-
-@pytest.mark.parametrize(
-    ("hook", "step"), [(scaled, 1 / 32), (slayer.neuron.cuba.Neuron(1, 1, 1).quantize_8bit, 1 / 32)]
-)
-def test_hooks_that_descale_export_their_integers(hook, step):
-    torch.manual_seed(0)
-    made = block.Dense({"threshold": 1.0}, 6, 4, pre_hook_fx=hook, norm=None, weight_scale=2, name="hooked")
-    made.build((6,))
-    folded = device.affine(made)
-    assert folded.whole and np.allclose(folded.multiplier, step)
-    weight = made.synapse.weight.detach()[..., 0, 0, 0]
-    np.testing.assert_array_equal(folded.q, (weight / step).round().numpy())
-    np.testing.assert_array_equal(folded.q * step, hook(weight).numpy())
-    net = convert([made, block.Dense({"threshold": 1.0}, 4, 2, norm=None)], "stock")
-    assert net.layers[0].name == "hooked"
-    assert "weight_bits=8" in repr(made)
-
-
-def test_hooks_without_integers_stay_what_they_are():
-    def half(w):
-        return w / 2
-
-    assert block.Dense({"threshold": 1.0}, 3, 2, pre_hook_fx=half).synapse.pre_hook_fx is half
-    own = Binarize()
-    assert block.Dense({"threshold": 1.0}, 3, 2, pre_hook_fx=own).synapse.pre_hook_fx is own
-    assert isinstance(block.Dense({"threshold": 1.0}, 3, 2, binarize=None).synapse.pre_hook_fx, Quantize)
-
-
-def test_names_are_those_of_figures_files_and_errors():
-    model = models.SpikingNetwork(
-        [
-            block.Input(),
-            block.Conv({"threshold": 1.0}, 2, 4, 3, norm=None, name="edges"),
-            block.Flatten(),
-            block.Readout(None, 100, 3, name="classes"),
-        ],
-        in_shape=(2, 7, 7),
-        num_steps=4,
-    )
-    assert list(analysis.activity(model, torch.ones(1, 2, 7, 7, 4))) == ["edges"]
-    assert [layer.name for layer in convert(model.eval()).layers] == ["edges", "classes"]
-    text = str(model)
-    assert "name='edges', weight_bits=1" in text and "name='classes', weight_bits=8" in text
-    with pytest.raises(ShapeError, match="^edges: input"):
-        model.blocks[1](torch.ones(1, 3, 7, 7, 4))
-
-
 def test_long_time_constants_start_norm_with_less_gain_or_are_warned_of():
     gain = block.Dense(LONG, 64, 8).norm.weight
     # deviation of the potential after 16 steps of currents of deviation 1, of random numbers
@@ -331,97 +205,6 @@ def test_long_time_constants_start_norm_with_less_gain_or_are_warned_of():
         warnings.simplefilter("error")
         block.Dense(TUTORIAL, 64, 8, norm=None)
         block.Dense({"threshold": 1.0, "voltage_decay": 0.0}, 64, 8, norm=None)
-
-
-MODELS = {
-    "cnn": lambda: models.create(
-        "cnn", num_classes=3, in_shape=(1, 8, 8), num_steps=3, width=0.2, input_bits=4
-    ),
-    "resnet18": lambda: models.create(
-        "resnet18", num_classes=3, in_shape=(2, 8, 8), num_steps=3, width=0.05, method="lmht"
-    ),
-    "recurrent": lambda: models.SpikingNetwork(
-        [block.Recurrent({"threshold": 1.0}, 6, 5, delay=True, weight_norm=True), block.Readout(None, 5, 2)],
-        in_shape=(6,),
-        num_steps=3,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_models_are_pickled_saved_and_copied_whole(name):
-    model = MODELS[name]()
-    x = torch.rand(4, *model.in_shape).round()
-    model(x)  # batch norm sees something
-    model.eval()
-    expected = model(x)
-    stream = io.BytesIO()
-    torch.save(model, stream)
-    stream.seek(0)
-    for other in (
-        pickle.loads(pickle.dumps(model)),
-        torch.load(stream, weights_only=False),
-        copy.deepcopy(model),
-    ):
-        assert torch.equal(other(x), expected)
-        assert [layer.name for layer in convert(other, "extended").layers]
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", MODELS)
-def test_compiled_models_compute_the_same(name):
-    model = MODELS[name]()
-    x = torch.rand(4, *model.in_shape).round()
-    model(x)
-    compiled = torch.compile(model)
-    with torch.no_grad():
-        assert torch.equal(compiled.eval()(x), model.eval()(x))
-    model.train()
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    ours, theirs = (
-        torch.autograd.grad(one(x).square().mean(), learned, allow_unused=True) for one in (model, compiled)
-    )
-    for one, other in zip(ours, theirs, strict=True):
-        if one is not None:
-            torch.testing.assert_close(one, other)
-    assert convert(compiled.eval(), "extended") == convert(model.eval(), "extended")
-
-
-def test_build_takes_a_network_as_slayers_scripts_have_it_and_says_what_it_does_not_take():
-    params = {"threshold": 1.0, "voltage_decay": 0.3}
-    net = torch.nn.Module()
-    net.blocks = torch.nn.ModuleList([block.Flatten(), block.Dense(params, 8, 3)])
-    assert block.build(net, (2, 2, 2)) == net.blocks[-1].shape == (3,)
-    with pytest.raises(OptionError, match="build: Linear is not a row of blocks; use a Sequential"):
-        block.build(torch.nn.Linear(2, 3), (2,))
-    with pytest.raises(OptionError, match=r"build: input_shape=8 is not allowed; use \(C, H, W\) or \(C,\)"):
-        block.build(net.blocks, 8)
-
-
-def test_blocks_without_counterpart_are_told():
-    with pytest.raises(AttributeError, match=r"lava_bsnn.block has no Affine; use block.Readout\(None,"):
-        block.Affine({}, 3, 4)
-    assert not hasattr(block, "ConvT") and not hasattr(block, "anything")
-
-
-def per_channel(w, descale=False):
-    """A weight hook with a step per output channel."""
-    step = w.detach().abs().flatten(1).amax(1).clamp(min=1e-9).view(-1, *[1] * (w.dim() - 1)) / 31
-    whole = (w / step).round()
-    return whole if descale else whole * step
-
-
-def test_hooks_with_a_step_per_channel_export_each_step():
-    torch.manual_seed(0)
-    made = block.Dense({"threshold": 1.0}, 6, 4, pre_hook_fx=per_channel, norm=None)
-    with torch.no_grad():
-        made.synapse.weight[0] *= 10
-        made.synapse.weight[1] = 0
-    made.build((6,))
-    folded = device.affine(made)
-    assert folded.whole
-    weight = made.synapse.effective_weight().detach().flatten(1).numpy()
-    np.testing.assert_allclose(folded.q * folded.multiplier[:, None], weight, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["Dense", "Recurrent"])
@@ -461,65 +244,3 @@ def test_learned_decays_leave_matched_mode_exact():
     spikes = netx_export.simulate(convert(model, "extended"), x.long().numpy()).spikes
     assert expected.any()
     np.testing.assert_array_equal(spikes, expected.bool().numpy())
-
-
-def test_a_residual_does_not_end_in_neurons_that_feed_each_other():
-    with pytest.raises(OptionError, match="last block of a Residual"):
-        block.Residual([block.Recurrent({"threshold": 1.0}, 4, 4)])
-    block.Residual([block.Recurrent({"threshold": 1.0}, 4, 4), block.Dense({"threshold": 1.0}, 4, 4)])
-
-
-@pytest.mark.parametrize("name", ["", "input", "output", "a/b", "a\0b", ".", "x" * 257, 3])
-def test_names_that_files_cannot_hold_are_refused(name):
-    with pytest.raises(OptionError, match="use a text of 1..256 characters"):
-        block.Dense({"threshold": 1.0}, 3, 2, name=name)
-
-
-def test_analysis_knows_weight_norm():
-    torch.manual_seed(0)
-    x, params = (torch.rand(4, 6, 5) < 0.5).float(), {"threshold": 1.0}
-    sizes, statistics = [], []
-    for normed in (False, True):
-        made = models.SpikingNetwork(
-            [block.Recurrent(params, 6, 9, weight_norm=normed), block.Readout(None, 9, 3)],
-            in_shape=(6,),
-            num_steps=5,
-        )
-        made(x).square().sum().backward()
-        sizes.append(analysis.model_size(made))
-        statistics.append(analysis.gradient_statistics(made, "all"))
-
-        def loss(model):
-            return model(x).square().mean()
-
-        losses = analysis.loss_landscape(made.eval(), loss, points=3).losses
-        assert len(np.unique(losses)) > 1 and losses[1, 1] == float(loss(made).detach())
-    assert sizes[0] == sizes[1] == -(-((6 * 9 + 9 * 9) + 8 * 27 + 32 * (9 + 9 + 3)) // 8)
-    assert all(one.variance > 0 for one in statistics[1].values())
-
-
-@pytest.mark.parametrize("persistent", [False, True])
-def test_recurrent_blocks_of_double_precision_start_anew(persistent):
-    torch.manual_seed(0)
-    params = {"threshold": 1.0, "current_decay": 0.5, "persistent_state": persistent}
-    made = block.Recurrent(params, 6, 5, norm=None, weight_scale=4).double()
-    x = (torch.rand(2, 6, 7) < 0.5).double()
-    first = made(x)
-    made.neuron.reset_state()
-    assert first.any() and torch.equal(made(x), first)
-
-
-def test_feedback_is_never_counted_as_the_readout():
-    torch.manual_seed(0)
-    params = {"threshold": 0.5}
-    model = models.SpikingNetwork(
-        [block.Dense(params, 6, 20), block.Recurrent(params, 20, 12)], in_shape=(6,), num_steps=8
-    )
-    x = (torch.rand(5, 6, 8) < 0.5).float()
-    for _ in range(20):
-        model.train()(x)
-    counted = analysis.count_operations(model.eval(), x).layers
-    assert [one.kind for one in counted.values()] == ["SOP", "MAC", "SOP"]
-    sent = model(x)[..., :-1].sum()
-    assert sent > 0 and counted["blocks.1.recurrent"].operations == 12 * sent
-    assert counted["blocks.1"].operations == 5 * 8 * 20 * 12

@@ -266,7 +266,12 @@ def test_what_is_saved_loads_again(golden, tmp_path):
     about = {key: one.about[key] for key in ("summary", "accuracy", "command")}
     zoo.save(tmp_path, "again", one.net, one.data, one.labels, about)
     again = zoo.load("again", tmp_path)
-    assert again.net == one.net and again.about["record"] == one.about["record"]
+    assert again.net == one.net
+    with np.load(one.path.with_suffix(".npz")) as before, np.load(tmp_path / "again.npz") as after:
+        assert before.files == after.files
+        for name in before.files:  # the heads of zip files depend on the Python
+            assert before[name].dtype == after[name].dtype
+            np.testing.assert_array_equal(before[name], after[name], strict=True)
     np.testing.assert_array_equal(again.expected.readout, one.expected.readout)
 
 

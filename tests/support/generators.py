@@ -63,6 +63,14 @@ def random_data(net, num_samples=3, num_steps=5, seed=0):
     return rng.integers(0, net.input.max_value + 1, (num_samples, *net.input.shape, num_steps))
 
 
+def random_messages(net, num_steps, seed=0, num_samples=1):
+    """Messages over the whole range of the network's input, which may be signed."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(
+        net.input.min_value, net.input.max_value + 1, (num_samples, *net.input.shape, num_steps)
+    )
+
+
 def per_channel(rng, low, high, channels):
     """An integer, or one per channel."""
     return rng.integers(low, high, channels) if rng.random() < 0.7 else int(rng.integers(low, high))
