@@ -100,6 +100,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn inspect digits.net": "",
     "lava-bsnn verify digits.net --layers": "--samples 1 --backends lava-fused",
     "lava-bsnn bench --quick": "--only inference --rounds 1",
+    "python tests/benchmarks/speed_growth.py --out growth.png": "--rounds 1 --points 1",
     "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1 --variants 2",
     "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only nmnist",
     "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",
@@ -122,7 +123,7 @@ ALSO = {"lava-bsnn demo", "cp runs/demo/demo.net digits.net"}
 ELSEWHERE = {
     **dict.fromkeys(
         ("lava-bsnn bench --json bench.json", "lava-bsnn bench --only training --device cuda"),
-        "takes a quarter of an hour on a quiet machine, or a GPU; tests/lava_bsnn/test_bench.py tests its parts",
+        "takes a quarter of an hour, or a GPU; tests/lava_bsnn/test_bench.py tests its parts",
     ),
     **dict.fromkeys(
         (

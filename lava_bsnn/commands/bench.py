@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Bench(JsonOutput):
     """Measure training, inference and memory beside other libraries.
 
-    All run in the same process, but for memory. Rows are medians of interleaved rounds; a ratio above 1 says that ours is faster, or smaller. Leave the
-    machine alone meanwhile (about 15 minutes on two cores). SpikingJelly takes part where it is installed:
-    pip install 'lava-bsnn[peers]'.
+    All run in the same process, but for memory. Rows are medians of interleaved rounds; a ratio above 1 says
+    that ours is faster, or smaller. Leave the machine alone meanwhile (about 15 minutes on two cores).
+    SpikingJelly takes part where it is installed: pip install 'lava-bsnn[peers]'.
 
     Example: lava-bsnn bench --quick
     """

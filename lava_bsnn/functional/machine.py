@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +14,10 @@ from .drive import Drive
 from .kernels import levels as many
 from .kernels import lif, planes
 from .kernels.base import BLOCK, Parts, extent
+from .threads import share
 
 TYPES = (torch.float32, torch.bfloat16)
 """Of images, spikes and their gradients; all else is float32."""
-_SMALL = 1 << 15
-"""Neuron-steps up to which one thread is faster than several."""
 _TILE = 512
 """Neurons whose factors stand side by side, repeated, so that loops over them are long."""
 
@@ -277,26 +273,3 @@ def with_signs(magnitudes: Tensor, weights: Tensor, dtype: torch.dtype) -> Tenso
     flat, taps = numbers(made.view(outputs, -1)), math.prod(kernel)
     share(lambda *span: planes.take_signs(rows, each, taps, flat, *span), len(rows), rows.size)
     return made.movedim(-1, 1)
-
-
-_POOL: tuple[int, int, ThreadPoolExecutor] | None = None
-
-
-def share(work: Callable[[int, int], Any], items: int, size: int) -> list[Any]:
-    """Results of ``work(start, stop)`` on items of together ``size`` neuron-steps, shared among threads."""
-    threads = min(torch.get_num_threads(), items) if size > _SMALL else 1
-    if threads < 2:
-        return [work(0, items)]
-    bounds = [math.ceil(items * i / threads) for i in range(threads + 1)]
-    pool = _pool(torch.get_num_threads())
-    calls = [pool.submit(work, *bound) for bound in itertools.pairwise(bounds[1:])]
-    first = work(0, bounds[1])
-    return [first, *(call.result() for call in calls)]
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads of this process: a fork has none of its parent's."""
-    global _POOL
-    if _POOL is None or _POOL[:2] != (os.getpid(), threads):
-        _POOL = (os.getpid(), threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="neurons"))
-    return _POOL[2]
