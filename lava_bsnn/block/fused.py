@@ -14,6 +14,9 @@ from ..modulation import AGMM, ConstantGate
 from ..neuron import LIF, MultiThresholdLIF
 from ..norm import BatchNorm
 
+SMALL = 1 << 16
+"""Neuron-steps below which the parts one by one are faster."""
+
 
 class _Moments(torch.autograd.Function):
     """Images as they are, and their mean and mean square over space."""
@@ -79,7 +82,7 @@ def drive_of(block: Any, y: Tensor, skipped: Tensor | None) -> Drive | None:
 
 def _is_known(block: Any, y: Tensor) -> bool:
     norm, modulation, neuron = block.norm, block.modulation, block.neuron
-    if y.dim() != 5 or not y.numel() or y.device.type != "cpu" or y.dtype not in machine.TYPES:
+    if y.dim() != 5 or y.numel() < max(1, SMALL) or y.device.type != "cpu" or y.dtype not in machine.TYPES:
         return False
     if type(neuron) not in (LIF, MultiThresholdLIF) or not neuron.takes_drives:
         return False

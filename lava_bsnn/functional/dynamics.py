@@ -176,15 +176,13 @@ class _MachineLIF(torch.autograd.Function):
         skipped: Tensor | None,
         retain: Tensor,
         state: Tensor,
-        how: Spiking,
+        neurons: lif_kernels.Neurons,
+        scale: Callable[[Tensor], Tensor] | None,
         steps: int,
         with_potential: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        ctx.steps = steps
-        ctx.neurons = neurons = how.machine(images, retain)
-        assert neurons is not None
+        ctx.neurons, ctx.steps = neurons, steps
         layer = machine.Layer(as_drive((images, gain, offset, skipped, steps)))
-        scale = None if how.memory is None else how.memory.scale
         spikes, potential, stored, ctx.alphas = machine.lif_forward(
             layer, state, neurons, scale, with_potential=with_potential
         )
@@ -205,7 +203,7 @@ class _MachineLIF(torch.autograd.Function):
             ctx.needs_input_grad[4],
         )
         learned = torch.full_like(retain, grad) if ctx.needs_input_grad[4] else None
-        return *gradients, learned, None, None, None, None
+        return *gradients, learned, None, None, None, None, None
 
 
 class _LIF(torch.autograd.Function):
@@ -296,8 +294,10 @@ def lif(
     """
     parts = parts_of(current)
     result: tuple[Tensor, Tensor | None, Tensor]
-    if how.machine(parts[0], retain) is not None:
-        result = _MachineLIF.apply(*parts[:4], retain, state, how, parts[4], with_potential)
+    neurons = how.machine(parts[0], retain)
+    if neurons is not None:
+        scale = None if how.memory is None else how.memory.scale
+        result = _MachineLIF.apply(*parts[:4], retain, state, neurons, scale, parts[4], with_potential)
     else:
         result = _LIF.apply(current.current() if isinstance(current, Drive) else current, retain, state, how)
     return result

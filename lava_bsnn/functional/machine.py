@@ -22,6 +22,10 @@ _TILE = 512
 """Neurons whose factors stand side by side, repeated, so that loops over them are long."""
 
 
+_AS_IT_IS = np.ones((1, 1, BLOCK), np.float32), np.zeros((1, 1, BLOCK), np.float32)
+"""Factors of a current that is one already."""
+
+
 class Gradients(NamedTuple):
     """Of what makes a current, in shapes of :class:`Drive`; None where there is nothing."""
 
@@ -50,8 +54,7 @@ class Layer:
             self.repeats = repeats(self.sample, self.channels)
             factors = [tiles(part, self.repeats) for part in (drive.gain, drive.offset)]
         else:
-            tile = (1, 1, min(BLOCK, self.neurons))
-            factors = [np.ones(tile, np.float32), np.zeros(tile, np.float32)]
+            factors = [factor[..., : self.neurons] for factor in _AS_IT_IS]
         self.parts = Parts(
             images=self.flat(images),
             gain=factors[0],
@@ -136,8 +139,8 @@ def repeats(sample: int, channels: int) -> int:
 
 def tiles(factors: Tensor, count: int) -> np.ndarray:
     """Factors ``[.., .., C]`` side by side."""
-    found: np.ndarray = factors.detach().float().repeat(1, 1, count).numpy()
-    return found
+    once = np.ascontiguousarray(numbers(factors.detach().float()))
+    return once if count == 1 else np.tile(once, count)
 
 
 def lif_forward(

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/speed_growth.py [--rounds 5] [--out growth.png]
 
-Convolutions of 3x3 on 16x16 with 1-bit weights and AGMM; one thing grows, the rest stays at T = 4, 32 features,
-4 layers, 16 samples. Microseconds per neuron-step: medians of interleaved rounds, in one process.
+Convolutions of 3x3 on 16x16 with 1-bit weights and AGMM; one thing grows, the rest stays at T = 4,
+32 features, 4 layers, 16 samples. Nanoseconds per neuron and step: medians of interleaved rounds.
 """
 
 from __future__ import annotations

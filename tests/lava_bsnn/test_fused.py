@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from lava_bsnn import block, functional, neuron
-from lava_bsnn.block import spiking
+from lava_bsnn.block import fused, spiking
 from lava_bsnn.functional import machine
 from lava_bsnn.functional.drive import Drive
 from lava_bsnn.functional.dynamics import Spiking
 from lava_bsnn.modulation import AGMM, ConstantGate
 from lava_bsnn.neuron import MultiThresholdLIF
 
+pytestmark = pytest.mark.usefixtures("small_layers_too")
 STEPS, SAMPLES, CHANNELS, SIZE = 5, 3, 8, 9
 LIF = {"threshold": 0.5, "voltage_decay": 0.3}
 LEVELS = {"threshold": 0.7, "levels": 3, "learn_lam": True, "learn_threshold": True}
@@ -39,6 +40,11 @@ CASES = {
         "modulation": lambda: AGMM(STEPS),
     },
 }
+
+
+@pytest.fixture
+def small_layers_too(monkeypatch):
+    monkeypatch.setattr(fused, "SMALL", 0)
 
 
 def layer(case, channels=CHANNELS):
