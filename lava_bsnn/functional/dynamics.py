@@ -14,16 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import machine
+from . import kernels, machine
 from .drive import Drive, as_drive, parts_of
-from .kernels import lif as lif_kernels
 from .membrane import FixedPointMembrane, round_to_levels
 from .surrogate import Derivative, exponential, rectangular, triangular
 
 _KINDS = {
-    triangular: lif_kernels.TRIANGULAR,
-    rectangular: lif_kernels.RECTANGULAR,
-    exponential: lif_kernels.EXPONENTIAL,
+    triangular: kernels.TRIANGULAR,
+    rectangular: kernels.RECTANGULAR,
+    exponential: kernels.EXPONENTIAL,
 }
 
 
@@ -108,7 +107,7 @@ class Spiking:
         slope = self.derivative(distance, self.gamma)
         return slope if self.scale == 1 else slope * self.scale
 
-    def machine(self, images: Tensor, retain: Tensor) -> lif_kernels.Neurons | None:
+    def machine(self, images: Tensor, retain: Tensor) -> kernels.Neurons | None:
         """The same for machine code; None where there is none: off the CPU, and for what it does not know."""
         if self.fixed_point is not None or retain.numel() != 1 or not images.numel():
             return None
@@ -117,15 +116,15 @@ class Spiking:
         if images.dtype not in machine.TYPES or images.device.type != "cpu":
             return None
         width, height = _form(self.derivative, self.gamma, self.scale)
-        reset = lif_kernels.DETACHED if self.detach_reset else lif_kernels.EXACT
-        return lif_kernels.Neurons(
+        reset = kernels.DETACHED if self.detach_reset else kernels.EXACT
+        return kernels.Neurons(
             keep=np.float32(float(retain.detach())),
             threshold=np.float32(self.threshold),
             levels=np.float32(0 if self.memory is None else (1 << (self.memory.bits - 1)) - 1),
             width=width,
             height=height,
             surrogate=_KINDS[self.derivative],
-            reset=lif_kernels.IGNORED if self.ignore_reset else reset,
+            reset=kernels.IGNORED if self.ignore_reset else reset,
         )
 
 
@@ -176,7 +175,7 @@ class _MachineLIF(torch.autograd.Function):
         skipped: Tensor | None,
         retain: Tensor,
         state: Tensor,
-        neurons: lif_kernels.Neurons,
+        neurons: kernels.Neurons,
         scale: Callable[[Tensor], Tensor] | None,
         steps: int,
         with_potential: bool,

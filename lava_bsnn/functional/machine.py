@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import kernels
 from .drive import Drive
-from .kernels import levels as many
-from .kernels import lif, planes
-from .kernels.base import BLOCK, Parts, extent
+from .kernels import BLOCK, Neurons, Parts, extent
 from .threads import share
 
 TYPES = (torch.float32, torch.bfloat16)
@@ -146,7 +145,7 @@ def tiles(factors: Tensor, count: int) -> np.ndarray:
 def lif_forward(
     layer: Layer,
     state: Tensor,
-    neurons: lif.Neurons,
+    neurons: Neurons,
     scale: Callable[[Tensor], Tensor] | None = None,
     *,
     with_potential: bool = False,
@@ -166,7 +165,7 @@ def lif_forward(
 
     def run(first: int, last: int) -> float:
         def work(*span: int) -> float:
-            largest: float = lif.forward(
+            largest: float = kernels.lif_forward(
                 layer.parts, v, neurons, alphas, seen, out, layer.sample, first, last, *span
             )
             return largest
@@ -178,18 +177,18 @@ def lif_forward(
         return spikes, potential, stored, alphas
     for t in range(layer.steps):  # a step's scale is that of all neurons
         alphas[t] = float(scale(torch.tensor(run(t, t + 1))))
-    lif.remember(v, alphas[-1], neurons.levels)
+    kernels.remember(v, alphas[-1], neurons.levels)
     return spikes, potential, stored, alphas
 
 
 def lif_backward(
-    grad: Tensor, layer: Layer, state: Tensor, neurons: lif.Neurons, alphas: np.ndarray, learns: bool
+    grad: Tensor, layer: Layer, state: Tensor, neurons: Neurons, alphas: np.ndarray, learns: bool
 ) -> tuple[Gradients, float]:
     """Gradients of the current and, where it ``learns``, of ``keep``; arguments as in :func:`lif_forward`."""
     given, before = layer.flat(grad.to(layer.type)), layer.state(state)
 
     def work(results: Parts, *span: int) -> float:
-        total: float = lif.backward(
+        total: float = kernels.lif_backward(
             given, layer.parts, before, neurons, alphas, results, learns, layer.sample, *span
         )
         return total
@@ -205,7 +204,9 @@ def levels_forward(
     spikes, (stored, v) = layer.empty(), layer.stored(state)
     membrane, seen = layer.watched(with_membrane)
     out, rule = layer.flat(spikes), (np.float32(theta), np.float32(levels))
-    layer.run(lambda *span: many.forward(layer.parts, v, lam, *rule, seen, out, layer.sample, *span))
+    layer.run(
+        lambda *span: kernels.levels_forward(layer.parts, v, lam, *rule, seen, out, layer.sample, *span)
+    )
     return spikes, membrane, stored
 
 
@@ -218,7 +219,9 @@ def levels_backward(
 
     def work(results: Parts, *span: int) -> tuple[np.ndarray, float]:
         kept = np.zeros(layer.steps)
-        return kept, many.backward(given, layer.parts, before, lam, *rule, results, kept, layer.sample, *span)
+        return kept, kernels.levels_backward(
+            given, layer.parts, before, lam, *rule, results, kept, layer.sample, *span
+        )
 
     gradients, sums = layer.back(work)
     kept, totals = zip(*sums, strict=True)
@@ -245,7 +248,7 @@ def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of images ``[T, N, C, H, W]`` and of their squares over space: float64 ``[T, N, C]``."""
     layer = _Planes(images)
     sums = [np.zeros((*layer.items, layer.repeats * layer.channels)) for _ in range(2)]
-    layer.run(lambda *span: planes.sums(layer.flat, *sums, layer.sample, *span))
+    layer.run(lambda *span: kernels.sums(layer.flat, *sums, layer.sample, *span))
     first, second = (
         torch.from_numpy(part).unflatten(2, (layer.repeats, layer.channels)).sum(2) / layer.positions
         for part in sums
@@ -257,7 +260,7 @@ def add_moment_gradients(grad: Tensor, images: Tensor, first: Tensor, second: Te
     """The gradient of images, and that of their :func:`moments`; ``grad`` may be written to."""
     layer, out = _Planes(images), _Planes(grad.to(images.dtype))
     slopes = [tiles(part / layer.positions, layer.repeats) for part in (first, 2 * second)]
-    layer.run(lambda *span: planes.add_slopes(out.flat, layer.flat, *slopes, layer.sample, *span))
+    layer.run(lambda *span: kernels.add_slopes(out.flat, layer.flat, *slopes, layer.sample, *span))
     return out.images
 
 
@@ -274,5 +277,5 @@ def with_signs(magnitudes: Tensor, weights: Tensor, dtype: torch.dtype) -> Tenso
     outputs, inputs, *kernel = weights.shape
     made = torch.empty(outputs, *kernel, inputs, dtype=dtype)
     flat, taps = numbers(made.view(outputs, -1)), math.prod(kernel)
-    share(lambda *span: planes.take_signs(rows, each, taps, flat, *span), len(rows), rows.size)
+    share(lambda *span: kernels.take_signs(rows, each, taps, flat, *span), len(rows), rows.size)
     return made.movedim(-1, 1)
