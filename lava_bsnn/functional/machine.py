@@ -17,7 +17,7 @@ from .threads import share
 
 TYPES = (torch.float32, torch.bfloat16)
 """Of images, spikes and their gradients; all else is float32."""
-_TILE = 512
+_TILE = 256
 """Neurons whose factors stand side by side, repeated, so that loops over them are long."""
 
 
