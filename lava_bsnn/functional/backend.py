@@ -32,8 +32,3 @@ def backend_of(x: Tensor, *, bits: bool = False) -> ModuleType | None:
     elif x.device.type != "cpu":
         return None
     return found if x.dtype in found.TYPES and (found.KEEPS_BITS or not bits) else None
-
-
-def is_at_hand(x: Tensor) -> bool:
-    """Whether a tensor's numbers can be read without waiting for a device."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .backend import backend_of, is_at_hand
+from ..waiting import is_at_hand
+from .backend import backend_of
 from .drive import Drive, as_drive, parts_of
 from .kernels import lif as lif_kernels
 from .membrane import FixedPointMembrane, round_to_levels
 from .surrogate import Derivative, exponential, rectangular, triangular
 
-_KINDS = {
+_KINDS: dict[Derivative, int] = {
     triangular: lif_kernels.TRIANGULAR,
     rectangular: lif_kernels.RECTANGULAR,
     exponential: lif_kernels.EXPONENTIAL,

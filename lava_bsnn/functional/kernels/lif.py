@@ -172,7 +172,9 @@ def backward(grad, parts, before, keep, neurons, alphas, results, learns, sample
             for low in range(begin, end, tile):
                 high = min(low + tile, end)
                 a, b = low - begin, high - begin
-                _step_back(grad[t, low:high], potential[t, a:b], ahead[a:b], held[a:b], keep, neurons, alphas[t])
+                _step_back(
+                    grad[t, low:high], potential[t, a:b], ahead[a:b], held[a:b], keep, neurons, alphas[t]
+                )
                 spread(ahead[a:b], parts, t, n, low, high, t == 0, shared[a:b], results)
         if learns:
             for i in range(end - begin):

@@ -6,7 +6,6 @@ import triton
 import triton.language as tl
 
 
-
 @triton.jit
 def place(positions, channels, BP: tl.constexpr, BC: tl.constexpr):
     """Sample, tile, this program's places within a sample, and its mask; channels and theirs."""
@@ -20,6 +19,7 @@ def place(positions, channels, BP: tl.constexpr, BC: tl.constexpr):
 
 @triton.jit
 def load(x, inside, mask):
+    """Numbers as float32, 0 where masked."""
     return tl.load(x + inside, mask=mask, other=0.0).to(tl.float32)
 
 

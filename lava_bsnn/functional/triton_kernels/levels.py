@@ -21,7 +21,7 @@ def levels_forward(
     FACTORS: tl.constexpr, SKIPPED: tl.constexpr, WATCHED: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Spike counts of all steps and the last v; with WATCHED membranes."""
-    sample, tile, inside, mask, channel, known = place(positions, channels, BP, BC)
+    sample, _, inside, mask, channel, known = place(positions, channels, BP, BC)
     start = sample * positions * channels
     gain += sample * gain_sample
     offset += sample * offset_sample

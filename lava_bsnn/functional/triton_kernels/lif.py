@@ -27,7 +27,7 @@ def lif_forward(
     FACTORS: tl.constexpr, SKIPPED: tl.constexpr, WATCHED: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Spikes of all steps and the last stored potential; with WATCHED potentials before the reset."""
-    sample, tile, inside, mask, channel, known = place(positions, channels, BP, BC)
+    sample, _, inside, mask, channel, known = place(positions, channels, BP, BC)
     start = sample * positions * channels
     gain += sample * gain_sample
     offset += sample * offset_sample
@@ -42,7 +42,7 @@ def lif_forward(
         )  # fmt: skip
         u = tl.math.fma(v, tl.zeros_like(v) + factor, current)
         fires = u >= threshold
-        tl.store(spikes + inside, fires.to(spikes.dtype.element_ty), mask=mask)
+        tl.store(spikes + inside, tl.where(fires, 1.0, 0.0).to(spikes.dtype.element_ty), mask=mask)
         if WATCHED:
             tl.store(potential + inside, u, mask=mask)
         v = tl.where(fires, 0.0, u)

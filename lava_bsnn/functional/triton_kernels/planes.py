@@ -44,7 +44,7 @@ def add_slopes(
     grad, images, first, second, out, positions, channels, BP: tl.constexpr, BC: tl.constexpr
 ):  # fmt: skip
     """``grad + first + second * images`` with rows ``[T N, C]``."""
-    item, tile, inside, mask, channel, known = place(positions, channels, BP, BC)
+    item, _, inside, mask, channel, known = place(positions, channels, BP, BC)
     start = item * positions * channels
     one = load(first + item * channels, channel, known)
     two = load(second + item * channels, channel, known)
