@@ -158,7 +158,7 @@ class Engine:
             self.average.update_parameters(self.model)
         with torch.no_grad():
             correct = (logits.detach().sum(-1).argmax(1) == labels).sum()
-            self.sums += torch.stack([value.detach() * len(labels), correct, correct.new_tensor(len(labels))])
+            self.sums += torch.stack([value.detach() * len(labels), correct, correct.new_full((), len(labels))])
         self.step += 1
         if self.watch is not None:
             self._batches[self.step - 1] = indices, loss

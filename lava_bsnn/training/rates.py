@@ -32,6 +32,7 @@ class RateMeter:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.enabled = False
+        self._device = next(model.parameters()).device
         self._sum: Tensor | float = 0.0  # on the model's device, once there are any
         self._count = 0
         self._hooks = [module.register_forward_hook(self._record) for module in spiking_modules(model)]
@@ -47,7 +48,9 @@ class RateMeter:
         if not self._count:
             return 0.0
         value = self._sum / self._count
-        return float(distributed.mean(torch.as_tensor(value)) if reduce else value)
+        if reduce:
+            value = distributed.mean(torch.as_tensor(value, dtype=torch.float64, device=self._device))
+        return float(value)
 
     def reset(self) -> None:
         """Start anew."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import traceback
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -34,11 +36,13 @@ def residual():
         block.Input(bits=8),
         block.Conv(LIF, 2, 4, 3, padding=1, modulation=AGMM(STEPS)),
         block.Residual(
-            block.Conv(LIF, 4, 4, 3, padding=1, modulation=AGMM(STEPS)),
-            block.Conv(LIF, 4, 4, 3, padding=1),
+            [
+                block.Conv(LIF, 4, 4, 3, padding=1, modulation=AGMM(STEPS)),
+                block.Conv(LIF, 4, 4, 3, padding=1),
+            ]
         ),
         block.Flatten(),
-        block.Readout(256, 5),
+        block.Readout(None, 256, 5),
     )
 
 
@@ -48,7 +52,7 @@ def learned():
         block.Conv(LIF, 4, 4, 3, delay=True),
         block.Flatten(),
         block.Recurrent({**LIF, "membrane_bits": 4}, 64, 8),
-        block.Readout(8, 5),
+        block.Readout(None, 8, 5),
     )
 
 
@@ -77,6 +81,16 @@ def made(name):
     return model.train(), x
 
 
+class Copies(TorchDispatchMode):
+    """Refuse copies from the host that a GPU would be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is torch.ops.aten._to_copy.default and args[0].device != kwargs.get("device", args[0].device):
+            assert kwargs.get("non_blocking"), "a copy is waited for"
+        return function(*args, **kwargs)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_training_step_reads_no_number(name):
     model, x = made(name)
@@ -87,12 +101,13 @@ def test_a_training_step_reads_no_number(name):
         terms["sops"] = (1.0, training.SopBudget(model, 1e5))
     loss, meter = training.TotalLoss(terms), engine.RateMeter(model)
     meter.enabled = True
-    optimizer = training.optimizer("adamw")(model.parameters())
-    value = loss(model(x), labels)
-    value.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    Watch(torch.device("meta")).step(0, value.detach(), norm, model)
-    optimizer.step()
+    optimizer, watch = training.optimizer("adamw")(model.parameters()), Watch(torch.device("meta"))
+    with Copies():
+        value = loss(model(x), labels)
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        watch.step(0, value.detach(), norm, model)
+        optimizer.step()
     with pytest.raises(RuntimeError, match="meta"):
         value.item()  # reading would have been seen
 
@@ -115,14 +130,15 @@ def test_a_whole_graph_is_compiled(name, monkeypatch):
 
 
 class Reading(TorchDispatchMode):
-    """Count numbers that are read."""
+    """Where numbers are read."""
 
     def __init__(self):
         super().__init__()
-        self.count = 0
+        self.places = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function is torch.ops.aten._local_scalar_dense.default
+        if function is torch.ops.aten._local_scalar_dense.default:
+            self.places.append("".join(traceback.format_stack(limit=8)))
         return function(*args, **(kwargs or {}))
 
 
@@ -155,13 +171,14 @@ def run(monkeypatch):
     return make
 
 
-def steps(run, count, loss=training.tet_cross_entropy):
+def steps(run, count, loss=training.tet_cross_entropy, *, within=None):
     batches = epoch_batches(len(run.train), 4, 0, 0)
     for place, (indices, batch) in enumerate(run.epoch_loader(batches)):
         if place == count:
             return
-        run.train_step(indices, batch, loss, 1.0, 1.0)
-        run.progress(len(batches))
+        with within or nullcontext():
+            run.train_step(indices, batch, loss, 1.0, 1.0)
+            run.progress(len(batches))
 
 
 def test_the_engine_looks_once_in_some_steps(run, monkeypatch):
@@ -171,10 +188,9 @@ def test_the_engine_looks_once_in_some_steps(run, monkeypatch):
     looked = []
     monkeypatch.setattr(made.watch, "look", lambda: looked.append(made.step))
     steps(made, 1)
-    with Reading() as reading:
-        made.step = 1
-        steps(made, waiting.LOOK_EVERY - 2)
-    assert reading.count == 0
+    reading = Reading()
+    steps(made, waiting.LOOK_EVERY - 2, within=reading)
+    assert not reading.places, reading.places[0]
     assert not looked
     steps(made, 1)
     assert looked == [waiting.LOOK_EVERY]

@@ -1,9 +1,12 @@
 """Triton's kernels in its interpreter against the definition in torch and double precision.
 
-``tests/lava_bsnn/test_triton.py`` runs this with ``TRITON_INTERPRET=1``, which counts at the import of triton.
+``tests/lava_bsnn/test_triton.py`` runs this with ``TRITON_INTERPRET=1``, which counts at the import of triton,
+``test_gpu.py`` with ``KERNELS_ON=cuda``, where nothing is interpreted.
 """
 
 from __future__ import annotations
+
+import os
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import MultiThresholdLIF
 
 STEPS, SAMPLES = 4, 2
+DEVICE = os.environ.get("KERNELS_ON", "cpu")
 RESETS = {"exact": {}, "detached": {"detach_reset": True}, "ignored": {"ignore_reset": True}}
 
 
@@ -30,7 +34,8 @@ class NoReading(TorchDispatchMode):
 
 @pytest.fixture(autouse=True)
 def _triton(monkeypatch):
-    monkeypatch.setattr(backend, "machine", triton_machine)
+    if DEVICE == "cpu":
+        monkeypatch.setattr(backend, "machine", triton_machine)
 
 
 def drive(kind, channels=5, size=(3, 7), dtype=torch.float32):
@@ -52,13 +57,16 @@ def drive(kind, channels=5, size=(3, 7), dtype=torch.float32):
 def gradients(parts, function, learned, state, double):
     """Results of ``function``, and gradients of all that can have them."""
     kind = torch.float64 if double else None
-    leaves = {name: part.clone().to(kind).requires_grad_() for name, part in {**parts, **learned}.items()}
+    leaves = {
+        name: part.to(DEVICE, kind, copy=True).requires_grad_() for name, part in {**parts, **learned}.items()
+    }
+    state = state.to(DEVICE, kind)
     own = [leaves.pop(name) for name in learned]
     current = leaves["images"] if len(leaves) == 1 else Drive(**leaves, num_steps=STEPS)
     with NoReading():
-        spikes, potential, stored = function(current, *own, state.to(kind))
+        spikes, potential, stored = function(current, *own, state)
         weights = torch.randint(1, 17, spikes.shape, generator=torch.Generator().manual_seed(1))
-        spikes.backward((weights / 16).to(spikes.dtype))  # exact in all types
+        spikes.backward((weights / 16).to(spikes))  # exact in all types
     return (spikes.detach(), potential, stored), [leaf.grad for leaf in (*leaves.values(), *own)]
 
 
@@ -134,15 +142,15 @@ def test_a_current_in_channels_last_memory():
 def test_moments_are_means_and_have_their_gradient(dtype, monkeypatch):
     monkeypatch.setattr(triton_machine, "_SPAN", 64)  # several programs per plane
     generator = torch.Generator().manual_seed(0)
-    images = (torch.randn(3, 2, 66, 10, 9, generator=generator) + 100).to(dtype)
+    images = (torch.randn(3, 2, 66, 10, 9, generator=generator) + 100).to(DEVICE, dtype)
     first, second = triton_machine.moments(images)
     exact = images.double().requires_grad_()
     means = exact.mean((3, 4)), exact.square().mean((3, 4))
     variance = (second - first.square(), means[1] - means[0].square())
     torch.testing.assert_close(first, means[0].detach(), rtol=1e-7, atol=0)
     torch.testing.assert_close(variance[0], variance[1].detach(), rtol=1e-5, atol=1e-5)
-    slopes = torch.randn(2, 3, 2, 66, dtype=torch.float64, generator=generator)
-    before = torch.randn(images.shape, generator=generator).to(dtype)
+    slopes = torch.randn(2, 3, 2, 66, dtype=torch.float64, generator=generator).to(DEVICE)
+    before = torch.randn(images.shape, generator=generator).to(DEVICE, dtype)
     (means[0] * slopes[0] + means[1] * slopes[1]).sum().backward()
     found = triton_machine.add_moment_gradients(before, images, *slopes)
     rounding = dict(rtol=1e-5, atol=1e-5) if dtype == torch.float32 else dict(rtol=1e-2, atol=1e-2)
@@ -167,8 +175,9 @@ def test_a_block_computes_what_it_does_in_double_precision(options):
         torch.manual_seed(0)
         params = dict(options)
         made = block.Conv(params.pop("neuron_params"), 2, 6, 3, padding=1, modulation=AGMM(STEPS), **params)
-        spikes = made.to(dtype)(x.to(dtype), skipped.to(dtype))
-        (spikes * torch.arange(1, STEPS + 1)).sum().backward()
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            spikes = made.to(DEVICE, dtype)(x.to(DEVICE, dtype), skipped.to(DEVICE, dtype))
+            (spikes * torch.arange(1, STEPS + 1, device=DEVICE)).sum().backward()
         results.append([spikes.detach(), *(p.grad for p in made.parameters() if p.grad is not None)])
     assert results[1][0].mean() > 0.05
     assert torch.equal(results[0][0].double(), results[1][0])
@@ -177,5 +186,5 @@ def test_a_block_computes_what_it_does_in_double_precision(options):
 
 
 def test_memories_of_bits_are_the_definitions():
-    assert backend.backend_of(torch.rand(2, 2), bits=True) is None
-    assert backend.backend_of(torch.rand(2, 2)) is triton_machine
+    assert backend.backend_of(torch.rand(2, 2, device=DEVICE), bits=True) is None
+    assert backend.backend_of(torch.rand(2, 2, device=DEVICE)) is triton_machine
