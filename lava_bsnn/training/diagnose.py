@@ -34,9 +34,21 @@ class Watch:
         return None if step < 0 else (int(step), loss, norm)
 
 
-def not_finite(epoch: int, step: int, loss: float | None, norm: float | None, where: str) -> LavaBsnnError:
-    """What to raise for a step, both counted from 0, whose loss, or else whose gradient's norm, is so."""
-    what = f"the gradient's norm is {norm}" if loss is None else f"the loss is {loss}"
+def loss_not_finite(
+    model: torch.nn.Module, inputs: Tensor, loss: float, epoch: int, step: int
+) -> LavaBsnnError:
+    """What to raise for the loss of a step; it and its epoch are counted from 0."""
+    return _not_finite(epoch, step, f"the loss is {loss}", first_not_finite(model, inputs))
+
+
+def gradient_not_finite(model: torch.nn.Module, norm: float, epoch: int, step: int) -> LavaBsnnError:
+    """The same for the norm of its gradient, which the parameters hold."""
+    bad = [n for n, p in model.named_parameters() if p.grad is not None and not is_finite(p.grad)]
+    where = bad[0] if bad else "the model"
+    return _not_finite(epoch, step, f"the gradient's norm is {norm}", f"gradient of {where}")
+
+
+def _not_finite(epoch: int, step: int, what: str, where: str) -> LavaBsnnError:
     return LavaBsnnError(
         f"fit: {what} in epoch {epoch + 1}, step {step + 1}; first not finite: {where}; use a "
         "smaller learning rate or clip_norm; the last checkpoint is kept"
@@ -46,12 +58,6 @@ def not_finite(epoch: int, step: int, loss: float | None, norm: float | None, wh
 def is_finite(tensor: Tensor) -> bool:
     """Whether all numbers are."""
     return bool(torch.isfinite(tensor).all())
-
-
-def bad_gradient(model: torch.nn.Module) -> str:
-    """Say in words which gradient is not finite."""
-    bad = [n for n, p in model.named_parameters() if p.grad is not None and not is_finite(p.grad)]
-    return f"gradient of {bad[0] if bad else 'the model'}"
 
 
 def first_not_finite(model: torch.nn.Module, inputs: Tensor) -> str:

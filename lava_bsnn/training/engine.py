@@ -15,9 +15,10 @@ from torch import Tensor
 from .. import distributed
 from ..errors import LavaBsnnError, OptionError
 from ..waiting import LOOK_EVERY
+from .averaging import MovingAverage
 from .batches import as_input, loader, mixed_seed, share
 from .checkpoint import read_checkpoint, reason, save_checkpoint
-from .diagnose import Watch, bad_gradient, first_not_finite, is_finite, not_finite
+from .diagnose import Watch, gradient_not_finite, is_finite, loss_not_finite
 from .evaluation import check_batch, check_classes, count_correct
 from .rates import RateMeter
 
@@ -87,13 +88,7 @@ class Engine:
         self.wrapped, self.optimizer = fabric.setup(model, optimizer(model.parameters()))
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        self.average: Any = None
-        if ema_decay is not None:
-            from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-            self.average = AveragedModel(
-                model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
-            )
+        self.average: Any = None if ema_decay is None else MovingAverage(model, ema_decay)
         self._settings = {
             "seed": seed,
             "batch_size": batch_size,
@@ -139,8 +134,7 @@ class Engine:
         check_classes("train", indices, given, logits)
         value = loss(logits, labels)
         if self.watch is None and not torch.isfinite(value):
-            where = first_not_finite(self.model, inputs)
-            raise not_finite(self.epoch, self.step, value.item(), None, where)
+            raise loss_not_finite(self.model, inputs, value.item(), self.epoch, self.step)
         self.optimizer.zero_grad()
         self.fabric.backward(value)
         bound = math.inf if clip is None else clip
@@ -152,13 +146,14 @@ class Engine:
         elif (
             norm is not None and not torch.isfinite(norm) and not self._scales_loss
         ):  # which skips such a step
-            raise not_finite(self.epoch, self.step, None, norm.item(), bad_gradient(self.model))
+            raise gradient_not_finite(self.model, norm.item(), self.epoch, self.step)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         with torch.no_grad():
             correct = (logits.detach().sum(-1).argmax(1) == labels).sum()
-            self.sums += torch.stack([value.detach() * len(labels), correct, correct.new_full((), len(labels))])
+            seen = torch.full_like(correct, len(labels))
+            self.sums += torch.stack([value.detach() * len(labels), correct, seen])
         self.step += 1
         if self.watch is not None:
             self._batches[self.step - 1] = indices, loss
@@ -174,11 +169,10 @@ class Engine:
             inputs, labels = self.fabric.to_device(next(loader(self.train, [indices], 0)))
             inputs = as_input(self.model, inputs)
             if not math.isfinite(value):
-                where = first_not_finite(self.model, inputs)
-                raise not_finite(self.epoch, step, value, None, where)
+                raise loss_not_finite(self.model, inputs, value, self.epoch, step)
             self.optimizer.zero_grad()
             self.fabric.backward(loss(self.wrapped(inputs), labels))
-            raise not_finite(self.epoch, step, None, norm, bad_gradient(self.model))
+            raise gradient_not_finite(self.model, norm, self.epoch, step)
         self._batches.clear()
 
     @property

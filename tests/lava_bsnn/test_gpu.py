@@ -52,9 +52,9 @@ def fit(model, samples=64, **options):
 
 def test_kernels_compute_what_the_definition_does():
     tests = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", tests.parent / "pyproject.toml"]
+    options = ("-q", "-p", "no:cacheprovider", "-c", tests.parent / "pyproject.toml")
     done = subprocess.run(
-        [*command, tests / "support" / "triton_cases.py"],
+        [sys.executable, "-m", "pytest", *options, tests / "support" / "triton_cases.py"],
         env={**os.environ, "KERNELS_ON": GPU},
         capture_output=True,
         text=True,
@@ -85,7 +85,9 @@ def test_matched_mode_is_exact(method, tmp_path):
     theirs = model.to("cpu")(x).detach()
     assert torch.equal(ours, theirs)
     write(convert(model, "extended"), tmp_path / "cpu.net")
-    first, second = (simulate(read(tmp_path / name), net.encode(x.numpy())) for name in ("gpu.net", "cpu.net"))
+    first, second = (
+        simulate(read(tmp_path / name), net.encode(x.numpy())) for name in ("gpu.net", "cpu.net")
+    )
     np.testing.assert_array_equal(first.readout, second.readout)
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lava_bsnn import block, models, training, waiting
@@ -15,9 +16,10 @@ from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.functional import machine
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.training import engine, loop
+from lava_bsnn.training.averaging import MovingAverage
 from lava_bsnn.training.batches import as_dataset, epoch_batches
-from lava_bsnn.training.engine import Engine
 from lava_bsnn.training.diagnose import Watch
+from lava_bsnn.training.engine import Engine
 
 STEPS = 3
 LIF = {"threshold": 0.5, "voltage_decay": 0.3}
@@ -86,8 +88,9 @@ class Copies(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if function is torch.ops.aten._to_copy.default and args[0].device != kwargs.get("device", args[0].device):
-            assert kwargs.get("non_blocking"), "a copy is waited for"
+        if function is torch.ops.aten._to_copy.default:
+            moves = kwargs.get("device", args[0].device) != args[0].device
+            assert kwargs.get("non_blocking") or not moves, "a copy is waited for"
         return function(*args, **kwargs)
 
 
@@ -102,12 +105,15 @@ def test_a_training_step_reads_no_number(name):
     loss, meter = training.TotalLoss(terms), engine.RateMeter(model)
     meter.enabled = True
     optimizer, watch = training.optimizer("adamw")(model.parameters()), Watch(torch.device("meta"))
+    average = MovingAverage(model, 0.9)
+    average.update_parameters(model)
     with Copies():
         value = loss(model(x), labels)
         value.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         watch.step(0, value.detach(), norm, model)
         optimizer.step()
+        average.update_parameters(model)
     with pytest.raises(RuntimeError, match="meta"):
         value.item()  # reading would have been seen
 
@@ -234,3 +240,19 @@ def test_weights_stay_from_the_step_on_that_is_not_finite(run):
     assert all(torch.allclose(p, b, rtol=1e-3) for p, b in zip(made.model.parameters(), before, strict=True))
     with pytest.raises(LavaBsnnError, match="in epoch 1, step 3"):
         made.end_epoch()
+
+
+def test_a_moving_average_is_that_of_torch():
+    models_ = [made("agmm")[0] for _ in range(3)]
+    with torch.no_grad():
+        for model in models_:
+            for values in (*model.parameters(), *model.buffers()):
+                values.copy_(values + torch.randn(values.shape).to(values.dtype))
+    ours = MovingAverage(models_[0], 0.9)
+    theirs = AveragedModel(models_[0], multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for model in (*models_, *models_):
+        for average in (ours, theirs):
+            average.update_parameters(model)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+    assert int(ours.n_averaged) == 6
