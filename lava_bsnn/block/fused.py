@@ -80,7 +80,8 @@ def drive_of(block: Any, y: Tensor, skipped: Tensor | None) -> Drive | None:
 
 def _is_known(block: Any, y: Tensor) -> bool:
     norm, modulation, neuron = block.norm, block.modulation, block.neuron
-    if y.dim() != 5 or backend_of(y) is None:
+    bits = getattr(neuron, "membrane_bits", None) is not None
+    if y.dim() != 5 or backend_of(y, bits=bits) is None:
         return False
     if type(neuron) not in (LIF, MultiThresholdLIF) or not neuron.takes_drives:
         return False

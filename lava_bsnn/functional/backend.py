@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from functools import cache
 from types import ModuleType
 
 import torch
@@ -10,7 +10,17 @@ from torch import Tensor
 
 from . import machine
 
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+@cache
+def _triton_machine() -> ModuleType | None:
+    """Triton's kernels, where version 3 or newer is there: not on every system, and not with every torch."""
+    try:
+        import triton
+
+        from . import triton_machine
+    except ImportError:
+        return None
+    return triton_machine if int(triton.__version__.split(".")[0]) >= 3 else None
 
 
 def backend_of(x: Tensor, *, bits: bool = False) -> ModuleType | None:
@@ -24,11 +34,8 @@ def backend_of(x: Tensor, *, bits: bool = False) -> ModuleType | None:
     """
     if torch.compiler.is_compiling() or not x.numel():
         return None
-    found: ModuleType = machine
-    if x.device.type == "cuda" and _HAS_TRITON:
-        from . import triton_machine
-
-        found = triton_machine
-    elif x.device.type != "cpu":
+    kind = x.device.type
+    found = machine if kind == "cpu" else _triton_machine() if kind == "cuda" else None
+    if found is None or x.dtype not in found.TYPES or (bits and not found.KEEPS_BITS):
         return None
-    return found if x.dtype in found.TYPES and (found.KEEPS_BITS or not bits) else None
+    return found

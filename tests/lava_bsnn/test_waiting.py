@@ -202,6 +202,28 @@ def test_the_engine_looks_once_in_some_steps(run, monkeypatch):
     assert looked == [waiting.LOOK_EVERY]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["qsnn", "learned decays, delays, feedback, bits"])
+def test_numbers_that_are_not_read_give_the_same(name, dtype, monkeypatch):
+    monkeypatch.setattr(machine, "TYPES", ())
+    results = []
+    for at_hand in (True, False):
+        if not at_hand:
+            for module in ("functional.dynamics", "neuron.lif", "neuron.decays", "block.input"):
+                monkeypatch.setattr(f"lava_bsnn.{module}.is_at_hand", lambda x: False)
+        model, x = made(name)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = model(x)
+        y.float().square().sum().backward()
+        results.append([y.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+        model.eval()
+        with torch.no_grad():
+            results[-1].append(model(x))
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+    for one, other in zip(*results, strict=True):
+        assert float((one - other).norm()) <= tolerance * float(other.norm())
+
+
 def losses(bad, kind):
     seen = []
 

@@ -1,7 +1,7 @@
 """Triton's kernels in its interpreter against the definition in torch and double precision.
 
-In a process of its own: ``tests/lava_bsnn/test_triton.py`` runs this with ``TRITON_INTERPRET=1``, which counts
-at the import of triton, ``test_gpu.py`` with ``KERNELS_ON=cuda``, where nothing is interpreted.
+In a process of its own: ``tests/lava_bsnn/test_triton.py`` runs this with ``TRITON_INTERPRET=1``, which
+counts at the import of triton, ``test_gpu.py`` with ``KERNELS_ON=cuda``, where nothing is interpreted.
 """
 
 from __future__ import annotations
