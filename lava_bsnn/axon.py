@@ -92,12 +92,7 @@ class _Shift(torch.autograd.Function):
 
 def _shifted(x: Tensor, steps: Tensor, sign: int) -> Tensor:
     """``[T, N, C, ...]`` with each channel later by its steps, or earlier for ``sign=-1``; zeros come in."""
-    moved = torch.zeros_like(x)
-    for amount in steps.unique().tolist():
-        if amount >= len(x):
-            continue
-        kept = len(x) - amount
-        to, of = (slice(amount, None), slice(kept)) if sign > 0 else (slice(kept), slice(amount, None))
-        channels = (steps == amount).nonzero().flatten()
-        moved[to, :, channels] = x[of, :, channels]
-    return moved
+    source = torch.arange(len(x), device=x.device)[:, None] - sign * steps
+    column = (len(x), 1, -1, *[1] * (x.dim() - 3))
+    inside = ((source >= 0) & (source < len(x))).view(column)
+    return torch.where(inside, x.gather(0, source.clamp(0, len(x) - 1).view(column).expand_as(x)), 0)

@@ -336,7 +336,9 @@ def grid_steps(block: Any, grid: Grid, x: Tensor, unit: float, largest: int, *, 
             scale = scale * grid.weight.reshape(len(grid.weight), -1)[:, 0]
         else:
             small = int(np.abs(grid.weight).reshape(len(grid.weight), -1).sum(1).max()) * largest
-            kind = torch.float32 if small < _EXACT_FLOAT32 else torch.float64
+            # GPUs round float32 to 10 bits (TF32) or take other algorithms; of float64 they do neither
+            single = small < _EXACT_FLOAT32 and x.device.type == "cpu"
+            kind = torch.float32 if single else torch.float64
             weight = torch.from_numpy(grid.weight).to(x.device, kind)
         sums = block.synapse(x, OnGrid(weight=weight, value=block.input_scale))
     images, num_steps = fold_time(sums)

@@ -198,8 +198,10 @@ class Encoding:
         if isinstance(x, np.ndarray):
             levels: Any = (x.astype(np.float64) * MILLION - mean) * self.gain / std
         else:
-            double = x.double()
-            levels = (double * MILLION - double.new_tensor(mean)) * self.gain / double.new_tensor(std)
+            import torch
+
+            mu, sigma = (torch.from_numpy(part).to(x.device, non_blocking=True) for part in (mean, std))
+            levels = (x.double() * MILLION - mu) * self.gain / sigma
         return levels.round()
 
     def carrier(self, x: Any) -> Any:
@@ -210,16 +212,18 @@ class Encoding:
             return x * self.high
         if self.kind != "images":
             return x
-        slope = x.new_tensor([self.gain * MILLION / std for std in self.std])
+        slope = torch.tensor([self.gain * MILLION / std for std in self.std], dtype=x.dtype)
+        slope = slope.to(x.device, non_blocking=True)
         real = x * slope.view(-1, *[1] * (x.dim() - 2))
         return torch.cat([real, -real], 1) if self.rails else real
 
-    def messages(self, x: Any, where: str = "input") -> tuple[Any, int]:
+    def messages(self, x: Any, where: str = "input", *, look: bool = True) -> tuple[Any, int]:
         """Messages of samples ``[N, C, ...]``, and how many of them saturated.
 
         Args:
             x: numpy array or torch tensor, as the class describes.
             where: how errors call it.
+            look: whether to check values and to count what saturates, for which a GPU is waited for.
 
         Returns:
             float32 (images: float64) of whole numbers in the shape of ``x``, with ``2 C`` channels for
@@ -242,15 +246,18 @@ class Encoding:
             else:
                 import torch
 
-                lookup, index = (torch.from_numpy(part).to(x.device) for part in (table, channel))
+                lookup, index = (
+                    torch.from_numpy(part).to(x.device, non_blocking=True) for part in (table, channel)
+                )
                 levels = lookup[index, x.long()]
         else:
             x = x.astype(np.float32) if is_array else x.float()
-            low, high = _range(x) if math.prod(x.shape) else (0.0, 0.0)
-            whole = self.kind in ("intensities", "images") or _equal(x, x.round())
-            self.check(where, low, high, whole)
-            if self.saturate and high > self.high:
-                saturated = int((x > self.high).sum())
+            if look:
+                low, high = _range(x) if math.prod(x.shape) else (0.0, 0.0)
+                whole = self.kind in ("intensities", "images") or _equal(x, x.round())
+                self.check(where, low, high, whole)
+                if self.saturate and high > self.high:
+                    saturated = int((x > self.high).sum())
             levels = self._levels(x)
         if self.rails:
             stacked = (levels.clip(0, None), (-levels).clip(0, None))

@@ -23,7 +23,7 @@ def _computed(w: Tensor) -> torch.dtype:
     """Type that a convolution with these weights computes in."""
     try:
         autocast = torch.is_autocast_enabled(w.device.type)
-    except TypeError:  # before torch 2.4; then autocast itself converts
+    except (TypeError, RuntimeError):  # before torch 2.4, and on devices without; autocast itself converts
         return w.dtype
     return torch.get_autocast_dtype(w.device.type) if autocast else w.dtype
 

@@ -113,6 +113,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "make docs": "--dry-run",
     "python -m pytest tests/lava_bsnn/test_block.py -q": "--collect-only",
     "python -m pytest -m nightly": "--collect-only tests/parity",
+    "python -m pytest -m gpu": "--collect-only tests/lava_bsnn/test_gpu.py",
     "python -m pytest -m nightly tests/parity -s": "--collect-only",
     "python -m pytest -m nightly tests/parity/test_slayer_files.py": "--collect-only",
     "pre-commit install": "",

@@ -84,7 +84,7 @@ def fan_out_sum(name: str, synapse: Any, events: Tensor, output: Tensor) -> Tens
             synapse.stride[axis],
             synapse.padding[axis],
             synapse.dilation[axis],
-        ).to(per_position)
+        ).to(per_position, non_blocking=True)
         for axis in (0, 1)
     )
     return rows @ per_position @ columns * (synapse.out_channels // synapse.groups)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..functional import machine
+from ..functional.backend import backend_of
 from ..functional.drive import Drive
 from ..functional.gate import gate
 from ..modulation import AGMM, ConstantGate
@@ -24,16 +24,17 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(images)
-        return images.view_as(images), *machine.moments(images)
+        ctx.backend = backend_of(images)
+        return images.view_as(images), *ctx.backend.moments(images)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (images,) = ctx.saved_tensors
-        return machine.add_moment_gradients(grads[0], images, grads[1], grads[2])
+        return ctx.backend.add_moment_gradients(grads[0], images, grads[1], grads[2])
 
 
 def drive_of(block: Any, y: Tensor, skipped: Tensor | None) -> Drive | None:
-    """What drives the neurons of a block; None where machine code does not know the block as it is.
+    """What drives the neurons of a block; None where kernels do not know the block as it is.
 
     Args:
         block: a :class:`~lava_bsnn.block.SpikingBlock`.
@@ -82,7 +83,8 @@ def drive_of(block: Any, y: Tensor, skipped: Tensor | None) -> Drive | None:
 
 def _is_known(block: Any, y: Tensor) -> bool:
     norm, modulation, neuron = block.norm, block.modulation, block.neuron
-    if y.dim() != 5 or y.numel() < max(1, SMALL) or y.device.type != "cpu" or y.dtype not in machine.TYPES:
+    bits = getattr(neuron, "membrane_bits", None) is not None
+    if y.dim() != 5 or y.numel() < SMALL or backend_of(y, bits=bits) is None:
         return False
     if type(neuron) not in (LIF, MultiThresholdLIF) or not neuron.takes_drives:
         return False

@@ -16,6 +16,7 @@ from ..errors import OptionError, ShapeError
 from ..functional.time import fold_time, is_constant_in_time, unfold_time
 from ..functional.weights import straight_through
 from ..neuron import LIF
+from ..waiting import LOOK_EVERY, is_at_hand
 from .base import Block, Shape, Signal, make_neuron
 
 _KEPT, _KEPT_VALUES, _KEEP_EVERY = 16, 1 << 20, 50
@@ -139,13 +140,14 @@ class Input(Block, block_base.AbstractInput):
             return x
         images, num_steps = fold_time(x)  # a repeated frame is rounded once
         try:
-            levels, saturated = self.encoding.messages(images.detach(), self.label)
+            look = not self.training or is_at_hand(images) or self._calls % LOOK_EVERY == 0
+            levels, saturated = self.encoding.messages(images.detach(), self.label, look=look)
         except ShapeError as error:
             if self.encoding.kind != "spikes":
                 raise
             self._warn(str(error))
             return x
-        if self.training:
+        if self.training and look:
             self.received += images.numel() * self.encoding.saturate
             self.saturated += saturated
         levels = levels.to(x.dtype if x.is_floating_point() else self._one.dtype)

@@ -1,25 +1,28 @@
 """Neuron dynamics as autograd functions over time-major tensors ``[T, N, ...]``.
 
 Each keeps one tensor of the input's size for its backward pass. What is written here in torch is the
-definition; where :mod:`~lava_bsnn.functional.machine` has machine code for it, that runs.
+definition; where :mod:`~lava_bsnn.functional.backend` has kernels for it, they run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import kernels, machine
+from ..waiting import is_at_hand
+from . import kernels
+from .backend import backend_of
 from .drive import Drive, as_drive, parts_of
 from .membrane import FixedPointMembrane, round_to_levels
 from .surrogate import Derivative, exponential, rectangular, triangular
 
-_KINDS = {
+_KINDS: dict[Derivative, int] = {
     triangular: kernels.TRIANGULAR,
     rectangular: kernels.RECTANGULAR,
     exponential: kernels.EXPONENTIAL,
@@ -107,18 +110,20 @@ class Spiking:
         slope = self.derivative(distance, self.gamma)
         return slope if self.scale == 1 else slope * self.scale
 
-    def machine(self, images: Tensor, retain: Tensor) -> kernels.Neurons | None:
-        """The same for machine code; None where there is none: off the CPU, and for what it does not know."""
-        if self.fixed_point is not None or retain.numel() != 1 or not images.numel():
+    def backend(self, images: Tensor, retain: Tensor) -> ModuleType | None:
+        """Kernels that compute this; None where they do not know it, and the definition in torch runs."""
+        if self.fixed_point is not None or retain.numel() != 1 or self.derivative not in _KINDS:
             return None
-        if self.derivative not in _KINDS or (self.memory is not None and self.memory.before_spike):
+        if self.memory is not None and self.memory.before_spike:
             return None
-        if images.dtype not in machine.TYPES or images.device.type != "cpu":
-            return None
+        return backend_of(images, bits=self.memory is not None)
+
+    @property
+    def neurons(self) -> kernels.Neurons:
+        """The same as parameters of kernels."""
         width, height = _form(self.derivative, self.gamma, self.scale)
         reset = kernels.DETACHED if self.detach_reset else kernels.EXACT
         return kernels.Neurons(
-            keep=np.float32(float(retain.detach())),
             threshold=np.float32(self.threshold),
             levels=np.float32(0 if self.memory is None else (1 << (self.memory.bits - 1)) - 1),
             width=width,
@@ -129,13 +134,18 @@ class Spiking:
 
 
 def _form(derivative: Derivative, gamma: float, scale: float) -> tuple[np.float32, np.float32]:
-    """Width and height of a surrogate gradient as machine code has them."""
+    """Width and height of a surrogate gradient as kernels have them."""
     width, height = np.float32(gamma), np.float32(scale)
     if derivative is triangular:
         return width, height / (width * width)
     if derivative is rectangular:
         return width / np.float32(2), height / width
     return width, height / (np.float32(2) * width)
+
+
+def _number(retain: Tensor) -> float | None:
+    """A factor that all neurons share: as a number it is faster than as a tensor, where it is known."""
+    return float(retain) if retain.numel() == 1 and is_at_hand(retain) else None
 
 
 def _run(
@@ -145,7 +155,7 @@ def _run(
     potential = torch.empty_like(current)
     spikes = torch.empty_like(potential)
     memory, scales, stored = how.memory, [], state
-    factor = float(retain) if retain.numel() == 1 else None  # a number is faster than a tensor
+    factor = _number(retain)
     scratch = torch.empty_like(potential[0])  # fresh memory costs page faults
     for t in range(current.shape[0]):
         if factor is None:
@@ -163,8 +173,8 @@ def _run(
     return spikes, potential, stored, scales
 
 
-class _MachineLIF(torch.autograd.Function):
-    """A layer in machine code, which computes potentials anew in its backward pass."""
+class _KernelLIF(torch.autograd.Function):
+    """A layer by kernels, which compute potentials anew in their backward pass."""
 
     @staticmethod
     def forward(
@@ -175,15 +185,15 @@ class _MachineLIF(torch.autograd.Function):
         skipped: Tensor | None,
         retain: Tensor,
         state: Tensor,
-        neurons: kernels.Neurons,
-        scale: Callable[[Tensor], Tensor] | None,
+        how: Spiking,
         steps: int,
         with_potential: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        ctx.neurons, ctx.steps = neurons, steps
-        layer = machine.Layer(as_drive((images, gain, offset, skipped, steps)))
-        spikes, potential, stored, ctx.alphas = machine.lif_forward(
-            layer, state, neurons, scale, with_potential=with_potential
+        ctx.steps, ctx.neurons, ctx.backend = steps, how.neurons, how.backend(images, retain)
+        drive = as_drive((images, gain, offset, skipped, steps))
+        scale = None if how.memory is None else how.memory.scale
+        spikes, potential, stored, ctx.alphas = ctx.backend.lif_forward(
+            drive, retain, state, ctx.neurons, scale, with_potential=with_potential
         )
         ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(images, gain, offset, skipped, retain, state)
@@ -193,16 +203,11 @@ class _MachineLIF(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *parts, retain, state = ctx.saved_tensors
-        gradients, grad = machine.lif_backward(
-            grads[0],
-            machine.Layer(as_drive((*parts, ctx.steps))),
-            state,
-            ctx.neurons,
-            ctx.alphas,
-            ctx.needs_input_grad[4],
+        drive, learns = as_drive((*parts, ctx.steps)), ctx.needs_input_grad[4]
+        gradients, learned = ctx.backend.lif_backward(
+            grads[0], drive, retain, state, ctx.neurons, ctx.alphas, learns
         )
-        learned = torch.full_like(retain, grad) if ctx.needs_input_grad[4] else None
-        return *gradients, learned, None, None, None, None, None
+        return *gradients, learned, None, None, None, None
 
 
 class _LIF(torch.autograd.Function):
@@ -213,7 +218,7 @@ class _LIF(torch.autograd.Function):
         bounds: list[Tensor] = []  # of the stored potential, per step; empty without quantisation
         if how.fixed_point is not None:
             spikes, potential, stored = how.fixed_point.run(current, state)
-            bounds = [potential.new_tensor(how.fixed_point.limit)] * len(potential)
+            bounds = [potential.new_full((), how.fixed_point.limit)] * len(potential)
         else:
             spikes, potential, stored, bounds = _run(current, retain, state, how)
         ctx.set_materialize_grads(False)  # of potentials
@@ -236,7 +241,7 @@ class _LIF(torch.autograd.Function):
         learn_retain = ctx.needs_input_grad[1]
         grad_retain = torch.zeros_like(retain) if learn_retain else None
         quiet = torch.empty_like(potential[0])  # 1 - s
-        factor = float(retain) if retain.numel() == 1 else None
+        factor = _number(retain)
         for t in range(len(potential) - 1, -1, -1):  # step by step: the scratch stays in the cache
             limit = bound[t] if bound is not None else None
             decided = stored(potential[t], limit) if before else potential[t]
@@ -293,10 +298,8 @@ def lif(
     """
     parts = parts_of(current)
     result: tuple[Tensor, Tensor | None, Tensor]
-    neurons = how.machine(parts[0], retain)
-    if neurons is not None:
-        scale = None if how.memory is None else how.memory.scale
-        result = _MachineLIF.apply(*parts[:4], retain, state, neurons, scale, parts[4], with_potential)
+    if how.backend(parts[0], retain) is not None:
+        result = _KernelLIF.apply(*parts[:4], retain, state, how, parts[4], with_potential)
     else:
         result = _LIF.apply(current.current() if isinstance(current, Drive) else current, retain, state, how)
     return result

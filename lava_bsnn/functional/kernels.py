@@ -169,14 +169,12 @@ class Neurons(NamedTuple):
     """Parameters; all but the kinds are float32.
 
     Attributes:
-        keep: share of the potential that is kept.
         threshold: fires at or above it.
         levels: largest number of steps of the stored potential; 0 for float32.
         width, height: of the surrogate gradient.
         surrogate, reset: kinds.
     """
 
-    keep: np.float32
     threshold: np.float32
     levels: np.float32
     width: np.float32
@@ -219,12 +217,13 @@ def _fire(potential, threshold, spikes):
 
 
 @kernel
-def lif_forward(parts, state, neurons, alphas, potential, spikes, sample, first, last, start, stop):
+def lif_forward(parts, state, keep, neurons, alphas, potential, spikes, sample, first, last, start, stop):
     """Steps ``first..last`` of blocks ``start..stop``; return the largest potential that is kept.
 
     Args:
         parts: what makes the current.
         state: stored potential ``[M]``; that after the last step is written to it, not yet rounded.
+        keep: share of the potential that is kept.
         neurons: parameters.
         alphas: range of the stored potential at each step; read up to ``first - 1``.
         potential: where potentials before the reset are written, if at all.
@@ -245,7 +244,7 @@ def lif_forward(parts, state, neurons, alphas, potential, spikes, sample, first,
                 add_up(parts, t, n, low, high, current)
                 if neurons.levels > 0 and t > 0:
                     remember(v, alphas[t - 1], neurons.levels)
-                _integrate(current, v, neurons.keep, neurons.threshold, u)
+                _integrate(current, v, keep, neurons.threshold, u)
                 _fire(u, neurons.threshold, spikes[t, low:high])
                 if neurons.levels > 0:
                     for i in range(len(v)):
@@ -264,10 +263,10 @@ def _slope(distance, neurons):
 
 
 @kernel
-def _step_back(grad, potential, ahead, held, neurons, alpha):
+def _step_back(grad, potential, ahead, held, keep, neurons, alpha):
     """From the gradient of the next step's potentials, ``ahead``, to this step's; add to keep's, ``held``."""
     zero, one = np.float32(0), np.float32(1)
-    threshold, levels, keep = neurons.threshold, neurons.levels, neurons.keep
+    threshold, levels = neurons.threshold, neurons.levels
     for i in range(len(held)):
         kept = zero if potential[i] >= threshold else potential[i]
         if levels > 0:
@@ -288,12 +287,12 @@ def _step_back(grad, potential, ahead, held, neurons, alpha):
 
 
 @kernel
-def lif_backward(grad, parts, before, neurons, alphas, results, learns, sample, start, stop):
+def lif_backward(grad, parts, before, keep, neurons, alphas, results, learns, sample, start, stop):
     """Write the gradients of what makes the current; return that of ``keep``, if it learns.
 
     Args:
         grad: of the spikes ``[T, M]``.
-        parts, neurons, alphas, sample: as in :func:`lif_forward`.
+        parts, keep, neurons, alphas, sample: as in :func:`lif_forward`.
         before: stored potential before the first step ``[M]``.
         results: gradients; those of gain and offset are added to.
     """
@@ -319,12 +318,14 @@ def lif_backward(grad, parts, before, neurons, alphas, results, learns, sample, 
                 if neurons.levels > 0 and t > 0:
                     remember(v, alphas[t - 1], neurons.levels)
                 u = potential[t, low - begin : high - begin]
-                _integrate(current[: high - low], v, neurons.keep, neurons.threshold, u)
+                _integrate(current[: high - low], v, keep, neurons.threshold, u)
         for t in range(steps - 1, -1, -1):
             for low in range(begin, end, tile):
                 high = min(low + tile, end)
                 a, b = low - begin, high - begin
-                _step_back(grad[t, low:high], potential[t, a:b], ahead[a:b], held[a:b], neurons, alphas[t])
+                _step_back(
+                    grad[t, low:high], potential[t, a:b], ahead[a:b], held[a:b], keep, neurons, alphas[t]
+                )
                 spread(ahead[a:b], parts, t, n, low, high, t == 0, shared[a:b], results)
         if learns:
             for i in range(end - begin):

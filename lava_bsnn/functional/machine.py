@@ -1,10 +1,10 @@
-"""Layers of neurons in machine code: from tensors to :mod:`lava_bsnn.functional.kernels` and back."""
+"""Layers of neurons on a CPU: from tensors to :mod:`lava_bsnn.functional.kernels` and back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,42 +13,32 @@ from torch import Tensor
 from . import kernels
 from .drive import Drive
 from .kernels import BLOCK, Neurons, Parts, extent
+from .layout import Gradients, Layout
 from .threads import share
 
 TYPES = (torch.float32, torch.bfloat16)
 """Of images, spikes and their gradients; all else is float32."""
+KEEPS_BITS = True
+"""Whether potentials may be kept in k bits."""
 _TILE = 256
 """Neurons whose factors stand side by side, repeated, so that loops over them are long."""
-
-
 _AS_IT_IS = np.ones((1, 1, BLOCK), np.float32), np.zeros((1, 1, BLOCK), np.float32)
 """Factors of a current that is one already."""
 
 
-class Gradients(NamedTuple):
-    """Of what makes a current, in shapes of :class:`Drive`; None where there is nothing."""
-
-    images: Tensor
-    gain: Tensor | None
-    offset: Tensor | None
-    skipped: Tensor | None
-
-
-class Layer:
-    """A current as kernels see it, flat: channels last where factors are in front, or the memory is so.
+class _Layer(Layout):
+    """A current as kernels see it, flat.
 
     Args:
         drive: on the CPU, of a type of :data:`TYPES`; or the current itself, ``[T, N, ...]``.
     """
 
     def __init__(self, drive: Drive | Tensor) -> None:
+        super().__init__(drive)
         images = drive.images if isinstance(drive, Drive) else drive
-        self.type, self.shape = images.dtype, images.shape[1:]
-        self.channels_last = images.dim() == 5 and (isinstance(drive, Drive) or not images.is_contiguous())
-        self.neurons = self.sample = self.shape.numel()
-        self.steps, self.channels, skipped = len(images), 0, None
+        self.sample, self.channels, skipped = self.neurons, 0, None
         if isinstance(drive, Drive):
-            self.steps, self.channels, skipped = drive.num_steps, self.shape[1], drive.skipped
+            self.channels, skipped = self.shape[1], drive.skipped
             self.sample = self.neurons // self.shape[0]
             self.repeats = repeats(self.sample, self.channels)
             factors = [tiles(part, self.repeats) for part in (drive.gain, drive.offset)]
@@ -63,19 +53,10 @@ class Layer:
 
     def flat(self, x: Tensor) -> np.ndarray:
         """Tensor ``[T, N, ...]`` of the layer's type, or float32, as ``[T, M]``; bfloat16 as int16."""
-        x = x.detach()
-        return numbers((x.movedim(2, -1) if self.channels_last else x).contiguous().view(len(x), -1))
+        return numbers(self.rows(x))
 
     def _nothing(self, dtype: torch.dtype | None = None) -> np.ndarray:
         return numbers(torch.empty(1, 0, dtype=dtype or self.type))
-
-    def empty(self, steps: int | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """Results ``[T, N, ...]`` of which :meth:`flat` is a view."""
-        shape = [self.steps if steps is None else steps, *self.shape]
-        if self.channels_last:
-            shape = [*shape[:2], *shape[3:], shape[2]]
-        made = torch.empty(shape, dtype=dtype or self.type)
-        return made.movedim(-1, 2) if self.channels_last else made
 
     def watched(self, wanted: bool) -> tuple[Tensor | None, np.ndarray]:
         """Results in float32 if they are ``wanted``, and their memory."""
@@ -143,22 +124,25 @@ def tiles(factors: Tensor, count: int) -> np.ndarray:
 
 
 def lif_forward(
-    layer: Layer,
+    drive: Drive | Tensor,
+    retain: Tensor,
     state: Tensor,
     neurons: Neurons,
     scale: Callable[[Tensor], Tensor] | None = None,
     *,
     with_potential: bool = False,
-) -> tuple[Tensor, Tensor | None, Tensor, np.ndarray]:
+) -> tuple[Tensor, Tensor | None, Tensor, Any]:
     """Spikes, potential before reset, final stored potential, and alpha_u of each step.
 
     Args:
-        layer: the current.
+        drive: the current, or what makes it.
+        retain: share of the potential that is kept, one number.
         state: stored potential before the first step: one number, or ``[N, ...]``.
         neurons: parameters.
         scale: with a memory of k bits, alpha_u of a step given its largest potential.
         with_potential: give it; else None.
     """
+    layer, keep = _Layer(drive), np.float32(float(retain.detach()))
     spikes, (stored, v) = layer.empty(), layer.stored(state)
     potential, seen = layer.watched(with_potential)
     alphas, out = np.zeros(layer.steps, np.float32), layer.flat(spikes)
@@ -166,7 +150,7 @@ def lif_forward(
     def run(first: int, last: int) -> float:
         def work(*span: int) -> float:
             largest: float = kernels.lif_forward(
-                layer.parts, v, neurons, alphas, seen, out, layer.sample, first, last, *span
+                layer.parts, v, keep, neurons, alphas, seen, out, layer.sample, first, last, *span
             )
             return largest
 
@@ -182,50 +166,81 @@ def lif_forward(
 
 
 def lif_backward(
-    grad: Tensor, layer: Layer, state: Tensor, neurons: Neurons, alphas: np.ndarray, learns: bool
-) -> tuple[Gradients, float]:
-    """Gradients of the current and, where it ``learns``, of ``keep``; arguments as in :func:`lif_forward`."""
+    grad: Tensor,
+    drive: Drive | Tensor,
+    retain: Tensor,
+    state: Tensor,
+    neurons: Neurons,
+    alphas: Any,
+    learns: bool,
+) -> tuple[Gradients, Tensor | None]:
+    """Gradients of the current and, where it ``learns``, of ``retain``.
+
+    Arguments are those of :func:`lif_forward`, and its last result.
+    """
+    layer, keep = _Layer(drive), np.float32(float(retain.detach()))
     given, before = layer.flat(grad.to(layer.type)), layer.state(state)
 
     def work(results: Parts, *span: int) -> float:
         total: float = kernels.lif_backward(
-            given, layer.parts, before, neurons, alphas, results, learns, layer.sample, *span
+            given, layer.parts, before, keep, neurons, alphas, results, learns, layer.sample, *span
         )
         return total
 
     gradients, totals = layer.back(work)
-    return gradients, sum(totals)
+    return gradients, torch.full_like(retain, sum(totals)) if learns else None
 
 
 def levels_forward(
-    layer: Layer, lam: np.ndarray, theta: float, levels: int, state: Tensor, *, with_membrane: bool = False
+    drive: Drive | Tensor,
+    lam: Tensor,
+    theta: Tensor,
+    levels: int,
+    state: Tensor,
+    *,
+    with_membrane: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Spike counts, membrane, and last v; see :func:`lava_bsnn.functional.multi_threshold`."""
+    """Spike counts, membrane, and last v; see :func:`lava_bsnn.functional.multi_threshold`.
+
+    Args:
+        drive: the current, or what makes it.
+        lam: factor on v, ``[T]``.
+        theta: threshold, one number.
+        levels: L.
+        state: v before the first step: one number, or ``[N, ...]``.
+        with_membrane: give it; else None.
+    """
+    layer, (kept, *rule) = _Layer(drive), _rule(lam, theta, levels)
     spikes, (stored, v) = layer.empty(), layer.stored(state)
     membrane, seen = layer.watched(with_membrane)
-    out, rule = layer.flat(spikes), (np.float32(theta), np.float32(levels))
+    out = layer.flat(spikes)
     layer.run(
-        lambda *span: kernels.levels_forward(layer.parts, v, lam, *rule, seen, out, layer.sample, *span)
+        lambda *span: kernels.levels_forward(layer.parts, v, kept, *rule, seen, out, layer.sample, *span)
     )
     return spikes, membrane, stored
 
 
 def levels_backward(
-    grad: Tensor, layer: Layer, lam: np.ndarray, theta: float, levels: int, state: Tensor
-) -> tuple[Gradients, Tensor, float]:
+    grad: Tensor, drive: Drive | Tensor, lam: Tensor, theta: Tensor, levels: int, state: Tensor
+) -> tuple[Gradients, Tensor, Tensor]:
     """Gradients of the current, of ``lam`` ``[T]`` and of ``theta``."""
+    layer, (kept, *rule) = _Layer(drive), _rule(lam, theta, levels)
     given, before = layer.flat(grad.to(layer.type)), layer.state(state)
-    rule = np.float32(theta), np.float32(levels)
 
     def work(results: Parts, *span: int) -> tuple[np.ndarray, float]:
-        kept = np.zeros(layer.steps)
-        return kept, kernels.levels_backward(
-            given, layer.parts, before, lam, *rule, results, kept, layer.sample, *span
+        held = np.zeros(layer.steps)
+        return held, kernels.levels_backward(
+            given, layer.parts, before, kept, *rule, results, held, layer.sample, *span
         )
 
     gradients, sums = layer.back(work)
-    kept, totals = zip(*sums, strict=True)
-    return gradients, torch.from_numpy(sum(kept)), sum(totals)
+    held, totals = zip(*sums, strict=True)
+    return gradients, torch.from_numpy(sum(held)).to(lam.dtype), torch.full_like(theta, sum(totals))
+
+
+def _rule(lam: Tensor, theta: Tensor, levels: int) -> tuple[np.ndarray, np.float32, np.float32]:
+    kept = np.ascontiguousarray(lam.detach().float().numpy())
+    return kept, np.float32(float(theta.detach())), np.float32(levels)
 
 
 class _Planes:

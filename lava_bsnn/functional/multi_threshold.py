@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .. import fixed_point
 from ..errors import OptionError
-from . import machine
+from .backend import backend_of
 from .drive import Drive, as_drive, parts_of
 
 
@@ -104,8 +103,8 @@ class _MultiThreshold(torch.autograd.Function):
         return grad_current, grad_lam, grad_threshold, None, None, None
 
 
-class _MachineMultiThreshold(torch.autograd.Function):
-    """A layer in machine code, which computes potentials anew in its backward pass."""
+class _KernelMultiThreshold(torch.autograd.Function):
+    """A layer by kernels, which compute potentials anew in their backward pass."""
 
     @staticmethod
     def forward(
@@ -121,10 +120,14 @@ class _MachineMultiThreshold(torch.autograd.Function):
         steps: int,
         with_membrane: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        ctx.levels, ctx.steps = levels, steps
-        layer = machine.Layer(as_drive((images, gain, offset, skipped, steps)))
-        spikes, membrane, v = machine.levels_forward(
-            layer, _numbers(lam), float(threshold), levels, state, with_membrane=with_membrane
+        ctx.levels, ctx.steps, ctx.backend = levels, steps, backend_of(images)
+        spikes, membrane, v = ctx.backend.levels_forward(
+            as_drive((images, gain, offset, skipped, steps)),
+            lam,
+            threshold,
+            levels,
+            state,
+            with_membrane=with_membrane,
         )
         ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(images, gain, offset, skipped, lam, threshold, state)
@@ -134,18 +137,11 @@ class _MachineMultiThreshold(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *parts, lam, threshold, state = ctx.saved_tensors
-        layer = machine.Layer(as_drive((*parts, ctx.steps)))
-        gradients, lams, total = machine.levels_backward(
-            grads[0], layer, _numbers(lam), float(threshold), ctx.levels, state
+        gradients, *learned = ctx.backend.levels_backward(
+            grads[0], as_drive((*parts, ctx.steps)), lam, threshold, ctx.levels, state
         )
-        grad_lam = lams.to(lam.dtype) if ctx.needs_input_grad[4] else None
-        grad_threshold = torch.full_like(threshold, total) if ctx.needs_input_grad[5] else None
-        return *gradients, grad_lam, grad_threshold, None, None, None, None
-
-
-def _numbers(lam: Tensor) -> np.ndarray:
-    numbers: np.ndarray = lam.detach().float().numpy()
-    return np.ascontiguousarray(numbers)
+        needed = ctx.needs_input_grad[4:6]
+        return *gradients, *[g if n else None for g, n in zip(learned, needed, strict=True)], *[None] * 4
 
 
 def multi_threshold(
@@ -182,8 +178,8 @@ def multi_threshold(
     lam = lam.expand(parts[4])
     images = parts[0]
     result: tuple[Tensor, Tensor | None, Tensor]
-    if exact is None and images.numel() and images.dtype in machine.TYPES and images.device.type == "cpu":
-        result = _MachineMultiThreshold.apply(
+    if exact is None and backend_of(images) is not None:
+        result = _KernelMultiThreshold.apply(
             *parts[:4], lam, threshold, state, levels, parts[4], with_membrane
         )
     else:

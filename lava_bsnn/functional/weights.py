@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import OptionError, check_option
 from . import machine
+from .backend import backend_of
 
 SCALES = ("channel", "layer")
 
@@ -58,8 +59,8 @@ class _Binarize(torch.autograd.Function):
         ctx.clip, ctx.dtype = clip, w.dtype
         ctx.save_for_backward(*([] if clip is None else [w]))
         alpha = weight_scale(w, scale, "mean")
-        known = w.device.type == "cpu" and w.dtype == torch.float32 and dtype in machine.TYPES
-        if known and w.dim() > 1 and w.numel():
+        known = w.dtype == torch.float32 and dtype in machine.TYPES and backend_of(w) is machine
+        if known and w.dim() > 1:
             return machine.with_signs(alpha, w, dtype)
         return torch.where(w >= 0, alpha, -alpha).to(dtype)
 

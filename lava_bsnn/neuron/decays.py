@@ -13,6 +13,7 @@ from .._slayer import neuron_base
 from ..errors import OptionError
 from ..fixed_point import NO_MEMORY
 from ..functional.weights import straight_through
+from ..waiting import is_at_hand
 
 _NAMES = ("current_decay", "voltage_decay")
 _SPREAD_STEPS = 16
@@ -33,6 +34,7 @@ class Decays(neuron_base.Neuron):
 
     _ranges: dict[str, tuple[float, float]] | None = None
     _shape: torch.Size | None = None
+    _filters: bool | None = None
 
     def _set_decays(self, kind: str, **decays: Any) -> None:
         ranges = {name: _range(kind, name, decays[name], self.shared_param) for name in _NAMES}
@@ -40,6 +42,7 @@ class Decays(neuron_base.Neuron):
             fraction = torch.tensor([least], dtype=torch.float32)
             parameter = torch.nn.Parameter(fraction, requires_grad=self.requires_grad)
             self.register_parameter(f"{name}_fraction", parameter)
+        self._filters = round(ranges["current_decay"][0] * NO_MEMORY) < NO_MEMORY
         self._ranges = None if self.shared_param else ranges
 
     def _fraction(self, name: str) -> torch.nn.Parameter:
@@ -61,6 +64,13 @@ class Decays(neuron_base.Neuron):
             drawn = torch.rand(shape[0], device=fraction.device, dtype=fraction.dtype)
             fraction.data = least + (largest - least) * drawn
         self._ranges = None
+        self._look()
+
+    def _look(self) -> None:
+        """See, if that takes no waiting, what the decays are after a change."""
+        self._filters = None
+        if is_at_hand(self._fraction("current_decay")):
+            self._filters = self.filters_current
 
     def clamp(self) -> None:
         """Bring the parameters back to 0..1."""
@@ -101,8 +111,12 @@ class Decays(neuron_base.Neuron):
 
     @property
     def filters_current(self) -> bool:
-        """Whether the current has a memory, or may learn one."""
-        return bool(self.requires_grad) or bool(np.min(self.cx_current_decay) < NO_MEMORY)
+        """Whether the current has a memory, or may learn one; on a GPU, as decays were when set or loaded."""
+        if self.requires_grad:
+            return True
+        if self._filters is None or is_at_hand(self._fraction("current_decay")):
+            self._filters = bool(np.min(self.cx_current_decay) < NO_MEMORY)
+        return self._filters
 
     def _whole(self, name: str) -> Any:
         values = self._rounded(name).float().cpu().numpy().astype(np.int64)
@@ -127,6 +141,7 @@ class Decays(neuron_base.Neuron):
         if self._ranges is not None and any(f"{prefix}{name}_fraction" in state_dict for name in _NAMES):
             self._ranges = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._look()
 
 
 def _range(kind: str, name: str, value: Any, shared: bool) -> tuple[float, float]:

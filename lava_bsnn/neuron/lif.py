@@ -18,6 +18,7 @@ from ..functional.membrane import FixedPointMembrane, check_membrane_bits
 from ..functional.recurrent import Feedback, State, recurrent_lif
 from ..functional.surrogate import Derivative
 from ..functional.time import from_time_major, time_major
+from ..waiting import is_at_hand
 from .decays import Decays
 
 _MOMENTUM = 0.1
@@ -269,10 +270,14 @@ class LIF(Decays):
             return None
 
         def scale(potential: Tensor) -> Tensor:
-            if not self.training and self.membrane_scale > 0:
+            at_hand = is_at_hand(self.membrane_scale)
+            if not self.training and at_hand and self.membrane_scale > 0:
                 alpha: Tensor = self.membrane_scale
                 return alpha
-            alpha = distributed.largest(potential.abs().amax().clamp(min=1e-6))
+            alpha = potential.abs().amax().clamp(min=1e-6)
+            if not self.training and not at_hand:
+                return torch.where(self.membrane_scale > 0, self.membrane_scale, alpha)
+            alpha = distributed.largest(alpha)
             maxima.append(alpha)
             return alpha
 
@@ -305,8 +310,8 @@ class LIF(Decays):
         """Move the running scale of the stored potential."""
         if self.training and maxima:
             mean = torch.stack(maxima).mean().detach()
-            first = self.membrane_scale == 0
-            self.membrane_scale.copy_(mean if first else self.membrane_scale.lerp(mean, _MOMENTUM))
+            moved = self.membrane_scale.lerp(mean.to(self.membrane_scale.dtype), _MOMENTUM)
+            self.membrane_scale.copy_(torch.where(self.membrane_scale == 0, mean, moved))
 
     def _how(self, maxima: list[Tensor]) -> Spiking:
         return Spiking(

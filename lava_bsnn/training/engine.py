@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from .. import distributed
 from ..errors import LavaBsnnError, OptionError
+from ..waiting import LOOK_EVERY
+from .averaging import MovingAverage
 from .batches import as_input, loader, mixed_seed, share
 from .checkpoint import read_checkpoint, reason, save_checkpoint
-from .diagnose import first_not_finite
+from .diagnose import Watch, gradient_not_finite, is_finite, loss_not_finite
 from .evaluation import check_batch, check_classes, count_correct
 from .rates import RateMeter
 
@@ -49,7 +51,10 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Where a run is: figures of the current epoch up to and with this step (counted from 1)."""
+    """Where a run is: figures of the current epoch up to and with this step (counted from 1).
+
+    On a GPU, which is asked only now and then, they may be of up to 16 steps before.
+    """
 
     epoch: int
     step: int
@@ -83,13 +88,7 @@ class Engine:
         self.wrapped, self.optimizer = fabric.setup(model, optimizer(model.parameters()))
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        self.average: Any = None
-        if ema_decay is not None:
-            from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-            self.average = AveragedModel(
-                model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
-            )
+        self.average: Any = None if ema_decay is None else MovingAverage(model, ema_decay)
         self._settings = {
             "seed": seed,
             "batch_size": batch_size,
@@ -104,6 +103,11 @@ class Engine:
         self.epoch = self.step = 0
         self.history: list[Epoch] = []
         self.sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)  # loss, correct, seen
+        # a loss scaler waits for the device at each step by itself
+        at_once = fabric.device.type == "cpu" or self._scales_loss
+        self.watch = None if at_once else Watch(fabric.device)
+        self._batches: dict[int, tuple[Tensor, Any]] = {}  # samples and loss of steps not looked at yet
+        self._shown: Step | None = None
         self.seconds, self._since = 0.0, time.perf_counter()
 
     def epoch_loader(self, batches: list[Tensor]) -> Any:
@@ -122,47 +126,65 @@ class Engine:
         torch.manual_seed(mixed_seed(self.seed, self.epoch, self.step, self.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+        given = labels
         inputs, labels = self.fabric.to_device((inputs, labels))
         inputs = as_input(self.model, inputs)
         self.meter.enabled = self.step % RateMeter.EVERY == 0
         logits = self.wrapped(inputs)
-        check_classes("train", indices, labels, logits)
+        check_classes("train", indices, given, logits)
         value = loss(logits, labels)
-        if not torch.isfinite(value):
-            raise self._not_finite(f"the loss is {value.item()}", first_not_finite(self.model, inputs))
+        if self.watch is None and not torch.isfinite(value):
+            raise loss_not_finite(self.model, inputs, value.item(), self.epoch, self.step)
         self.optimizer.zero_grad()
         self.fabric.backward(value)
         bound = math.inf if clip is None else clip
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=bound, error_if_nonfinite=False
         )
-        # with 16-mixed precision the loss scaler skips such a step
-        if norm is not None and not torch.isfinite(norm) and not self._scales_loss:
-            bad = [n for n, p in self.model.named_parameters() if p.grad is not None and not _finite(p.grad)]
-            raise self._not_finite(
-                f"the gradient's norm is {norm.item()}", f"gradient of {bad[0] if bad else 'the model'}"
-            )
+        if self.watch is not None:
+            self.watch.step(self.step, value.detach(), norm, self.model)
+        elif (
+            norm is not None and not torch.isfinite(norm) and not self._scales_loss
+        ):  # which skips such a step
+            raise gradient_not_finite(self.model, norm.item(), self.epoch, self.step)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         with torch.no_grad():
             correct = (logits.detach().sum(-1).argmax(1) == labels).sum()
-            self.sums += torch.stack([value.detach() * len(labels), correct, correct.new_tensor(len(labels))])
+            seen = torch.full_like(correct, len(labels))
+            self.sums += torch.stack([value.detach() * len(labels), correct, seen])
         self.step += 1
+        if self.watch is not None:
+            self._batches[self.step - 1] = indices, loss
+            if self.step % LOOK_EVERY == 0:
+                self._look()
+
+    def _look(self) -> None:
+        """Raise for the first step that was not finite since the last look, if any; it is done once more."""
+        found = None if self.watch is None else self.watch.look()
+        if found is not None:
+            step, value, norm = found
+            indices, loss = self._batches[step]
+            inputs, labels = self.fabric.to_device(next(loader(self.train, [indices], 0)))
+            inputs = as_input(self.model, inputs)
+            if not math.isfinite(value):
+                raise loss_not_finite(self.model, inputs, value, self.epoch, step)
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss(self.wrapped(inputs), labels))
+            raise gradient_not_finite(self.model, norm, self.epoch, step)
+        self._batches.clear()
 
     @property
     def _scales_loss(self) -> bool:
         return getattr(self.fabric._precision, "precision", "") == "16-mixed"
 
-    def _not_finite(self, what: str, where: str) -> LavaBsnnError:
-        return LavaBsnnError(
-            f"fit: {what} in epoch {self.epoch + 1}, step {self.step + 1}; first not finite: {where}; use a "
-            "smaller learning rate or clip_norm; the last checkpoint is kept"
-        )
-
     def progress(self, num_steps: int) -> Step:
+        """Figures up to this step; on a GPU up to the last one that was looked at."""
+        if self.watch is not None and self._shown is not None and self.step % LOOK_EVERY:
+            return replace(self._shown, step=self.step)
         loss, correct, seen = self.sums.tolist()
-        return Step(
+        self._shown = Step(
             epoch=self.epoch + 1,
             step=self.step,
             num_steps=num_steps,
@@ -170,8 +192,11 @@ class Engine:
             accuracy=correct / seen,
             firing_rate=self.meter.mean(),
         )
+        return self._shown
 
     def end_epoch(self) -> Epoch:
+        self._look()
+        self._shown = None
         loss, correct, seen = distributed.total(self.sums).tolist()
         evaluated = self.model if self.average is None else self.average.module
         with self.fabric.autocast():
@@ -205,8 +230,9 @@ class Engine:
 
     def save(self, path: Path) -> None:
         """Write all that :meth:`load` needs; weights are checked first."""
+        self._look()
         for name, tensor in self.model.state_dict().items():
-            if not _finite(tensor):
+            if not is_finite(tensor):
                 raise LavaBsnnError(
                     f"fit: {name} is not finite after epoch {self.epoch}, step {self.step}; use a smaller "
                     "learning rate or clip_norm; the last checkpoint is kept"
@@ -260,10 +286,6 @@ class Engine:
         except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise LavaBsnnError(f"{path}: does not fit this run ({reason(error)})") from error
         self._since = time.perf_counter()
-
-
-def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
 
 
 def _flip_recorder(model: torch.nn.Module) -> Any:

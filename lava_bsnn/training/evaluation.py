@@ -45,15 +45,15 @@ def count_correct(
     model: torch.nn.Module, dataset: Any, batch_size: int, rank: int, world_size: int, num_workers: int
 ) -> int:
     """Samples of this process's share that the model gets right, in evaluation mode."""
-    right = 0
+    right: Any = 0
     with evaluating(model):
         batches = _batched(dataset, batch_size, rank, world_size)
         for indices, (inputs, labels) in zip(batches, loader(dataset, batches, num_workers), strict=True):
             check_batch("test", indices, inputs, labels)
             logits = model(as_input(model, inputs))
-            check_classes("test", indices, labels.to(logits.device), logits)
-            right += int((logits.sum(-1).argmax(1).cpu() == labels).sum())
-    return right
+            check_classes("test", indices, labels, logits)
+            right = right + (logits.sum(-1).argmax(1) == labels.to(logits.device, non_blocking=True)).sum()
+    return int(right)
 
 
 def predict(model: torch.nn.Module, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:

@@ -109,9 +109,14 @@ class SopBudget:
         if not fed:
             raise OptionError("SopBudget: the model has no synapse that neurons feed; use two layers")
         self.budget = float(budget)
-        self.sops = 0.0
+        self._sops = torch.zeros(())
         self._parts: list[Tensor] = []
         self._hooks = [one.synapse.register_forward_hook(partial(self._record, one)) for one in fed]
+
+    @property
+    def sops(self) -> float:
+        """Operations per sample of the last forward pass."""
+        return float(self._sops)
 
     def _record(
         self, owner: Any, synapse: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor
@@ -130,7 +135,7 @@ class SopBudget:
             raise LavaBsnnError("SopBudget: no spikes recorded; run the model with gradients first")
         total = distributed.mean(torch.stack(self._parts).sum())
         self._parts.clear()
-        self.sops = float(total.detach())
+        self._sops = total.detach()
         return (total / self.budget - 1).clamp(min=0).to(logits.dtype)
 
     def close(self) -> None:
@@ -153,12 +158,17 @@ class TotalLoss:
         if not terms:
             raise OptionError("TotalLoss: no terms; give at least one")
         self.terms = dict(terms)
-        self.values: dict[str, float] = {}
+        self._values: dict[str, Tensor] = {}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Each term of the last call, unweighted."""
+        return {name: float(value) for name, value in self._values.items()}
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the sum for logits ``[N, classes, T]`` and labels ``[N]``."""
         parts = {name: term(logits, labels) for name, (_, term) in self.terms.items()}
-        self.values = {name: float(part.detach()) for name, part in parts.items()}
+        self._values = {name: part.detach() for name, part in parts.items()}
         total = sum(weight * parts[name] for name, (weight, _) in self.terms.items())
         assert isinstance(total, Tensor)
         return total

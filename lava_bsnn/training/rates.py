@@ -32,14 +32,15 @@ class RateMeter:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.enabled = False
-        self._sum = torch.zeros((), dtype=torch.float64)
+        self._device = next(model.parameters()).device
+        self._sum: Tensor | float = 0.0  # on the model's device, once there are any
         self._count = 0
         self._hooks = [module.register_forward_hook(self._record) for module in spiking_modules(model)]
 
     def _record(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         if self.enabled and module.training:
             spikes = output[0] if isinstance(output, tuple) else output
-            self._sum += (spikes.detach() != 0).to(torch.float32).mean().cpu()
+            self._sum = self._sum + (spikes.detach() != 0).to(torch.float32).mean().double()
             self._count += 1
 
     def mean(self, reduce: bool = False) -> float:
@@ -47,11 +48,13 @@ class RateMeter:
         if not self._count:
             return 0.0
         value = self._sum / self._count
-        return float(distributed.mean(value) if reduce else value)
+        if reduce:
+            value = distributed.mean(torch.as_tensor(value, dtype=torch.float64, device=self._device))
+        return float(value)
 
     def reset(self) -> None:
         """Start anew."""
-        self._sum.zero_()
+        self._sum = 0.0
         self._count = 0
 
     def state(self) -> dict[str, Any]:
@@ -60,7 +63,7 @@ class RateMeter:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up a :meth:`state`."""
-        self._sum.fill_(state["sum"])
+        self._sum = float(state["sum"])
         self._count = int(state["count"])
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from fractions import Fraction
 from math import ceil, prod
 
@@ -13,6 +14,7 @@ import torch
 from lava_bsnn import block, device, fixed_point
 from lava_bsnn.device import Affine
 from lava_bsnn.modulation import AGMM
+from lava_bsnn.synapse import OnGrid
 
 PARAMS = {"threshold": 1.0}
 NARROW, WIDE = 127, 2047
@@ -263,6 +265,23 @@ def check_exact(module, low, high, number=2, num_steps=3):
 
 
 WEIGHTS = [{}, {"binarize": "layer"}, {"binarize": None}, {"binarize": None, "weight_bits": None}]
+
+
+def test_off_the_cpu_sums_are_in_double_precision(monkeypatch):
+    """GPUs may round float32 to 10 bits in convolutions."""
+    kinds = []
+
+    def grid(**parts):
+        kinds.append(parts["weight"].dtype)
+        return OnGrid(**parts)
+
+    monkeypatch.setattr(device, "OnGrid", grid)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # does not know "meta"
+    module = prepared(block.Conv(None, 2, 4, 3), (2, 5, 5), 0, 1)
+    for where in ("cpu", "meta"):
+        x = torch.ones(1, 2, 5, 5, 3, device=where)
+        device.grid_steps(module, device.grid_of(module, 64.0), x, 64.0, 1)
+    assert kinds == [torch.float32, torch.float64]
 
 
 @pytest.mark.parametrize(

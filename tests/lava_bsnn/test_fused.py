@@ -275,6 +275,6 @@ def test_the_definition_is_used_where_machine_code_is_not(monkeypatch):
     )
     how = Spiking(threshold=1.0, derivative=functional.SURROGATES["triangular"])
     found = functional.lif(drive, torch.tensor([0.5]), torch.zeros(()), how)[0]
-    monkeypatch.setattr(Spiking, "machine", lambda *_: None)
+    monkeypatch.setattr(Spiking, "backend", lambda *_: None)
     assert torch.equal(found, functional.lif(drive, torch.tensor([0.5]), torch.zeros(()), how)[0])
     assert found.mean() > 0.02

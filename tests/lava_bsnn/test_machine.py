@@ -24,10 +24,10 @@ def run(x, keep, state, how, weights):
 
 def both(x, keep, state, how, monkeypatch):
     weights = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
-    assert how.machine(x, torch.tensor([keep])) is not None
+    assert how.backend(x, torch.tensor([keep])) is machine
     ours = run(x, keep, state, how, weights)
     with monkeypatch.context() as patch:
-        patch.setattr(Spiking, "machine", lambda *_: None)
+        patch.setattr(Spiking, "backend", lambda *_: None)
         theirs = run(x, keep, state, how, weights)
     assert 0.02 < theirs[0].mean() < 0.95
     for one, other in zip(ours[:3], theirs[:3], strict=True):
@@ -146,7 +146,7 @@ def test_what_the_kernels_do_not_know_runs_in_torch(change):
         memory=change.get("memory"),
     )
     x, keep = change.get("x", torch.rand(3, 2, 5)), change.get("keep", torch.tensor([0.5]))
-    assert how.machine(x, keep) is None
+    assert how.backend(x, keep) is None
 
 
 @pytest.mark.parametrize("scale", ["channel", "layer"])
@@ -164,8 +164,7 @@ def test_signs_of_weights(shape, scale):
 
 def fire(x):
     how = Spiking(threshold=1.0, derivative=functional.SURROGATES["triangular"])
-    neurons = how.machine(x, torch.tensor(0.5))
-    return machine.lif_forward(machine.Layer(x), torch.zeros(()), neurons)[0].numpy()
+    return machine.lif_forward(x, torch.tensor(0.5), torch.zeros(()), how.neurons)[0].numpy()
 
 
 @pytest.mark.lava
