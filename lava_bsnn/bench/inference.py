@@ -164,7 +164,7 @@ def _residual(rate: float, goal: float, rounds: int) -> Row:
     model = topology.create()
     spikes = (torch.rand(8, *topology.in_shape, topology.num_steps) < 0.2).float()
     found = _set_rate(model, spikes, rate)
-    net, data = convert(model), spikes.numpy().astype(np.uint8)
+    net, data = convert(model, profile="extended"), spikes.numpy().astype(np.uint8)
     relu = theirs(topology, Kit())
     images, ours, peer = relu.prepare(spikes.movedim(-1, 0)), [], []
     relu.model.eval()
