@@ -143,12 +143,16 @@ def spread(grad, parts, t, n, low, high, last, shared, results):
     """
     once = len(parts.images) == 1
     gain = factors(parts.gain, t, n)
-    for i in range(len(grad)):
-        shared[i] = gain[i] * grad[i] + (shared[i] if once else np.float32(0))
-    if last or not once:
-        out = row(results.images, t, low, high)
+    out = row(results.images, t, low, high)
+    if not once:
         for i in range(len(grad)):
-            store(out, i, shared[i])
+            store(out, i, gain[i] * grad[i])
+    else:
+        for i in range(len(grad)):
+            shared[i] += gain[i] * grad[i]
+        if last:
+            for i in range(len(grad)):
+                store(out, i, shared[i])
     image = row(parts.images, t, low, high)
     grad_gain, grad_offset = factors(results.gain, t, n), factors(results.offset, t, n)
     for i in range(min(len(grad_gain), len(grad))):
