@@ -188,16 +188,23 @@ class _KernelLIF(torch.autograd.Function):
         how: Spiking,
         steps: int,
         with_potential: bool,
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        with_stored: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         ctx.steps, ctx.neurons, ctx.backend = steps, how.neurons, how.backend(images, retain)
         drive = as_drive((images, gain, offset, skipped, steps))
         scale = None if how.memory is None else how.memory.scale
         spikes, potential, stored, ctx.alphas = ctx.backend.lif_forward(
-            drive, retain, state, ctx.neurons, scale, with_potential=with_potential
+            drive,
+            retain,
+            state,
+            ctx.neurons,
+            scale,
+            with_potential=with_potential,
+            with_stored=with_stored,
         )
         ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(images, gain, offset, skipped, retain, state)
-        ctx.mark_non_differentiable(stored, *([] if potential is None else [potential]))
+        ctx.mark_non_differentiable(*[given for given in (stored, potential) if given is not None])
         return spikes, potential, stored
 
     @staticmethod
@@ -207,7 +214,7 @@ class _KernelLIF(torch.autograd.Function):
         gradients, learned = ctx.backend.lif_backward(
             grads[0], drive, retain, state, ctx.neurons, ctx.alphas, learns
         )
-        return *gradients, learned, None, None, None, None
+        return *gradients, learned, None, None, None, None, None
 
 
 class _LIF(torch.autograd.Function):
@@ -276,8 +283,14 @@ class _LIF(torch.autograd.Function):
 
 
 def lif(
-    current: Tensor | Drive, retain: Tensor, state: Tensor, how: Spiking, *, with_potential: bool = True
-) -> tuple[Tensor, Tensor | None, Tensor]:
+    current: Tensor | Drive,
+    retain: Tensor,
+    state: Tensor,
+    how: Spiking,
+    *,
+    with_potential: bool = True,
+    with_stored: bool = True,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Leaky integrate-and-fire with hard reset (AGMM eq. 1-4, Q-SNN eq. 1-3 and 12).
 
     Forward: ``u[t] = retain * Q(v[t-1]) + I[t]``, ``s[t] = u[t] >= threshold``,
@@ -290,16 +303,17 @@ def lif(
         retain: tau in 0..1, broadcast against ``current[t]``; its gradient is computed.
         state: stored v[-1], broadcast against ``current[t]``; detached.
         how: threshold, surrogate, reset and memory.
-        with_potential: False where the second result is not needed, which then may be None.
+        with_potential, with_stored: False where the second or third result is not needed, and may be None.
 
     Returns:
         Spikes (0 or 1) and membrane potential before reset, both ``[T, N, ...]``, and the
         stored potential after the last step. The potentials carry no gradient.
     """
     parts = parts_of(current)
-    result: tuple[Tensor, Tensor | None, Tensor]
+    result: tuple[Tensor, Tensor | None, Tensor | None]
     if how.backend(parts[0], retain) is not None:
-        result = _KernelLIF.apply(*parts[:4], retain, state, how, parts[4], with_potential)
+        wanted = with_potential, with_stored
+        result = _KernelLIF.apply(*parts[:4], retain, state, how, parts[4], *wanted)
     else:
         result = _LIF.apply(current.current() if isinstance(current, Drive) else current, retain, state, how)
     return result

@@ -98,6 +98,15 @@ def bounds(item, sample, block, each):
 
 
 @kernel
+def carried(state, begin, end, fresh):
+    """State of a block, to be written to: where all neurons have one, it; else ``fresh`` memory."""
+    if len(state) >= end:
+        return state[begin:end]
+    fresh[:] = state[0]
+    return fresh
+
+
+@kernel
 def row(x, t, low, high):
     """Numbers of step t, or of the only one; none of ``[1, 0]``."""
     return x[t if len(x) > 1 else 0, low:high]
@@ -226,7 +235,8 @@ def lif_forward(parts, state, keep, neurons, alphas, potential, spikes, sample, 
 
     Args:
         parts: what makes the current.
-        state: stored potential ``[M]``; that after the last step is written to it, not yet rounded.
+        state: stored potential ``[M]``; that after the last step is written to it, not yet rounded. Or
+            one number, ``[1]``.
         keep: share of the potential that is kept.
         neurons: parameters.
         alphas: range of the stored potential at each step; read up to ``first - 1``.
@@ -237,13 +247,16 @@ def lif_forward(parts, state, keep, neurons, alphas, potential, spikes, sample, 
     tile = parts.gain.shape[2]
     block, each = extent(sample, tile)
     scratch, currents = np.empty(tile, dtype=np.float32), np.empty(tile, dtype=np.float32)
+    fresh = np.empty(block, dtype=np.float32)
     largest = np.float32(0)
     for item in range(start, stop):
         n, begin, end = bounds(item, sample, block, each)
+        kept = carried(state, begin, end, fresh)
         for t in range(first, last):
             for low in range(begin, end, tile):
                 high = min(low + tile, end)
-                current, v, u = currents[: high - low], state[low:high], row(potential, t, low, high)
+                v = kept[low - begin : high - begin]
+                current, u = currents[: high - low], row(potential, t, low, high)
                 u = u if len(u) else scratch[: high - low]
                 add_up(parts, t, n, low, high, current)
                 if neurons.levels > 0 and t > 0:
@@ -297,7 +310,7 @@ def lif_backward(grad, parts, before, keep, neurons, alphas, results, learns, sa
     Args:
         grad: of the spikes ``[T, M]``.
         parts, keep, neurons, alphas, sample: as in :func:`lif_forward`.
-        before: stored potential before the first step ``[M]``.
+        before: stored potential before the first step, ``[M]`` or ``[1]``.
         results: gradients; those of gain and offset are added to.
     """
     steps, tile = len(grad), parts.gain.shape[2]
@@ -311,7 +324,9 @@ def lif_backward(grad, parts, before, keep, neurons, alphas, results, learns, sa
     total = 0.0
     for item in range(start, stop):
         n, begin, end = bounds(item, sample, block, each)
-        state[: end - begin] = before[begin:end]
+        state[:] = before[0]
+        if len(before) >= end:
+            state[: end - begin] = before[begin:end]
         ahead[:] = shared[:] = 0
         held[:] = 0
         for t in range(steps):
@@ -333,7 +348,7 @@ def lif_backward(grad, parts, before, keep, neurons, alphas, results, learns, sa
                 spread(ahead[a:b], parts, t, n, low, high, t == 0, shared[a:b], results)
         if learns:
             for i in range(end - begin):
-                total += held[i] + ahead[i] * before[begin + i]
+                total += held[i] + ahead[i] * (before[begin + i] if len(before) >= end else before[0])
     return total
 
 
@@ -365,7 +380,7 @@ def levels_forward(parts, state, lam, theta, levels, membrane, spikes, sample, s
 
     Args:
         parts: what makes the current.
-        state: v ``[M]``; that after the last step is written to it.
+        state: v ``[M]``; that after the last step is written to it. Or one number, ``[1]``.
         lam: factor on v, ``[T]``.
         theta, levels: numbers.
         membrane: where m is written, if at all.
@@ -375,12 +390,15 @@ def levels_forward(parts, state, lam, theta, levels, membrane, spikes, sample, s
     tile = parts.gain.shape[2]
     block, each = extent(sample, tile)
     scratch, currents = np.empty(tile, dtype=np.float32), np.empty(tile, dtype=np.float32)
+    fresh = np.empty(block, dtype=np.float32)
     for item in range(start, stop):
         n, begin, end = bounds(item, sample, block, each)
+        kept = carried(state, begin, end, fresh)
         for t in range(len(spikes)):
             for low in range(begin, end, tile):
                 high = min(low + tile, end)
-                current, v, m = currents[: high - low], state[low:high], row(membrane, t, low, high)
+                v = kept[low - begin : high - begin]
+                current, m = currents[: high - low], row(membrane, t, low, high)
                 m = m if len(m) else scratch[: high - low]
                 add_up(parts, t, n, low, high, current)
                 _add_kept(current, v, lam[t], m)
@@ -398,7 +416,7 @@ def levels_backward(grad, parts, before, lam, theta, levels, results, grad_lam, 
     Args:
         grad: of the spike counts ``[T, M]``.
         parts, lam, theta, levels, sample: as in :func:`levels_forward`.
-        before: v before the first step ``[M]``.
+        before: v before the first step, ``[M]`` or ``[1]``.
         results: gradients; those of gain and offset are added to.
     """
     zero, half = np.float32(0), np.float32(0.5)
@@ -411,7 +429,9 @@ def levels_backward(grad, parts, before, lam, theta, levels, results, grad_lam, 
     total = 0.0
     for item in range(start, stop):
         n, begin, end = bounds(item, sample, block, each)
-        state[: end - begin] = before[begin:end]
+        state[:] = before[0]
+        if len(before) >= end:
+            state[: end - begin] = before[begin:end]
         shared[:] = 0
         for t in range(len(grad)):
             held = 0.0

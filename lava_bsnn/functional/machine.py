@@ -64,17 +64,19 @@ class _Layer(Layout):
         return made, self._nothing(torch.float32) if made is None else self.flat(made)
 
     def state(self, state: Tensor) -> np.ndarray:
-        """A copy of a state of one number, or ``[N, ...]``, as ``[M]``."""
-        return self.stored(state)[1]
+        """A state of one number, or ``[N, ...]``, to be read: ``[1]`` or ``[M]``."""
+        if state.numel() == 1:  # without torch, whose threads a fork does not have
+            return np.full(1, float(state), np.float32)
+        return self.flat(state.float().expand(self.shape)[None])[0]
 
-    def stored(self, state: Tensor) -> tuple[Tensor, np.ndarray]:
-        """A copy of a state of one number, or ``[N, ...]``: ``[N, ...]``, and its memory ``[M]``."""
+    def stored(self, state: Tensor, wanted: bool) -> tuple[Tensor | None, np.ndarray]:
+        """A copy to be written to, ``[N, ...]``, if it is ``wanted`` or no number; and its memory."""
+        before = self.state(state)
+        if not wanted and len(before) == 1:
+            return None, before
         made = self.empty(1, torch.float32)
         flat = self.flat(made)[0]
-        if state.numel() == 1:  # without torch, whose threads a fork does not have
-            flat[:] = float(state)
-        else:
-            flat[:] = self.flat(state.float().expand(self.shape)[None])[0]
+        flat[:] = before
         return made[0], flat
 
     def run(self, work: Callable[[int, int], Any]) -> list[Any]:
@@ -131,7 +133,8 @@ def lif_forward(
     scale: Callable[[Tensor], Tensor] | None = None,
     *,
     with_potential: bool = False,
-) -> tuple[Tensor, Tensor | None, Tensor, Any]:
+    with_stored: bool = True,
+) -> tuple[Tensor, Tensor | None, Tensor | None, Any]:
     """Spikes, potential before reset, final stored potential, and alpha_u of each step.
 
     Args:
@@ -140,10 +143,10 @@ def lif_forward(
         state: stored potential before the first step: one number, or ``[N, ...]``.
         neurons: parameters.
         scale: with a memory of k bits, alpha_u of a step given its largest potential.
-        with_potential: give it; else None.
+        with_potential, with_stored: give them; else None.
     """
     layer, keep = _Layer(drive), np.float32(float(retain.detach()))
-    spikes, (stored, v) = layer.empty(), layer.stored(state)
+    spikes, (stored, v) = layer.empty(), layer.stored(state, with_stored or scale is not None)
     potential, seen = layer.watched(with_potential)
     alphas, out = np.zeros(layer.steps, np.float32), layer.flat(spikes)
 
@@ -199,7 +202,8 @@ def levels_forward(
     state: Tensor,
     *,
     with_membrane: bool = False,
-) -> tuple[Tensor, Tensor | None, Tensor]:
+    with_stored: bool = True,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Spike counts, membrane, and last v; see :func:`lava_bsnn.functional.multi_threshold`.
 
     Args:
@@ -208,10 +212,10 @@ def levels_forward(
         theta: threshold, one number.
         levels: L.
         state: v before the first step: one number, or ``[N, ...]``.
-        with_membrane: give it; else None.
+        with_membrane, with_stored: give them; else None.
     """
     layer, (kept, *rule) = _Layer(drive), _rule(lam, theta, levels)
-    spikes, (stored, v) = layer.empty(), layer.stored(state)
+    spikes, (stored, v) = layer.empty(), layer.stored(state, with_stored)
     membrane, seen = layer.watched(with_membrane)
     out = layer.flat(spikes)
     layer.run(

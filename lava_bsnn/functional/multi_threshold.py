@@ -119,7 +119,8 @@ class _KernelMultiThreshold(torch.autograd.Function):
         levels: int,
         steps: int,
         with_membrane: bool,
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        with_stored: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         ctx.levels, ctx.steps, ctx.backend = levels, steps, backend_of(images)
         spikes, membrane, v = ctx.backend.levels_forward(
             as_drive((images, gain, offset, skipped, steps)),
@@ -128,10 +129,11 @@ class _KernelMultiThreshold(torch.autograd.Function):
             levels,
             state,
             with_membrane=with_membrane,
+            with_stored=with_stored,
         )
         ctx.set_materialize_grads(False)  # of potentials
         ctx.save_for_backward(images, gain, offset, skipped, lam, threshold, state)
-        ctx.mark_non_differentiable(v, *([] if membrane is None else [membrane]))
+        ctx.mark_non_differentiable(*[given for given in (v, membrane) if given is not None])
         return spikes, membrane, v
 
     @staticmethod
@@ -141,7 +143,7 @@ class _KernelMultiThreshold(torch.autograd.Function):
             grads[0], as_drive((*parts, ctx.steps)), lam, threshold, ctx.levels, state
         )
         needed = ctx.needs_input_grad[4:6]
-        return *gradients, *[g if n else None for g, n in zip(learned, needed, strict=True)], *[None] * 4
+        return *gradients, *[g if n else None for g, n in zip(learned, needed, strict=True)], *[None] * 5
 
 
 def multi_threshold(
@@ -153,7 +155,8 @@ def multi_threshold(
     exact: FixedPointMultiThreshold | None = None,
     *,
     with_membrane: bool = True,
-) -> tuple[Tensor, Tensor | None, Tensor]:
+    with_stored: bool = True,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Multi-threshold integrate-and-fire with soft reset (LM-HT eq. 8-11).
 
     Forward: ``m[t] = lam * v[t-1] + I[t]``, ``s[t] = clip(floor(m[t] / theta), 0, L)``,
@@ -168,7 +171,7 @@ def multi_threshold(
         state: v[-1], broadcast against ``current[t]``; detached.
         levels: L >= 1.
         exact: compute the forward pass in integers; the gradient is the same.
-        with_membrane: False where the second result is not needed, which then may be None.
+        with_membrane, with_stored: False where the second or third result is not needed, and may be None.
 
     Returns:
         Spike counts 0..L and membrane potential m, both ``[T, N, ...]``, and v after the
@@ -177,10 +180,10 @@ def multi_threshold(
     parts = parts_of(current)
     lam = lam.expand(parts[4])
     images = parts[0]
-    result: tuple[Tensor, Tensor | None, Tensor]
+    result: tuple[Tensor, Tensor | None, Tensor | None]
     if exact is None and backend_of(images) is not None:
         result = _KernelMultiThreshold.apply(
-            *parts[:4], lam, threshold, state, levels, parts[4], with_membrane
+            *parts[:4], lam, threshold, state, levels, parts[4], with_membrane, with_stored
         )
     else:
         whole = current.current() if isinstance(current, Drive) else current

@@ -122,6 +122,7 @@ def lif_forward(
     scale: None = None,
     *,
     with_potential: bool = False,
+    with_stored: bool = True,
 ) -> tuple[Tensor, Tensor | None, Tensor, Any]:
     """Spikes, potential before reset, final stored potential, and None.
 
@@ -132,6 +133,7 @@ def lif_forward(
         neurons: parameters, without a memory of bits.
         scale: None.
         with_potential: give it; else None.
+        with_stored: it is always given here.
     """
     layer = _Layer(drive, state)
     spikes, stored = layer.empty(), layer.empty(1, torch.float32)
@@ -179,6 +181,7 @@ def levels_forward(
     state: Tensor,
     *,
     with_membrane: bool = False,
+    with_stored: bool = True,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Spike counts, membrane, and last v; as :func:`lava_bsnn.functional.machine.levels_forward`."""
     layer = _Layer(drive, state)

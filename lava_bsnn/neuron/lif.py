@@ -294,9 +294,11 @@ class LIF(Decays):
         self._prepare(like.shape[1:])
         maxima: list[Tensor] = []
         keep, before = self._retain("voltage_decay", like.dim() - 2), self._state(self.voltage_state, like)
-        spikes, _, stored = functional.lif(drive, keep, before, self._how(maxima), with_potential=False)
+        spikes, _, stored = functional.lif(
+            drive, keep, before, self._how(maxima), with_potential=False, with_stored=self.persistent_state
+        )
         self._follow(maxima)
-        if self.persistent_state:
+        if stored is not None and self.persistent_state:
             self.voltage_state = stored
         return spikes
 
@@ -342,7 +344,12 @@ class LIF(Decays):
         keep, before = self._retain("voltage_decay", axes), self._state(self.voltage_state, x[..., 0])
         if feedback is None:
             spikes, potential, stored = functional.lif(
-                current, keep, before, how, with_potential=with_potential
+                current,
+                keep,
+                before,
+                how,
+                with_potential=with_potential,
+                with_stored=self.persistent_state,
             )
         else:
             keeps = (self._retain("current_decay", axes), keep)
@@ -354,7 +361,7 @@ class LIF(Decays):
             spikes, current, potential, state = recurrent_lif(current, feedback, *keeps, state, how)
             stored = state.potential.detach()
         self._follow(maxima)
-        if self.persistent_state:
+        if stored is not None and self.persistent_state:
             self.current_state = current[-1].detach().clone()
             self.voltage_state = stored
             if feedback is not None:

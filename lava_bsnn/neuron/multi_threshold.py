@@ -177,9 +177,16 @@ class MultiThresholdLIF(neuron_base.Neuron):
         if self.persistent_state and self.voltage_state.shape == shape:
             state = self.voltage_state
         spikes, membrane, v = functional.multi_threshold(
-            current, self.lam, self._theta(), state, self.levels, exact, with_membrane=with_membrane
+            current,
+            self.lam,
+            self._theta(),
+            state,
+            self.levels,
+            exact,
+            with_membrane=with_membrane,
+            with_stored=self.persistent_state,
         )
-        if self.persistent_state:
+        if v is not None and self.persistent_state:
             self.voltage_state = v
         return membrane, spikes
 
