@@ -1,7 +1,7 @@
-"""Time layout: logical ``NCHWT`` / ``NCT`` tensors, stored time-major.
+"""Time layout: logical ``NCHWT`` / ``NCT`` tensors, stored time-major, images channels last.
 
-A time-major tensor has ``x.movedim(-1, 0)`` contiguous, so folding time into the batch
-is a free view and a convolution over time is one 2-D convolution of ``T * N`` images.
+In a time-major tensor the steps of ``x.movedim(-1, 0)`` follow each other in memory, so folding time into
+the batch is a free view and a convolution over time is one 2-D convolution of ``T * N`` images.
 A tensor that repeats one frame (stride 0 in time) is folded to its single frame.
 """
 
