@@ -106,9 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _commands(next(iter(arguments), "")),
             args=arguments,
             prog="lava-bsnn",
-            description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}.\n\n"
-            "Example: lava-bsnn train --help\n\n"
-            "--import FILE in front of a command runs a Python file first, as one that registers neurons.",
+            description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}. "
+            "--import FILE in front of a command runs a Python file first, as one that registers neurons.\n\n"
+            "Example: lava-bsnn train --help",
         )()
         if sys.stdout is not None:  # None where it was closed before
             sys.stdout.flush()

@@ -123,7 +123,11 @@ ALSO = {"lava-bsnn demo", "cp runs/demo/demo.net digits.net"}
 """What the others need, in no page as commands of their own."""
 ELSEWHERE = {
     **dict.fromkeys(
-        ("lava-bsnn bench --json bench.json", "lava-bsnn bench --only training --device cuda"),
+        (
+            "lava-bsnn bench",
+            "lava-bsnn bench --json bench.json",
+            "lava-bsnn bench --only training --device cuda",
+        ),
         "takes a quarter of an hour, or a GPU; tests/lava_bsnn/test_bench.py tests its parts",
     ),
     **dict.fromkeys(
