@@ -194,12 +194,18 @@ class Conv(_HookedWeight, synapse_layer.Conv):
         images, num_steps = fold_time(x)
         weight = self.effective_weight() if grid is None else grid.weight
         assert weight is not None
-        images = images.contiguous(memory_format=torch.channels_last)  # in which convolutions are fastest
+        images = images if grid is None else grid.messages(images)
+        stride: tuple[int, ...] = self.stride[:2]
+        if self.kernel_size[:2] == (1, 1) and self.padding[:2] == (0, 0) and stride != (1, 1):
+            images, stride = images[..., :: stride[0], :: stride[1]], (1, 1)
+        # oneDNN of torch 2.14 writes out of bounds where strides skip pixels that are stored channels last
+        skips = any(kernel < step for kernel, step in zip(self.kernel_size, stride, strict=False))
+        order = torch.contiguous_format if skips else torch.channels_last  # the latter is fastest
         y = F.conv2d(
-            images if grid is None else grid.messages(images),
-            weight,
+            images.contiguous(memory_format=order),
+            weight.contiguous(memory_format=order) if skips else weight,
             None,
-            self.stride[:2],
+            stride,
             self.padding[:2],
             self.dilation[:2],
             self.groups,

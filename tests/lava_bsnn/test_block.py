@@ -333,3 +333,27 @@ def test_shape_before_build_says_what_to_do():
 def test_a_block_that_was_not_built_refuses_export():
     with pytest.raises(ExportError, match="call block.build"):
         block.Conv(PARAMS, 1, 2, 3).export_hdf5(None)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(1, 2, 0), ((1, 1), (3, 2), 0), (1, 2, 1), (2, 3, 0)]
+)
+def test_strides_that_skip_pixels(kernel, stride, padding):
+    """Of which channels last oneDNN of torch 2.14 spoils the memory."""
+    torch.manual_seed(0)
+    made = block.Conv(None, 6, 13, kernel, stride, padding=padding, norm=None)
+    x = torch.rand(4, 6, 14, 13, 3)
+    results = []
+    for ours in (True, False):
+        images = x.clone().requires_grad_()
+        made.zero_grad()
+        if ours:
+            y = made(images).movedim(-1, 0).flatten(0, 1)
+        else:
+            weight = made.synapse.effective_weight().contiguous()
+            frames = images.movedim(-1, 0).flatten(0, 1).contiguous()
+            y = torch.nn.functional.conv2d(frames, weight, None, stride, padding)
+        y.square().sum().backward()
+        results.append((y, images.grad, made.synapse.weight.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
