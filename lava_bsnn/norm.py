@@ -47,11 +47,14 @@ class BatchNorm(_BatchNorm):
         centred = images - mean.view(column)
         variance = distributed.total(centred.square().sum(axes)) / count
         self._follow(mean, variance, count)
-        gain = torch.rsqrt(variance + self.eps)
-        if self.weight is not None:
-            gain = gain * self.weight
+        gain = self._gain(variance)
         y = centred * gain.view(column)
         return y if self.bias is None else y + self.bias.view(column)
+
+    def _gain(self, variance: Tensor) -> Tensor:
+        """Factor per channel."""
+        gain = torch.rsqrt(variance + self.eps)
+        return gain if self.weight is None else gain * self.weight
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Move the running statistics."""
@@ -80,18 +83,14 @@ class BatchNorm(_BatchNorm):
         variance = (square - mean.square()).clamp(min=0)
         if self.training:
             self._follow(mean, variance, count * world_size)
-        gain = torch.rsqrt(variance + self.eps)
-        if self.weight is not None:
-            gain = gain * self.weight
+        gain = self._gain(variance)
         return gain, -mean * gain if self.bias is None else self.bias - mean * gain
 
     def affine_terms(self) -> tuple[Tensor, Tensor]:
         """Gain and offset per channel of the evaluation-mode transform ``gain * x + offset``."""
         if self.running_mean is None or self.running_var is None:
             raise ShapeError("BatchNorm: no running statistics; use track_running_stats=True")
-        gain = torch.rsqrt(self.running_var + self.eps)
-        if self.weight is not None:
-            gain = gain * self.weight
+        gain = self._gain(self.running_var)
         offset = -self.running_mean * gain
         if self.bias is not None:
             offset = offset + self.bias

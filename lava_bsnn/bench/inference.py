@@ -179,12 +179,14 @@ def _residual(rate: float, goal: float, rounds: int) -> Row:
 
 def _set_rate(model: torch.nn.Module, spikes: torch.Tensor, rate: float) -> float:
     """Give all norms the gain with which neurons fire at a rate; return the rate."""
-    from ..block import SpikingBlock
     from ..norm import BatchNorm
+    from ..training.rates import spiking_modules
 
     seen: list[float] = []
-    blocks = [m for m in model.modules() if isinstance(m, SpikingBlock) and m.neuron is not None]
-    hooks = [b.register_forward_hook(lambda m, i, spikes: seen.append(float(spikes.mean()))) for b in blocks]
+    hooks = [
+        layer.register_forward_hook(lambda module, inputs, spikes: seen.append(float(spikes.mean())))
+        for layer in spiking_modules(model)
+    ]
     norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
     low, high, found = 0.0, 8.0, 0.0
     for norm in norms:
@@ -193,7 +195,6 @@ def _set_rate(model: torch.nn.Module, spikes: torch.Tensor, rate: float) -> floa
         gain = (low + high) / 2
         for norm in norms:
             torch.nn.init.constant_(norm.weight, gain)
-        seen.clear()
         with torch.no_grad():
             model.train()(spikes)
             seen.clear()

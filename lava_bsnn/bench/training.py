@@ -168,26 +168,29 @@ def rows(
         yield from _classifying(name, topology, rounds, device)
 
 
-def _contenders(topology: Topology, bfloat16: bool) -> dict[str, Contender]:
-    found = {
-        "ours": ours(topology.create(), bfloat16=bfloat16),
-        "real": ours(topology.create("fp"), bfloat16=bfloat16),
-        "relu": theirs(topology, Kit(), bfloat16=bfloat16),
-    }
+def _beside(topology: Topology, bfloat16: bool) -> dict[str, Contender]:
+    """Ours, and SpikingJelly where it is installed."""
+    found = {"ours": ours(topology.create(), bfloat16=bfloat16)}
     if has_spikingjelly():
         found["spikingjelly"] = theirs(topology, SpikingJelly(), bfloat16=bfloat16)
     return found
 
 
+def _row(label: str, seconds: dict[str, list[float]], goal: float, amount: float) -> Row:
+    if "spikingjelly" not in seconds:
+        return missing(label, "SpikingJelly", goal, INSTALL)
+    return compared(label, seconds["ours"], seconds["spikingjelly"], "SpikingJelly", goal, amount=amount)
+
+
 def _training(name: str, topology: Topology, bfloat16: bool, rounds: int, device: str) -> Iterator[Row]:
-    seconds = turns(topology, _contenders(topology, bfloat16), rounds, device=device)
+    contenders = _beside(topology, bfloat16)
+    if name != "a":
+        contenders["real"] = ours(topology.create("fp"), bfloat16=bfloat16)
+        contenders["relu"] = theirs(topology, Kit(), bfloat16=bfloat16)
+    seconds = turns(topology, contenders, rounds, device=device)
     amount = float(topology.batch_size)
     label = f"training {name}, {'bfloat16' if bfloat16 else 'float32'}, samples/s"
-    goal = 1.1 if bfloat16 else 1.8 if name == "a" else 1.05
-    if "spikingjelly" in seconds:
-        yield compared(label, seconds["ours"], seconds["spikingjelly"], "SpikingJelly", goal, amount=amount)
-    else:
-        yield missing(label, "SpikingJelly", goal, INSTALL)
+    yield _row(label, seconds, 1.1 if bfloat16 else 1.8 if name == "a" else 1.05, amount)
     if name == "a":
         return
     if bfloat16:
@@ -196,9 +199,5 @@ def _training(name: str, topology: Topology, bfloat16: bool, rounds: int, device
 
 
 def _classifying(name: str, topology: Topology, rounds: int, device: str) -> Iterator[Row]:
-    seconds = turns(topology, _contenders(topology, False), rounds, train=False, device=device)
-    label, amount = f"classifying {name} in torch, samples/s", float(topology.batch_size)
-    if "spikingjelly" in seconds:
-        yield compared(label, seconds["ours"], seconds["spikingjelly"], "SpikingJelly", 1.0, amount=amount)
-    else:
-        yield missing(label, "SpikingJelly", 1.0, INSTALL)
+    seconds = turns(topology, _beside(topology, False), rounds, train=False, device=device)
+    yield _row(f"classifying {name} in torch, samples/s", seconds, 1.0, float(topology.batch_size))
