@@ -139,6 +139,15 @@ def test_simulating_loads_no_slayer():
     assert run_python(code).strip() == "[]"
 
 
+def test_object_detection_loads_when_it_is_used():
+    code = (
+        "import sys, lava_bsnn.block, lava.lib.dl.slayer as slayer; print('torchvision' in sys.modules)\n"
+        "print(slayer.obd.yolo_base.YOLOBase.__name__, 'torchvision' in sys.modules)"
+    )
+    before, *_notice, after = run_python(code).splitlines()
+    assert (before, after) == ("False", "YOLOBase True")
+
+
 def test_missing_lava_names_the_command_that_installs_it():
     with pytest.raises(LavaMissingError, match="pip install --no-deps --ignore-requires-python"):
         compat.import_lava("lava.no_such_module")
