@@ -61,7 +61,7 @@ class ConnectionState:
 
     def __init__(self, incoming: Projection, num_samples: int = 1) -> None:
         self.incoming = incoming
-        self._weighted = np.zeros((num_samples, 1, incoming.width), dtype=np.int32)
+        self._weighted = np.zeros((num_samples, 1, incoming.width), dtype=incoming.dtype)
         self._memory = incoming.start()
         self._past: np.ndarray | None = None  # made at the first message
         self._newest = 0
