@@ -129,6 +129,7 @@ def gathered(messages, count, seen, sizes, weight, accumulator, out, starts, eve
     step = np.uint64(4 * BLOCK if outputs >= 4 * BLOCK else 2 * BLOCK if outputs >= 2 * BLOCK else BLOCK)
     width, size = np.uint64(messages.shape[2]), np.uint64(out.shape[2])
     sent, sums = messages.reshape(-1), out.reshape(-1)
+    dense = len(count) == 1 and len(starts) == 2 and count[0] == 1 and seen[0, 0, 1] == 0
     for image in range(np.uint64(messages.shape[0] * messages.shape[1])):
         first, filled, found = image * width, zero, zero
         for block in range(zero, width, np.uint64(BLOCK)):
@@ -136,11 +137,14 @@ def gathered(messages, count, seen, sizes, weight, accumulator, out, starts, eve
             while bits:
                 i = np.uint32(block + lowest_bit(bits))
                 bits &= bits - one
-                pixel = i // channels
-                while filled <= pixel:
-                    starts[filled] = found
-                    filled += one
-                row = (i - pixel * channels) * length
+                if dense:
+                    row = i * length
+                else:
+                    pixel = i // channels
+                    while filled <= pixel:
+                        starts[filled] = found
+                        filled += one
+                    row = (i - pixel * channels) * length
                 for _ in range(sent[first + np.uint64(i)]):
                     events[found] = row
                     found += one
@@ -148,14 +152,17 @@ def gathered(messages, count, seen, sizes, weight, accumulator, out, starts, eve
             starts[filled] = found
             filled += one
         for pixel in range(np.uint64(len(count))):
-            listed = zero
-            for j in range(np.uint64(count[pixel])):
-                came, tap = np.uint64(seen[pixel, j, 0]), seen[pixel, j, 1]
-                begin = np.uint64(starts[came])
-                number = np.uint64(starts[came + one]) - begin
-                for k in range(number):
-                    rows[listed + k] = events[begin + k] + tap
-                listed += number
+            listed, chosen = zero, rows
+            if dense:
+                listed, chosen = found, events
+            else:
+                for j in range(np.uint64(count[pixel])):
+                    came, tap = np.uint64(seen[pixel, j, 0]), seen[pixel, j, 1]
+                    begin = np.uint64(starts[came])
+                    number = np.uint64(starts[came + one]) - begin
+                    for k in range(number):
+                        rows[listed + k] = events[begin + k] + tap
+                    listed += number
             target, column = image * size + pixel * outputs, zero
             while column < outputs:
                 if column + step > outputs > step:  # the last ones once more
@@ -164,10 +171,10 @@ def gathered(messages, count, seen, sizes, weight, accumulator, out, starts, eve
                 while start < listed or not adds:
                     stop = min(listed, start + most)
                     if step == np.uint64(4 * BLOCK):
-                        gather_4(sums, place, weight, column, rows, start, stop, adds, accumulator)
+                        gather_4(sums, place, weight, column, chosen, start, stop, adds, accumulator)
                     elif step == np.uint64(2 * BLOCK):
-                        gather_2(sums, place, weight, column, rows, start, stop, adds, accumulator)
+                        gather_2(sums, place, weight, column, chosen, start, stop, adds, accumulator)
                     else:
-                        gather_1(sums, place, weight, column, rows, start, stop, adds, accumulator)
+                        gather_1(sums, place, weight, column, chosen, start, stop, adds, accumulator)
                     start, adds = stop, True
                 column += step

@@ -75,6 +75,14 @@ def test_convolutions_equal_those_of_torch(
     np.testing.assert_array_equal(found.reshape(expected.shape), expected.numpy())
 
 
+@pytest.mark.parametrize("padding", [(0, 1), (1, 1)])
+def test_kernels_larger_than_the_image_take_the_tap_in_its_place(padding):
+    weight = np.arange(64 * 2 * 9).reshape(64, 2, 3, 3)[:, :, 1 - padding[0] :][:, :, : 1 + 2 * padding[0]]
+    conv, x = network.Conv(weight=weight, padding=padding), np.ones((1, 2, 1, 1, 1), int)
+    _, found = weighted_of(projection_of(conv, (2, 1, 1), Messages()), x, (2, 1, 1), Messages())
+    np.testing.assert_array_equal(found.reshape(-1), weight[:, :, padding[0], 1].sum(1))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
