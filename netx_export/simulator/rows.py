@@ -49,12 +49,14 @@ def to_row(values: np.ndarray, shape: Shape) -> np.ndarray:
 
 def fill(rows: np.ndarray, x: np.ndarray, shape: Shape) -> None:
     """Write samples ``[N, *shape, T]`` to rows ``[N, T, width]``."""
-    target, source = from_row(rows, shape), np.moveaxis(x, -1, 1)
-    if shape[0] < _FEW:
-        for channel in range(shape[0]):  # numpy's innermost loop would be over them
-            target[:, :, channel] = source[:, :, channel]
+    lead, channels = rows.shape[:2], shape[0]
+    target = rows[..., : math.prod(shape)].reshape(*lead, -1, channels)
+    source = x.reshape(lead[0], channels, -1, lead[1])
+    if channels < _FEW:
+        for channel in range(channels):  # numpy's innermost loop would be over them
+            target[..., channel] = source[:, channel].swapaxes(1, 2)
     else:
-        target[...] = source
+        target[...] = source.transpose(0, 3, 2, 1)
 
 
 def from_row(rows: np.ndarray, shape: Shape) -> np.ndarray:

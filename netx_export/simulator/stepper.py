@@ -21,7 +21,7 @@ from lava_bsnn.errors import ShapeError
 
 from ..network import INPUT, FixedPointNetwork
 from .layer import LayerArithmetic, arithmetic_of
-from .rows import Messages, from_row, message_width
+from .rows import Messages, fill, from_row, message_width
 from .state import Clock, ConnectionState, NeuronState
 
 
@@ -136,7 +136,7 @@ class Stepper:
                 f"Stepper: {x.dtype} values {x.min()}..{x.max()} do not fit; use integers "
                 f"{entry.min_value}..{entry.max_value}"
             )
-        from_row(target[0, 0], entry.shape)[...] = x
+        fill(target, x[None, ..., None], entry.shape)
 
 
 class _Record(Mapping[str, np.ndarray]):
