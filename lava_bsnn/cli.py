@@ -17,11 +17,12 @@ from tyro.conf import subcommand
 from . import __version__
 from .commands.bench import Bench
 from .commands.doctor import Doctor
+from .commands.evaluate import Eval
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
 from .commands.output import as_options
 from .commands.report import Report
-from .commands.train import Datasets, Eval, Recipes, Resume, Train
+from .commands.train import Datasets, Recipes, Resume, Train
 from .commands.zoo import Zoo
 from .errors import LavaBsnnError, OptionError
 
