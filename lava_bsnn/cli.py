@@ -22,6 +22,7 @@ from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
 from .commands.output import as_options
 from .commands.report import Report
+from .commands.summary import Summary
 from .commands.train import Datasets, Recipes, Resume, Train
 from .commands.zoo import Zoo
 from .errors import LavaBsnnError, OptionError
@@ -33,6 +34,7 @@ COMMANDS = {
         Doctor,
         Datasets,
         Recipes,
+        Summary,
         Train,
         Resume,
         Eval,
@@ -45,6 +47,23 @@ COMMANDS = {
         Bench,
     )
 }
+
+
+def _overview() -> str:
+    """The list of commands, a line each; tyro's own does not fit a screen."""
+    lines = [f"  {name:9} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
+    return "\n".join(
+        (
+            "usage: lava-bsnn [--import FILE] COMMAND ...",
+            "",
+            f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}.",
+            "--import FILE runs a Python file first, as one that registers neurons.",
+            "",
+            *lines,
+            "",
+            "Example: lava-bsnn train --help",
+        )
+    )
 
 
 def _commands(asked: str) -> Any:
@@ -99,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"lava-bsnn {__version__}")
         return 0
+    if arguments in (["--help"], ["-h"]):
+        print(_overview())
+        return 0
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     code: object = 0
     try:
@@ -107,9 +129,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _commands(next(iter(arguments), "")),
             args=arguments,
             prog="lava-bsnn",
-            description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}. "
-            "--import FILE in front of a command runs a Python file first, as one that registers neurons.\n\n"
-            "Example: lava-bsnn train --help",
         )()
         if sys.stdout is not None:  # None where it was closed before
             sys.stdout.flush()

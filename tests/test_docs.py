@@ -66,6 +66,8 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn resume runs/events": "",
     "lava-bsnn train runs/events/config.yaml --out runs/again": "",
     "lava-bsnn train digits-agmm --set epochs=5 lr=1e-3": SMALL,
+    "lava-bsnn summary digits-agmm": "--set width=0.25 num_steps=2",
+    "lava-bsnn summary runs/events": "--profiles extended",
     "lava-bsnn train digits-agmm --out runs/agmm": SMALL,
     "lava-bsnn train digits-qsnn-2u --out runs/q2": SMALL,
     "lava-bsnn train digits-lmht --out runs/lmht": SMALL,

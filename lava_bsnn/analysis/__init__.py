@@ -28,6 +28,8 @@ from .size import (
     plot_footprint,
     plot_model_size,
 )
+from .summaries import LayerSummary, ProfileSummary, Summary
+from .summarise import summary
 from .weights import (
     FlipRecorder,
     GradientStatistics,
@@ -52,8 +54,11 @@ __all__ = [
     "Landscape",
     "LayerActivity",
     "LayerOperations",
+    "LayerSummary",
     "OperationCount",
     "ParameterGroup",
+    "ProfileSummary",
+    "Summary",
     "activity",
     "animate_raster",
     "count_operations",
@@ -84,5 +89,6 @@ __all__ = [
     "plot_weight_entropy",
     "spikes",
     "style",
+    "summary",
     "weight_entropy",
 ]

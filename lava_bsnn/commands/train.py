@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .output import Flag, JsonOutput
+from .output import Assignments, Flag, JsonOutput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from ..training.engine import Epoch, Step
     from ..training.recipe import Recipe
     from ..training.run import Result
-
-Assignments = Annotated[
-    tuple[tuple[str, ...], ...],
-    tyro.conf.UseAppendAction,
-    tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
-]
 
 
 @dataclass(frozen=True, kw_only=True)

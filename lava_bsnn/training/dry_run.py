@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import analysis, data
+from ..analysis.training_memory import COPIES, SavedBytes, training_bytes
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
@@ -65,12 +66,18 @@ class DryRun:
     agreement: Agreement
 
 
+def fresh_model(recipe: Recipe) -> SpikingNetwork:
+    """The model of a recipe as its training begins, without the data; of a hybrid, with other weights."""
+    seed_everything(recipe.seed)
+    ann = start_recipe(recipe) if recipe.start is not None else None
+    return build_model(recipe, input_shape(recipe), data.DATASETS[recipe.dataset].num_classes, ann)
+
+
 def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     """Build a recipe's model, take one training step on synthetic samples, convert it and run it."""
     import netx_export
     from netx_export.lowering.observe import random_samples
 
-    seed_everything(recipe.seed)
     shape = input_shape(recipe)
     info = data.DATASETS[recipe.dataset]
     check_options(
@@ -81,8 +88,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         denoise=recipe.denoise,
     )
     build(info, recipe.augment, shape)  # raises where a name is wrong
-    ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann)
+    model = fresh_model(recipe)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
@@ -96,15 +102,9 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     update = optimizer(
         recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
     )(model.parameters())
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    saved = SavedBytes()
     model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved:
         value = loss(model(inputs), labels)
     value.backward()
     deployed = _deployed(model)
@@ -113,10 +113,8 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     net = netx_export.convert(deployed, "extended")
     agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    activations = sum(size for address, size in kept.items() if address not in weights) / number
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    copies = {"sgd": 3, "adam": 4, "adamw": 4}[recipe.optimizer] + (recipe.ema_decay is not None)
+    copies = COPIES[recipe.optimizer] + (recipe.ema_decay is not None)
+    memory = training_bytes(model, saved.of(model) / number, recipe.batch_size, copies)
     if info.kind != "events":
         inputs = direct_code(inputs, recipe.num_steps)
     operations = analysis.count_operations(model, inputs[:1])
@@ -125,11 +123,11 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         in_shape=tuple(inputs.shape[1:]),
         num_classes=info.num_classes,
         layers=len(operations.layers),
-        parameters=parameters,
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         size_mb=analysis.model_size(model) / 1e6,
         sops_per_step=operations.sops / recipe.num_steps,
         macs_per_step=operations.macs / recipe.num_steps,
-        memory_mb=round((4 * copies * parameters + activations * recipe.batch_size) / 1e6, 1),
+        memory_mb=round(memory / 1e6, 1),
         loss=float(value.detach()),
         encoding=str(coding),
         network=f"profile {net.profile}, {len(net.layers)} layers, {net.input.coded}",
