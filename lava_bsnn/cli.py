@@ -19,6 +19,7 @@ from .commands.bench import Bench
 from .commands.doctor import Doctor
 from .commands.evaluate import Eval
 from .commands.export import Export, Nir
+from .commands.finetune import Finetune
 from .commands.net import Demo, Inspect, Verify
 from .commands.output import as_options
 from .commands.report import Report
@@ -38,6 +39,7 @@ COMMANDS = {
         Train,
         Resume,
         Eval,
+        Finetune,
         Export,
         Inspect,
         Report,

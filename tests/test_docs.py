@@ -64,6 +64,8 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn train digits-events-agmm --out runs/events": SMALL,  # else a minute
     "lava-bsnn eval runs/events --json -": "",
     "lava-bsnn resume runs/events": "",
+    "lava-bsnn finetune runs/events --target loihi --epochs 2": "--epochs 1",
+    "lava-bsnn export runs/events-loihi --profile loihi --out events-loihi.net": "--test 20",
     "lava-bsnn train runs/events/config.yaml --out runs/again": "",
     "lava-bsnn train digits-agmm --set epochs=5 lr=1e-3": SMALL,
     "lava-bsnn summary digits-agmm": "--set width=0.25 num_steps=2",

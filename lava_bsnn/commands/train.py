@@ -132,7 +132,7 @@ class Train(JsonOutput):
             self.write(_dry_run(recipe, name, self.console()))
             return
         out = Path("runs") / name if self.out is None else self.out
-        _run(self, recipe, out, resume=self.resume)
+        run_recipe_in(self, recipe, out, resume=self.resume)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ class Resume(JsonOutput):
         from ..training.recipe import run_recipe
 
         self.check_json()
-        _run(self, run_recipe(self.folder), self.folder, resume=True)
+        run_recipe_in(self, run_recipe(self.folder), self.folder, resume=True)
 
 
 def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
@@ -183,7 +183,8 @@ def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
     return {**asdict(figures), "agreement": figures.agreement.as_dict()}
 
 
-def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None:
+def run_recipe_in(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None:
+    """Train a recipe in a folder, with a progress bar and a line per epoch."""
     from ..training.run import train
 
     console = output.console()

@@ -18,6 +18,7 @@ from ..errors import LavaBsnnError, check_option
 from .checkpoint import load_checkpoint
 from .engine import Epoch, Step
 from .evaluation import evaluate
+from .finetuning import begin_finetuning, restore_grid
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
 from .losses import SopBudget, SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
@@ -215,7 +216,8 @@ def _train(
     model = _model_in(out, recipe, splits.shape, splits.info.num_classes)
     model.classes = splits.classes
     if recipe.start is not None and not resume:
-        _take_weights(recipe, model, splits)
+        _take_weights(recipe, model, splits, out)
+    restore_grid(out, model)
     if on_start is not None and is_first:
         on_start(
             f"{recipe.dataset}: {len(splits.train)} training and {len(splits.test)} test samples"
@@ -294,6 +296,7 @@ def load_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> tuple[Recip
     shape = input_shape(recipe)
     model = _model_in(out, recipe, shape, data.DATASETS[recipe.dataset].num_classes)
     model.classes = data.DATASETS[recipe.dataset].classes
+    restore_grid(out, model)
     load_checkpoint(out / checkpoint, model)
     return recipe, model.eval()
 
@@ -314,9 +317,14 @@ def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -
     return build_model(recipe, shape, classes, ann)
 
 
-def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits) -> None:
+def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits, out: Path) -> None:
     """Fill the model from ``recipe.start``; of a hybrid, through the QCFS network."""
     start = Path(str(recipe.start))
+    if recipe.matched:
+        trained = load_run(start)[1]
+        begin_finetuning(trained, splits.train, recipe.target or "extended", out)
+        model.load_state_dict(trained.state_dict())
+        return
     if recipe.method != HYBRID:
         load_checkpoint(start / LAST, model)
         return

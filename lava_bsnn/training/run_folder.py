@@ -12,7 +12,7 @@ from ..errors import LavaBsnnError
 from ..files import atomic_path, check_writable
 from .checkpoint import read_checkpoint
 from .engine import Epoch
-from .recipe import CONFIG, HYBRID, Recipe, run_recipe
+from .recipe import CONFIG, HYBRID, Recipe, load_recipe, run_recipe
 
 START, LAST, BEST = "start.yaml", "last.pt", "best.pt"
 
@@ -89,6 +89,10 @@ def start_folder(recipe: Recipe, out: Path) -> None:
     """
     if _has_trained(out):
         raise LavaBsnnError(f"{out}: holds a run already; continue it with --resume, or use another --out")
+    if recipe.matched and recipe.start is None:
+        raise LavaBsnnError(
+            "recipe: matched=true goes on from a trained run; use --set start=DIR, or lava-bsnn finetune DIR"
+        )
     if recipe.method == HYBRID and recipe.start is None:
         raise LavaBsnnError(
             "recipe: a hybrid starts from a trained QCFS network; use --set start=DIR, the folder of its run"
@@ -98,8 +102,15 @@ def start_folder(recipe: Recipe, out: Path) -> None:
     except OSError as error:
         raise LavaBsnnError(f"{out}: cannot make the folder ({error.strerror}); use another --out") from error
     if recipe.start is not None:
-        _write_recipe(start_recipe(recipe), out / START)
+        _write_recipe(ann_recipe(recipe), out / START)
     _write_recipe(recipe, out / CONFIG)
+
+
+def ann_recipe(recipe: Recipe) -> Recipe:
+    """Recipe of the run that the network is made of: the start's, or of a fine-tuned hybrid the ANN's."""
+    first = start_recipe(recipe)
+    before = Path(str(recipe.start)) / START
+    return load_recipe(before) if recipe.matched and before.is_file() else first
 
 
 def start_recipe(recipe: Recipe) -> Recipe:
@@ -110,6 +121,6 @@ def start_recipe(recipe: Recipe) -> Recipe:
     """
     start = Path(str(recipe.start))
     first = run_recipe(start)
-    if recipe.method == HYBRID and first.method != "qcfs":
+    if recipe.method == HYBRID and not recipe.matched and first.method != "qcfs":
         raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
     return first
