@@ -63,6 +63,8 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn recipes digits-agmm": "",
     "lava-bsnn train digits-events-agmm --out runs/events": SMALL,  # else a minute
     "lava-bsnn eval runs/events --json -": "",
+    "lava-bsnn eval runs/events --backend simulator": "",
+    "lava-bsnn eval runs/events --backend lava --limit 10": "--limit 1 --backend lava-fused",
     "lava-bsnn resume runs/events": "",
     "lava-bsnn finetune runs/events --target loihi --epochs 2": "--epochs 1",
     "lava-bsnn export runs/events-loihi --profile loihi --out events-loihi.net": "--test 20",
@@ -81,6 +83,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn export runs/events --out events.net --figure runs/events/agreement.png": "",
     "lava-bsnn export": "--help",
     "lava-bsnn inspect events.net": "",
+    "lava-bsnn verify events.net --data runs/events": "--samples 1 --backends lava-fused",
     "lava-bsnn report events.net --run runs/events": "--samples 4",
     "lava-bsnn report events.net --run runs/events --html report.html": "--samples 4",
     "lava-bsnn zoo": "",
