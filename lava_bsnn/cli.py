@@ -16,6 +16,7 @@ from tyro.conf import subcommand
 
 from . import __version__
 from .commands.bench import Bench
+from .commands.compare import Compare
 from .commands.doctor import Doctor
 from .commands.evaluate import Eval
 from .commands.export import Export, Nir
@@ -24,6 +25,7 @@ from .commands.net import Demo, Inspect, Verify
 from .commands.output import as_options
 from .commands.report import Report
 from .commands.summary import Summary
+from .commands.sweep import Sweep
 from .commands.train import Datasets, Recipes, Resume, Train
 from .commands.zoo import Zoo
 from .errors import LavaBsnnError, OptionError
@@ -39,6 +41,8 @@ COMMANDS = {
         Train,
         Resume,
         Eval,
+        Sweep,
+        Compare,
         Finetune,
         Export,
         Inspect,

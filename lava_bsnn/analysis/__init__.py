@@ -3,6 +3,7 @@
 from ._style import style
 from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy, spikes
 from .animation import Gif, animate_raster, plot_events
+from .comparison import plot_comparison, plot_curves
 from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
 from .operations import (
     ENERGY_45NM,
@@ -73,6 +74,8 @@ __all__ = [
     "model_size",
     "neuron_counts",
     "parameter_groups",
+    "plot_comparison",
+    "plot_curves",
     "plot_energy",
     "plot_events",
     "plot_firing_rates",
