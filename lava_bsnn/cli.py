@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import subcommand
 
 from . import __version__
+from .commands.analyze import Analyze
 from .commands.bench import Bench
 from .commands.compare import Compare
 from .commands.doctor import Doctor
@@ -41,6 +42,7 @@ COMMANDS = {
         Train,
         Resume,
         Eval,
+        Analyze,
         Sweep,
         Compare,
         Finetune,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import BLUE, GREEN, GREY, ORANGE, integers, tidy
+from ._style import BLUE, GREEN, GREY, ORANGE, integers, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def plot_raster(spikes: np.ndarray, axes: Axes, *, title: str = "", most: int = 
     )
     which = "neuron" if every == 1 else f"neuron (1 in {every} drawn)"
     axes.set(xlabel="time step", ylabel=which)
-    axes.set_title(f"{title}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
+    axes.set_title(f"{short(title)}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
     axes.xaxis.set_major_locator(integers())
     return tidy(axes)
 

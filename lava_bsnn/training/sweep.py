@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -117,9 +117,9 @@ def plan(recipe: str, assignments: Iterable[str], seeds: int, out: Path) -> list
     varied = [key for key, values in fields.items() if len(values) > 1 or key == "seed"]
     jobs = []
     for combination in product(*fields.values()):
-        values = dict(zip(fields, combination, strict=True))
-        chosen = tuple(f"{key}={value}" for key, value in values.items())
-        name = re.sub(r"[^\w.=,+-]+", "_", ",".join(f"{key}={values[key]}" for key in varied))
+        chosen_values = dict(zip(fields, combination, strict=True))
+        chosen = tuple(f"{key}={value}" for key, value in chosen_values.items())
+        name = re.sub(r"[^\w.=,+-]+", "_", ",".join(f"{key}={chosen_values[key]}" for key in varied))
         job = Job(name=name, folder=out / name, recipe=base.replace(chosen), assignments=chosen)
         _check_folder(job)
         jobs.append(job)
@@ -147,7 +147,7 @@ def run_jobs(
     parallel: int = 1,
     before: Sequence[str] = (),
     on_look: Callable[[Sequence[Job]], None] = lambda running: None,
-) -> Iterator[Ended]:
+) -> Generator[Ended, None, None]:
     """Run jobs in processes of their own; a run that was stopped goes on where it was.
 
     The processes share the cores. When the generator is closed, as by an exception such as Ctrl-C, they are

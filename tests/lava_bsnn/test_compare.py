@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -109,3 +112,22 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
     (runs[1] / "result.json").write_text("[]")
     with pytest.raises(LavaBsnnError, match=r"result\.json: is damaged"):
         read_run(runs[1])
+
+
+def test_the_page_has_all_parts_and_needs_nothing_else(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "r")
+    other = make_run(tmp_path / "<b>x", (0.1, 0.2, 0.3), result={"test_accuracy": 0.3, "macro_f1": 0.25})
+    Image.new("L", (8, 8)).save(tmp_path / "r/confusion.png")
+    (tmp_path / "r/analysis").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "r/analysis/rates.png")
+    (tmp_path / "r/report.html").write_text("chip")
+    done = command("compare", "r", other, "--html", "page.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<img ") == 4  # two of curves, the confusion matrix, what analyze drew
+    for path in ("r/confusion.png", "r/analysis/rates.png"):
+        assert base64.b64encode((tmp_path / path).read_bytes()).decode() in page
+    assert 'href="r/report.html"' in page and "25.00" in page and "conv2" in page
+    assert "default-src 'none'" in page and not re.search(r'(src|href)="(?!data:|r/report)', page)
+    assert "<b>x" not in page and "&lt;b&gt;x" in page
+    assert "no such checkpoint" in page  # of the other run, which has no weights
