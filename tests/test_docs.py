@@ -66,6 +66,8 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn eval runs/events --backend simulator": "",
     "lava-bsnn eval runs/events --backend lava --limit 10": "--limit 1 --backend lava-fused",
     "lava-bsnn resume runs/events": "",
+    "lava-bsnn analyze runs/events": "--samples 4 --points 3",
+    "lava-bsnn analyze runs/events --only rates operations": "--samples 4",
     "lava-bsnn finetune runs/events --target loihi --epochs 2": "--epochs 1",
     "lava-bsnn export runs/events-loihi --profile loihi --out events-loihi.net": "--test 20",
     "lava-bsnn train runs/events/config.yaml --out runs/again": "",
@@ -177,6 +179,9 @@ ELSEWHERE = {
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
     f"pip install . && {INSTALL_LAVA}": "make installs the same packages in the same two steps",
     "pip install 'lava-bsnn[peers]'": "large, and libraries of others; tests/netx_export/test_nir_peers.py",
+    "pip install 'lava-bsnn[sweep]'": "optional; tests/lava_bsnn/test_study.py",
+    "lava-bsnn sweep digits-agmm --set lr=1e-4..1e-1 width=0.5,1.0 --trials 20 --storage "
+    "sqlite:///sweep.db": "needs optuna; tests/lava_bsnn/test_study.py runs what it calls",
     "pip install mlxtend": "make installs the extra 'data', which holds it",
     "pip install aedat": "make installs the extra 'data', which holds it",
     "apt install dataset-fashion-mnist": "a package of Debian, needs root",

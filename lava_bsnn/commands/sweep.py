@@ -43,18 +43,33 @@ class Sweep(JsonOutput):
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the runs, compare.png and compare.json; by default runs/RECIPE-sweep."""
 
-    def __call__(self) -> int:
-        from ..training.comparing import compare_runs
-        from ..training.sweep import plan
+    trials: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """So many that Optuna chooses, from lr=1e-4..1e-1 too; not all combinations."""
+    storage: str = "sqlite:///sweep.db"
+    """Of Optuna; machines with the same one share the trials."""
 
+    def __call__(self) -> int:
         self.check_json()
         if self.jobs < 1:
             raise OptionError(f"sweep: jobs={self.jobs} is not allowed; use 1 or more")
         name = Path(self.recipe).stem if self.recipe.endswith((".yaml", ".yml")) else self.recipe
         out = Path("runs") / f"{name}-sweep" if self.out is None else self.out
-        jobs = plan(self.recipe, chain.from_iterable(self.assignments), self.seeds, out)
-        console = self.console()
-        failed = _run(self.recipe, jobs, self.jobs, console)
+        assignments, console = list(chain.from_iterable(self.assignments)), self.console()
+        if self.trials is None:
+            from ..training.sweep import plan
+
+            jobs = plan(self.recipe, assignments, self.seeds, out)
+            failed = _run(self.recipe, jobs, self.jobs, console)
+        else:
+            if self.seeds > 1 or self.jobs > 1:
+                raise OptionError("sweep: trials run one at a time, of one seed; leave seeds and jobs out")
+            jobs, failed = _try(self.recipe, assignments, out, self.trials, self.storage, console)
+        return self._tell(jobs, failed, out, console)
+
+    def _tell(self, jobs: Sequence[Job], failed: list[Ended], out: Path, console: Console) -> int:
+        """Table, figure, JSON, and what failed."""
+        from ..training.comparing import compare_runs
+
         begun = [job.folder for job in jobs if job.figures() is not None]
         if begun:
             found = compare_runs(begun)
@@ -104,6 +119,34 @@ def _run(recipe: str, jobs: Sequence[Job], parallel: int, console: Console) -> l
             console.print("the same command goes on with what was stopped")
             raise
     return failed
+
+
+def _try(
+    recipe: str, assignments: list[str], out: Path, trials: int, storage: str, console: Console
+) -> tuple[list[Job], list[Ended]]:
+    """Run trials that Optuna chooses; return all, and what failed."""
+    from ..training.study import run_trials
+
+    failed: list[Ended] = []
+    done = 0
+    with console.status("asking for a trial") as status:
+
+        def look(running: Sequence[Job]) -> None:
+            job = running[0]
+            status.update(
+                f"{done + 1} of {trials} trials: {' '.join(job.assignments)}, {job.epochs_done()} of "
+                f"{job.recipe.epochs} epochs"
+            )
+
+        def end(ended: Ended) -> None:
+            nonlocal done
+            done += 1
+            if ended.problem:
+                failed.append(ended)
+            console.print(f"{' '.join(ended.job.assignments)}: {_line(ended)}", soft_wrap=True, markup=False)
+
+        jobs = run_trials(recipe, assignments, out, trials=trials, storage=storage, on_look=look, on_end=end)
+    return jobs, failed
 
 
 def _line(ended: Ended) -> str:
