@@ -64,7 +64,7 @@ def integers() -> MaxNLocator:
     """Ticks at integers only."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(integer=True)
+    return MaxNLocator(integer=True, min_n_ticks=1)
 
 
 def short(name: str) -> str:

@@ -244,7 +244,7 @@ def raster(subject: Subject) -> Made:
 
 
 def membrane(subject: Subject) -> Made:
-    """Potential of one neuron of the first layer in the exported integers, the one that fires most."""
+    """Potential of one neuron of the first layer in the exported integers, one that fires at some steps."""
     from netx_export import convert, simulate
 
     net = convert(subject.model, "extended")
@@ -255,17 +255,19 @@ def membrane(subject: Subject) -> Made:
     if trace.potential is None or net.layers[0].neuron.reads_out:
         raise OptionError("analyze: the first layer has no spikes; membrane shows a neuron that fires")
     fired = trace.spikes[0] != 0
-    busiest = np.unravel_index(int(fired.sum(-1).argmax()), fired.shape[:-1])
+    counts = fired.sum(-1)
+    away = np.where(counts > 0, np.abs(counts - fired.shape[-1] / 2), np.inf)
+    chosen = np.unravel_index(int(away.argmin()), fired.shape[:-1])
     bounds = np.broadcast_to(
         np.reshape(np.asarray(net.layers[0].neuron.threshold), (-1, *[1] * (fired.ndim - 2))),
         fired.shape[:-1],
     )
-    threshold = float(bounds[busiest])
-    potential = trace.potential[0][busiest] / threshold
+    threshold = float(bounds[chosen])
+    potential = trace.potential[0][chosen] / threshold
     figure, axes = _figure()
-    where = ", ".join(map(str, busiest))
-    plot_membrane(potential, fired[busiest], 1.0, axes, title=f"neuron {where} of {name}")
-    return figure, {"potential": potential.tolist(), "spikes": fired[busiest].tolist()}
+    where = ", ".join(map(str, chosen))
+    plot_membrane(potential, fired[chosen], 1.0, axes, title=f"neuron {where} of {name}")
+    return figure, {"potential": potential.tolist(), "spikes": fired[chosen].tolist()}
 
 
 def events(subject: Subject) -> Made:

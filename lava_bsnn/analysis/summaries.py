@@ -67,6 +67,7 @@ class Summary:
         batch_size: for which memory is told.
         memory: of a training step at that batch size: parameters, gradients, optimizer, and what autograd
             keeps, which is measured. An estimate.
+        largest_batch: samples whose training step takes 24 GB, likewise.
         trained: weights and statistics are those of a training; else rounding is not judged.
         profiles: what each target says.
     """
@@ -79,6 +80,7 @@ class Summary:
     size: int
     batch_size: int
     memory: int
+    largest_batch: int
     trained: bool
     profiles: tuple[ProfileSummary, ...]
 
@@ -140,7 +142,8 @@ class Summary:
             f"input {shape}, {self.num_steps} steps; SOPs if {self.rate:.0%} of inputs are active per step",
             f"{prefixed(self.sops)} SOPs and {prefixed(self.macs)} MACs per sample, "
             f"{self.size / 1e6:.2f} MB with bits packed",
-            f"training at batch size {self.batch_size} takes {self.memory / 1e6:,.0f} MB (estimate)",
+            f"training at batch size {self.batch_size} takes {self.memory / 1e6:,.0f} MB, 24 GB hold "
+            f"{self.largest_batch:,} samples (estimates)",
         ]
         if not self.trained:
             lines.append("fresh weights: what the profiles say is of layers and sums, not of rounding")

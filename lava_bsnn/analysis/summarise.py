@@ -20,7 +20,7 @@ from ._model import layer_labels, observing, synapses, weight_bits
 from .operations import OperationCount, count_operations
 from .size import model_size, neuron_counts, parameter_groups
 from .summaries import LayerSummary, ProfileSummary, Summary
-from .training_memory import COPIES, SavedBytes, training_bytes
+from .training_memory import OPTIMIZERS, SavedBytes
 
 _RATE = 0.1
 _BATCH = 64
@@ -69,7 +69,7 @@ def summary(
         if not good:
             allowed = "0..1" if name == "rate" else "1 or more"
             raise OptionError(f"summary: {name}={value} is not allowed; use {allowed}")
-    check_option("summary", "optimizer", optimizer, tuple(COPIES))
+    check_option("summary", "optimizer", optimizer, OPTIMIZERS)
     names = tuple(TARGETS) if profiles is None else tuple(profiles)
     for name in names:
         check_option("summary", "profile", name, tuple(TARGETS))
@@ -90,7 +90,7 @@ def summary(
     saved = SavedBytes()
     with saved:
         value = ours(samples).square().mean()  # a loss of one's own keeps as little
-    memory = training_bytes(model, saved.of(ours) / number, batch_size, COPIES[optimizer])
+    memory = saved.memory(ours, number, optimizer)
     del value
     if not fresh:
         ours = copy.deepcopy(model)
@@ -107,7 +107,8 @@ def summary(
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         size=model_size(model),
         batch_size=batch_size,
-        memory=memory,
+        memory=memory.at(batch_size),
+        largest_batch=memory.largest_batch,
         trained=not fresh,
         profiles=tuple(says),
     )

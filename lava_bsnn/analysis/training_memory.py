@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
+_COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
 """Values that training holds per parameter: itself, its gradient, and what the optimizer remembers."""
+OPTIMIZERS = tuple(_COPIES)
+_LARGE = 24e9
+"""Bytes of a usual GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory of a training step in bytes. An estimate.
+
+    Attributes:
+        fixed: parameters, gradients and the optimizer's memories.
+        per_sample: what autograd keeps of a sample, measured.
+    """
+
+    fixed: int
+    per_sample: float
+
+    def at(self, batch_size: int) -> int:
+        """Of a step on so many samples."""
+        return round(self.fixed + self.per_sample * batch_size)
+
+    @property
+    def largest_batch(self) -> int:
+        """Samples whose training step takes 24 GB."""
+        return max(0, int((_LARGE - self.fixed) / self.per_sample))
 
 
 class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
@@ -21,13 +48,13 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
         self._kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    def of(self, model: torch.nn.Module) -> int:
-        """Bytes, without those of the model's parameters."""
+    def memory(
+        self, model: torch.nn.Module, samples: int, optimizer: str, *, averaged: bool = False
+    ) -> Memory:
+        """Memory of a step of the model, which ran on so many samples; ``averaged``: weights have a mean."""
         weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-        return sum(size for address, size in self._kept.items() if address not in weights)
-
-
-def training_bytes(model: torch.nn.Module, per_sample: float, batch_size: int, copies: int) -> int:
-    """Bytes of a training step: so many copies of each parameter, and what autograd keeps per sample."""
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return round(4 * copies * parameters + per_sample * batch_size)
+        activations = sum(size for address, size in self._kept.items() if address not in weights)
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        return Memory(
+            fixed=4 * (_COPIES[optimizer] + averaged) * parameters, per_sample=activations / samples
+        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import analysis, data
-from ..analysis.training_memory import COPIES, SavedBytes, training_bytes
+from ..analysis.training_memory import Memory, SavedBytes
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
@@ -44,6 +44,7 @@ class DryRun:
         macs_per_step: multiply-accumulates of first and last layer, likewise.
         memory_mb: expected memory of a training step at the recipe's batch size: parameters,
             gradients, optimizer, and what autograd keeps (measured). An estimate.
+        largest_batch: samples whose training step takes 24 GB, likewise. An estimate.
         loss: of the step.
         encoding: what enters the network, in words.
         network: of integers that the untrained model in matched mode becomes (a QCFS network as LM-HT), in
@@ -60,6 +61,7 @@ class DryRun:
     sops_per_step: float
     macs_per_step: float
     memory_mb: float
+    largest_batch: int
     loss: float
     encoding: str
     network: str
@@ -76,7 +78,6 @@ def fresh_model(recipe: Recipe) -> SpikingNetwork:
 def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     """Build a recipe's model, take one training step on synthetic samples, convert it and run it."""
     import netx_export
-    from netx_export.lowering.observe import random_samples
 
     shape = input_shape(recipe)
     info = data.DATASETS[recipe.dataset]
@@ -93,28 +94,17 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
     coding = input_encoding(recipe)
-    number = 8 if math.prod(shape) <= _SMALL else 2
-    inputs = torch.from_numpy(random_samples(coding, (number, *shape, recipe.num_steps), recipe.seed).copy())
-    if info.kind != "events":
-        inputs = inputs[..., 0]
-    labels = torch.arange(number) % info.num_classes
-    loss = build_loss(recipe, model)
+    inputs, labels = _samples(recipe, shape)
     update = optimizer(
         recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
     )(model.parameters())
-    saved = SavedBytes()
-    model.train()
-    with saved:
-        value = loss(model(inputs), labels)
-    value.backward()
+    value, memory = _train_step(recipe, model, inputs, labels)
     deployed = _deployed(model)
     if has_matched_mode(deployed):  # neurons of a user's own may have none
         match_device(deployed)
     net = netx_export.convert(deployed, "extended")
     agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()
-    copies = COPIES[recipe.optimizer] + (recipe.ema_decay is not None)
-    memory = training_bytes(model, saved.of(model) / number, recipe.batch_size, copies)
     if info.kind != "events":
         inputs = direct_code(inputs, recipe.num_steps)
     operations = analysis.count_operations(model, inputs[:1])
@@ -127,12 +117,45 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         size_mb=analysis.model_size(model) / 1e6,
         sops_per_step=operations.sops / recipe.num_steps,
         macs_per_step=operations.macs / recipe.num_steps,
-        memory_mb=round(memory / 1e6, 1),
-        loss=float(value.detach()),
+        memory_mb=round(memory.at(recipe.batch_size) / 1e6, 1),
+        largest_batch=memory.largest_batch,
+        loss=float(value),
         encoding=str(coding),
         network=f"profile {net.profile}, {len(net.layers)} layers, {net.input.coded}",
         agreement=agreed,
     )
+
+
+def training_memory(recipe: Recipe) -> Memory:
+    """Memory of a recipe's training step, from one on few synthetic samples."""
+    inputs, labels = _samples(recipe, input_shape(recipe))
+    return _train_step(recipe, fresh_model(recipe), inputs, labels)[1]
+
+
+def _samples(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    from netx_export.lowering.observe import random_samples
+
+    info = data.DATASETS[recipe.dataset]
+    number = 8 if math.prod(shape) <= _SMALL else 2
+    size = (number, *shape, recipe.num_steps)
+    inputs = torch.from_numpy(random_samples(input_encoding(recipe), size, recipe.seed).copy())
+    if info.kind != "events":
+        inputs = inputs[..., 0]
+    return inputs, torch.arange(number) % info.num_classes
+
+
+def _train_step(
+    recipe: Recipe, model: SpikingNetwork, inputs: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, Memory]:
+    """Loss and memory of a step without its update."""
+    loss = build_loss(recipe, model)
+    saved = SavedBytes()
+    model.train()
+    with saved:
+        value = loss(model(inputs), labels)
+    value.backward()
+    averaged = recipe.ema_decay is not None
+    return value.detach(), saved.memory(model, len(inputs), recipe.optimizer, averaged=averaged)
 
 
 def _deployed(model: SpikingNetwork) -> SpikingNetwork:
