@@ -23,7 +23,7 @@ from .commands.evaluate import Eval
 from .commands.export import Export, Nir
 from .commands.finetune import Finetune
 from .commands.net import Demo, Inspect, Verify
-from .commands.output import as_options
+from .commands.output import FIRST, as_options
 from .commands.report import Report
 from .commands.summary import Summary
 from .commands.sweep import Sweep
@@ -93,11 +93,13 @@ def _import_files(arguments: list[str]) -> list[str]:
         OptionError: no such file, or it cannot be run.
     """
     rest = list(arguments)
+    FIRST.clear()
     while "--import" in rest:
         at = rest.index("--import")
         file = Path(rest[at + 1]) if at + 1 < len(rest) else Path()
         if not file.is_file() or file.suffix != ".py":
             raise OptionError(f"--import: {str(file)!r} is no Python file; give the path of one")
+        FIRST.extend(rest[at : at + 2])
         del rest[at : at + 2]
         spec = importlib.util.spec_from_file_location(file.stem, file)
         assert spec is not None and spec.loader is not None

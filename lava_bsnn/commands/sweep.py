@@ -7,14 +7,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from ..errors import OptionError
 from ..files import write_json
 from .compare import save, show
-from .output import Assignments, JsonOutput
+from .output import FIRST, Assignments, JsonOutput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,7 +109,7 @@ def _run(recipe: str, jobs: Sequence[Job], parallel: int, console: Console) -> l
             progress.update(task, completed=now, description=f"{len(left)} runs: {text}")
 
         try:
-            with closing(run_jobs(recipe, left, parallel=parallel, on_look=look)) as results:
+            with closing(run_jobs(recipe, left, parallel=parallel, before=FIRST, on_look=look)) as results:
                 for ended in results:
                     done += ended.job.recipe.epochs
                     if ended.problem:
@@ -145,7 +145,9 @@ def _try(
                 failed.append(ended)
             console.print(f"{' '.join(ended.job.assignments)}: {_line(ended)}", soft_wrap=True, markup=False)
 
-        jobs = run_trials(recipe, assignments, out, trials=trials, storage=storage, on_look=look, on_end=end)
+        jobs = run_trials(
+            recipe, assignments, out, trials=trials, storage=storage, before=FIRST, on_look=look, on_end=end
+        )
     return jobs, failed
 
 

@@ -66,8 +66,11 @@ def stubs(monkeypatch, tmp_path):
     """Processes that do what ``code`` says in the place of trainings; they are kept in a list."""
     started = []
 
-    def make(code):
+    def make(code, expected=()):
+        expected = list(expected)
+
         def start(recipe, job, parallel, before):
+            assert list(before) == expected
             job.folder.mkdir(parents=True, exist_ok=True)
             with open(job.folder / sweep.LOG, "wb") as log:
                 started.append(
@@ -131,12 +134,14 @@ def test_the_command_runs_all_and_tells_what_failed(tmp_path):
 
 
 def test_what_is_done_is_not_run_again(tmp_path, stubs):
-    started = stubs("")
+    (tmp_path / "mine.py").write_text("")
+    started = stubs("", ["--import", "mine.py"])
     for job in plan("digits-agmm", ["epochs=2", "lr=1e-3,2e-3"], 1, tmp_path / "s"):
         job.folder.mkdir(parents=True)
         (job.folder / "config.yaml").write_text(job.recipe.to_yaml())
         (job.folder / "metrics.csv").write_text("epoch,loss,test_accuracy\n1,2,0.5\n2,1,0.6\n")
-    arguments = ("sweep", "digits-agmm", "--set", "lr=1e-3,2e-3", "--out", "s", "--set")
+    sweep_words = ("sweep", "digits-agmm", "--set", "lr=1e-3,2e-3", "--out", "s", "--set")
+    arguments = ("--import", "mine.py", *sweep_words)
     done = command(*arguments, "epochs=2", cwd=tmp_path)
     assert done.returncode == 0 and not started
     assert "2 of 2 runs are done already" in done.stdout and "60.00" in done.stdout
