@@ -32,6 +32,7 @@ class Splits:
     Attributes:
         train: with augmentation; ``train.set_epoch(epoch)`` selects the draws of an epoch.
         test: without augmentation.
+        validation: without augmentation; None for sets without one.
         shape: (C, H, W) of the items; those of event sets are ``[C, H, W, T]``.
         classes: names of the classes in the order of labels; those of the set, or of its folders.
         skipped: what was wrong with the samples that ``skip_bad`` left out.
@@ -42,6 +43,7 @@ class Splits:
     test: Mapped
     info: DatasetInfo
     shape: tuple[int, int, int]
+    validation: Any = None
     classes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

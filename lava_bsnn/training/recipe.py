@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,8 @@ from .schedule import OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-LOSSES = ("tet", "rate")
+LOSSES = ("tet", "rate", "multilabel", "mse")
+SAMPLERS = ("shuffled", "balanced")
 CONFIG = "config.yaml"
 """Recipe in the folder of a run."""
 HYBRID = "hybrid"
@@ -48,7 +50,10 @@ class Recipe:
             the result as signed messages.
         test_fraction: held-out share of data sets without a split of their own; by default
             the usual one.
-        split_seed: seed of that split; by default ``seed``.
+        split_seed: seed of that split, and of the next; by default ``seed``.
+        validation_fraction: share of the training set, by class, that is held out to choose ``best.pt`` on
+            and to stop early; the test set is used once, at the end. 0, as published recipes have it: the
+            test set chooses. Sets with a validation set of their own keep that.
         model: a name of ``models.MODELS``.
         method: a name of ``models.METHODS``, or ``"hybrid"``: the network of ``start``, trained
             with method ``qcfs``, becomes LM-HT and is fine-tuned.
@@ -58,6 +63,7 @@ class Recipe:
         method_options: changes to the method; of a hybrid, ``levels`` and ``mix``.
         start: folder of a run whose weights are taken first.
         epochs: passes over the training set.
+        patience: stop after so many epochs without a better one on the validation set; None goes on.
         batch_size: samples per step, over all processes.
         optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
         lr: learning rate.
@@ -67,7 +73,10 @@ class Recipe:
         warmup_epochs: epochs in which the learning rate rises.
         clip_norm: largest norm of the gradient.
         label_smoothing: share of the target spread over all classes.
-        loss: ``"tet"`` (cross entropy at each step) or ``"rate"`` (of the mean over time).
+        loss: ``"tet"`` (cross entropy at each step) or ``"rate"`` (of the mean over time); for targets that
+            are no classes ``"multilabel"`` and ``"mse"``.
+        class_weights: factor on the loss of each class, or ``"balanced"``: N / (classes * samples of it).
+        sampler: ``"shuffled"``: each sample once an epoch; ``"balanced"``: drawn so that classes come alike.
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
         sop_budget: synaptic operations per sample above which the loss grows; None for no budget.
         target: of export, for which to train: ``"stock"`` and ``"loihi"`` have no gates.
@@ -96,6 +105,7 @@ class Recipe:
     normalize: bool = False
     test_fraction: float | None = None
     split_seed: int | None = None
+    validation_fraction: float = 0.1
     model: str
     method: str = "agmm"
     width: float = 1.0
@@ -104,6 +114,7 @@ class Recipe:
     method_options: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None
     epochs: int
+    patience: int | None = None
     batch_size: int = 64
     optimizer: str = "adamw"
     lr: float = 2e-3
@@ -114,6 +125,8 @@ class Recipe:
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     loss: str = "tet"
+    class_weights: str | tuple[float, ...] | None = None
+    sampler: str = "shuffled"
     spike_regulation: float = 0.0
     sop_budget: float | None = None
     target: str | None = None
@@ -130,6 +143,7 @@ class Recipe:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("loss", LOSSES),
+            ("sampler", SAMPLERS),
             ("precision", PRECISIONS),
             ("target", (None, *TARGETS)),
         ):
@@ -138,6 +152,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
+        _check_loss(self)
 
     def replace(self, assignments: Iterable[str]) -> Recipe:
         """Return the recipe with fields changed by ``"name=value"`` texts.
@@ -160,7 +175,6 @@ class Recipe:
         values = dataclasses.asdict(self)
         if not full:
             values = {name: value for name, value in values.items() if value != _DEFAULTS.get(name, ...)}
-        values["augment"] = list(self.augment)
         text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
         return text
 
@@ -178,7 +192,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "split_seed": (0, (1 << 32) - 1),
     "width": (0.01, 16),
     "input_bits": (0, 8),
+    "validation_fraction": (0, 0.9),
     "epochs": (1, 100_000),
+    "patience": (1, 100_000),
     "batch_size": (1, 1 << 20),
     "lr": (0, 100),
     "momentum": (0, 1),
@@ -216,8 +232,26 @@ def _unknown(key: str, source: str) -> OptionError:
     return OptionError(f"--set {source}: a recipe has no field {key!r}; {hint}")
 
 
+def _check_loss(recipe: Recipe) -> None:
+    """Refuse options of cross entropy that are none, or that another loss would ignore."""
+    weights = recipe.class_weights
+    numbers = () if isinstance(weights, str) or weights is None else weights
+    if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
+        raise OptionError(
+            f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
+        )
+    if recipe.loss not in ("tet", "rate"):
+        for name in ("class_weights", "label_smoothing"):
+            if getattr(recipe, name):
+                raise OptionError(
+                    f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"
+                )
+
+
 def _checked(name: str, value: Any, kind: Any) -> Any:
     """Return the value as its field's type holds it."""
+    if name == "class_weights" and isinstance(value, (list, tuple)):
+        return tuple(_checked(name, one, float) for one in value)
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if value is None and type(None) in options:
         return None
@@ -283,14 +317,15 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def run_recipe(out: Path) -> Recipe:
-    """Recipe of a run's folder.
+    """Recipe of a run's folder; one of before there were validation sets has none.
 
     Raises:
         LavaBsnnError: the folder holds no run.
     """
     if not (out / CONFIG).is_file():
         raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); give the --out of lava-bsnn train")
-    return load_recipe(out / CONFIG)
+    values = {"validation_fraction": 0, **_mapping(out / CONFIG, depth=0)}
+    return from_mapping(values, str(out / CONFIG))
 
 
 def _mapping(name: str | Path, depth: int) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,18 @@ import torch
 
 from .. import data, models
 from ..encoding import Encoding
-from ..errors import LavaBsnnError, check_option
+from ..errors import LavaBsnnError, OptionError, check_option
+from .batches import labels_of
 from .checkpoint import load_checkpoint
-from .engine import Epoch, Step
-from .evaluation import evaluate
+from .engine import Step
+from .evaluation import Scores, score
+from .history import Epoch, is_stopped
+from .holdout import hold_out
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
-from .losses import SopBudget, SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
+from .losses import BY_NAME, CrossEntropy, SopBudget, SpikeRegulation, Term, TotalLoss, balanced_weights
 from .recipe import HYBRID, Recipe, load_recipe, run_recipe
+from .result import Result, result_of
 from .run_folder import (
     LAST,
     START,
@@ -40,30 +43,10 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """Outcome of a run; accuracies in 0..1.
-
-    Attributes:
-        test_accuracy: of the weights in ``checkpoint``, those after the last epoch.
-        best_test_accuracy: the highest of all epochs, an optimistic figure: the test set chose it.
-        skipped: what was wrong with the samples that were left out.
-        saturated: share of the training's input counts that were above the largest message.
-    """
-
-    test_accuracy: float
-    best_test_accuracy: float
-    best_epoch: int
-    train_seconds: float
-    checkpoint: str
-    config: dict[str, Any]
-    skipped: list[str]
-    saturated: float = 0.0
-
-
 def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
-    """Training and test set of a recipe; ``progress(done, total)`` is called in long preparations."""
-    return data.load(
+    """Training, validation and test set of a recipe; ``progress(done, total)`` is called in long work."""
+    split_seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+    splits = data.load(
         recipe.dataset,
         root=recipe.data_root,
         num_steps=recipe.num_steps,
@@ -72,13 +55,14 @@ def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None
         augment=recipe.augment,
         cutout_fill=data.DATASETS[recipe.dataset].mean if recipe.normalize else None,
         test_fraction=recipe.test_fraction,
-        split_seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
+        split_seed=split_seed,
         seed=recipe.seed,
         skip_bad=recipe.skip_bad,
         cache=recipe.cache,
         denoise=recipe.denoise,
         progress=progress,
     )
+    return hold_out(splits, recipe.validation_fraction, split_seed)
 
 
 def input_shape(recipe: Recipe) -> tuple[int, int, int]:
@@ -134,16 +118,37 @@ def build_model(
     return model
 
 
-def build_loss(recipe: Recipe, model: torch.nn.Module) -> TotalLoss:
-    """Loss terms of a recipe."""
-    entropy = tet_cross_entropy if recipe.loss == "tet" else rate_cross_entropy
-    smoothing = recipe.label_smoothing
-    terms: dict[str, Any] = {recipe.loss: (1.0, lambda z, y: entropy(z, y, smoothing))}
+def build_loss(
+    recipe: Recipe, model: torch.nn.Module, class_weights: Sequence[float] | None = None
+) -> TotalLoss:
+    """Loss terms of a recipe, with the weights of :func:`class_weights_of`."""
+    term: Term = BY_NAME[recipe.loss]
+    if recipe.loss in ("tet", "rate"):
+        term = CrossEntropy(recipe.loss, label_smoothing=recipe.label_smoothing, class_weights=class_weights)
+    terms: dict[str, Any] = {recipe.loss: (1.0, term)}
     if recipe.spike_regulation:
         terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model))
     if recipe.sop_budget is not None:
         terms["sops"] = (1.0, SopBudget(model, recipe.sop_budget))
     return TotalLoss(terms)
+
+
+def class_weights_of(recipe: Recipe, splits: data.Splits) -> Sequence[float] | None:
+    """Weight of each class in the loss; None where the recipe has none.
+
+    Raises:
+        OptionError: weights for another number of classes.
+    """
+    given, number = recipe.class_weights, splits.info.num_classes
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return balanced_weights(labels_of(splits.train), number)
+    if len(given) != number:
+        raise OptionError(
+            f"recipe: class_weights has {len(given)} numbers for {number} classes; give one for each"
+        )
+    return given
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
@@ -165,6 +170,8 @@ def train(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    overwrite: bool = False,
+    loggers: Sequence[Any] = (),
     on_data: Callable[[int, int], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
@@ -172,11 +179,14 @@ def train(
 ) -> Result:
     """Train a recipe into a folder; ``resume`` continues a run in it, bit for bit.
 
-    Writes ``config.yaml``, ``last.pt``, ``best.pt``, ``metrics.csv``, TensorBoard events and
-    ``training_curve.png``.
+    Writes ``config.yaml``, ``last.pt``, ``best.pt``, ``metrics.csv``, ``result.json``, TensorBoard events,
+    ``training_curve.png`` and ``confusion.png``.
 
     Args:
         recipe: a recipe, or what :func:`load_recipe` takes.
+        resume: with a recipe of more epochs than the run was started with, it is trained for longer.
+        overwrite: a run in the folder may be replaced.
+        loggers: of Fabric's interface, besides TensorBoard; they get the figures of each epoch.
         on_data: called with (done, total) while recordings are made.
         on_start: told in words what will be trained.
 
@@ -191,10 +201,13 @@ def train(
     resume = resume and (out / LAST).exists()
     with contextlib.ExitStack() as stack:
         if is_first:
-            (continue_folder if resume else start_folder)(recipe, out)
+            if resume:
+                continue_folder(recipe, out)
+            else:
+                start_folder(recipe, out, overwrite=overwrite)
             stack.enter_context(alone_in(out))
         fabric.barrier()
-        return _train(recipe, out, fabric, resume, on_data, on_start, on_step, on_epoch)
+        return _train(recipe, out, fabric, resume, loggers, on_data, on_start, on_step, on_epoch)
 
 
 def _train(
@@ -202,6 +215,7 @@ def _train(
     out: Path,
     fabric: Fabric,
     resume: bool,
+    loggers: Sequence[Any],
     on_data: Callable[[int, int], None] | None,
     on_start: Callable[[str], None] | None,
     on_step: Callable[[Step], None] | None,
@@ -218,15 +232,17 @@ def _train(
         _take_weights(recipe, model, splits)
     if on_start is not None and is_first:
         on_start(
-            f"{recipe.dataset}: {len(splits.train)} training and {len(splits.test)} test samples"
+            f"{recipe.dataset}: {len(splits.train)} training"
+            + (f", {len(splits.validation)} validation" if splits.validation is not None else "")
+            + f" and {len(splits.test)} test samples"
             + "".join(f" ({note})" for note in splits.notes)
             + (f"; left out: {len(splits.skipped)}" if splits.skipped else "")
             + f"; {recipe.model}, {recipe.method}: "
             f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
         )
     history = history_of(out) if resume else []
-    if on_start is not None and is_first and len(history) == recipe.epochs:
-        on_start("all epochs are done already")
+    if on_start is not None and is_first and history:
+        on_start(_where(recipe, history))
     log = RunLog(out, history) if is_first else None
 
     def finish_epoch(epoch: Epoch) -> None:
@@ -235,16 +251,20 @@ def _train(
         if on_epoch is not None:
             on_epoch(epoch)
 
+    found: list[Scores] = []
     history = fit(
         model,
         splits.train,
         splits.test,
         epochs=recipe.epochs,
+        validation=splits.validation,
+        patience=recipe.patience,
         batch_size=recipe.batch_size,
         optimizer=optimizer(
             recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
         ),
-        loss=build_loss(recipe, model),
+        loss=build_loss(recipe, model, class_weights_of(recipe, splits)),
+        sampler=recipe.sampler,
         schedule=recipe.schedule,
         warmup_epochs=recipe.warmup_epochs,
         clip_norm=recipe.clip_norm,
@@ -256,31 +276,37 @@ def _train(
         checkpoint_steps=recipe.checkpoint_steps,
         settings=settings_of(recipe),
         resume=resume,
+        loggers=loggers,
+        progress=False,
         on_step=on_step,
         on_epoch=finish_epoch,
+        on_test=found.append,
     )
-    if log is not None:
-        log.finish(history)
     entry: Any = model.blocks[0]
-    return dataclasses.replace(
-        _result(recipe, out / LAST, history[-1].test_accuracy, history, splits),
+    result = result_of(
+        recipe,
+        out / LAST,
+        found[0],
+        history,
+        classes=splits.classes,
+        skipped=splits.skipped,
         saturated=entry.saturated / max(1, entry.received),
     )
+    if log is not None:
+        log.finish(history, result)
+    return result
 
 
-def _result(
-    recipe: Recipe, checkpoint: Path, test_accuracy: float, history: list[Epoch], splits: data.Splits
-) -> Result:
-    best = max(history, key=lambda epoch: epoch.test_accuracy, default=None)
-    return Result(
-        test_accuracy=test_accuracy,
-        best_test_accuracy=test_accuracy if best is None else best.test_accuracy,
-        best_epoch=0 if best is None else best.epoch,
-        train_seconds=round(sum(epoch.seconds for epoch in history), 2),
-        checkpoint=str(checkpoint),
-        config=asdict(recipe),
-        skipped=list(splits.skipped),
-    )
+def _where(recipe: Recipe, history: list[Epoch]) -> str:
+    """What is left of a run that is resumed, in words."""
+    if len(history) == recipe.epochs:
+        return "all epochs are done already"
+    if is_stopped(history, recipe.patience):
+        return (
+            f"stopped after epoch {len(history)}: {recipe.patience} epochs brought no better one; to go on: "
+            "train --resume --set patience=null"
+        )
+    return f"goes on after epoch {len(history)} of {recipe.epochs}"
 
 
 def load_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> tuple[Recipe, models.SpikingNetwork]:
@@ -299,14 +325,22 @@ def load_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> tuple[Recip
 
 
 def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
-    """Test accuracy of a run's checkpoint, computed anew."""
+    """Test figures of a run's checkpoint, computed anew."""
     out = Path(out)
     recipe, model = load_run(out, checkpoint)
     splits = load_data(dataclasses.replace(recipe, augment=()))
     if torch.cuda.is_available():
         model.cuda()
-    figures = evaluate(model, splits.test, batch_size=recipe.batch_size, num_workers=recipe.num_workers)
-    return _result(recipe, out / checkpoint, figures, history_of(out), splits)
+    scores = score(
+        model,
+        splits.test,
+        loss=build_loss(recipe, model, class_weights_of(recipe, splits)),
+        batch_size=recipe.batch_size,
+        num_workers=recipe.num_workers,
+    )
+    return result_of(
+        recipe, out / checkpoint, scores, history_of(out), classes=splits.classes, skipped=splits.skipped
+    )
 
 
 def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -> models.SpikingNetwork:
