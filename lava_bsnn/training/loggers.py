@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
@@ -31,7 +32,8 @@ class Loggers:
                 )
         self._loggers = loggers
         for logger in loggers:
-            logger.log_hyperparams(dict(settings))
+            with contextlib.suppress(NotImplementedError):  # CSVLogger has no place for them
+                logger.log_hyperparams(dict(settings))
 
     def __enter__(self) -> Loggers:
         return self
