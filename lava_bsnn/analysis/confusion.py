@@ -24,11 +24,16 @@ def plot_confusion(confusion: np.ndarray, axes: Axes, classes: Sequence[str] = (
         confusion: counts ``[classes, classes]``, a row per true class, a column per predicted one.
         classes: their names; without, their numbers.
     """
+    from matplotlib.colors import PowerNorm
+
     number = len(confusion)
     totals = confusion.sum(1, keepdims=True)
     shares = confusion / np.maximum(totals, 1)
-    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
-    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
+    norm = PowerNorm(0.5, vmin=0, vmax=100)  # so that rare confusions are seen
+    image = axes.imshow(100 * shares, cmap="Blues", norm=norm, interpolation="nearest")
+    bar = axes.figure.colorbar(
+        image, ax=axes, shrink=0.6, pad=0.02, aspect=30, ticks=[0, 1, 5, 10, 20, 40, 60, 80, 100]
+    )
     bar.set_label("share of the true class (%)")
     every = -(-number // _NAMED)
     places = np.arange(0, number, every)
@@ -43,7 +48,7 @@ def plot_confusion(confusion: np.ndarray, axes: Axes, classes: Sequence[str] = (
     if number <= _NUMBERED:
         for (row, column), count in np.ndenumerate(confusion):
             if count:
-                colour = "white" if shares[row, column] > 0.5 else "black"
+                colour = "white" if shares[row, column] > 0.35 else "black"
                 axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
     elif number <= _NAMED:
         axes.set_xticks(np.arange(-0.5, number), minor=True)
@@ -58,7 +63,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str] = ()) -> Figu
     from matplotlib.figure import Figure
 
     number = min(len(confusion), _NAMED)
-    side = 3.0 + (0.38 * number if number <= _NUMBERED else 3.0 + 0.115 * number)
+    side = 2.4 + (0.4 if number <= _NUMBERED else 0.115) * number
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     plot_confusion(confusion, figure.subplots(), classes)
     right = confusion.diagonal().sum() / max(1, confusion.sum())

@@ -41,9 +41,11 @@ def plot_training(history: Sequence[Any], axes: Sequence[Axes]) -> Sequence[Axes
                 )
     loss_axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
-    for one, place in ((loss_axes, "upper right"), (accuracy_axes, "lower right")):
-        if one.lines:
-            one.legend(frameon=False, loc=place)
+    if accuracy_axes.lines:  # the same lines as those of the losses
+        accuracy_axes.legend(frameon=False, loc="lower right")
+    else:
+        loss_axes.legend(frameon=False, loc="best")
+    for one in axes:
         one.xaxis.set_major_locator(integers())
         tidy(one)
     return axes

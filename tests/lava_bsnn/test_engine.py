@@ -131,6 +131,8 @@ def test_two_processes_train_what_one_does(two_processes):
         assert theirs["loss"] == pytest.approx([e.loss for e in history], rel=1e-6)
         assert theirs["rate"] == pytest.approx([e.firing_rate for e in history], rel=1e-6)
         assert theirs["test"] == [e.test_accuracy for e in history]
+        assert theirs["held"] == [e.validation_accuracy for e in history]
+        assert theirs["test loss"] == pytest.approx(history[-1].test_loss, rel=1e-6)
         assert theirs["flips"] == [e.flip_ratio for e in history]
 
 
