@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -234,7 +234,7 @@ def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None
 
 
 @contextmanager
-def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Callable[..., None]]]:
+def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Any]]:
     """A progress bar over all steps, and a line per epoch."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import yaml
 
+from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
 from .schedule import OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 LOSSES = ("tet", "rate")
-CONFIG = "config.yaml"
+CONFIG = RUN_FILE
 """Recipe in the folder of a run."""
 HYBRID = "hybrid"
 """Method of a recipe that turns a trained QCFS network into LM-HT and fine-tunes it."""
@@ -34,8 +35,11 @@ class Recipe:
     Attributes:
         summary: what it is, and the row of the table that it aims at.
         published: test accuracy that the source prints, percent.
-        dataset: a name of ``data.DATASETS``.
+        dataset: a name of ``data.DATASETS``, ``"packed"``, or a function of your own,
+            ``"package.module:function"``; see :func:`lava_bsnn.data.load`.
         data_root: where the data set is; by default where ``data.find`` looks.
+        data_options: further arguments of a function of your own.
+        layout: axes of arrays of your own, such as ``"TNCHW"``; by default time comes last.
         cache: folder that keeps the frames of event recordings; by default they are made anew.
         skip_bad: leave samples out that cannot be read, instead of stopping.
         num_steps: time steps T.
@@ -43,13 +47,16 @@ class Recipe:
         counts: event frames hold counts instead of 0 and 1.
         saturate: counts beyond ``input_bits`` become the largest, and are reported, instead of an error.
         denoise: drop events without a neighbour within so many microseconds.
+        bin_us: microseconds of a time bin; by default each recording is divided into ``num_steps``.
+        slice_us: cut recordings into samples of so many microseconds.
         augment: names of ``data`` augmentations, in order.
         normalize: the network subtracts the set's mean and divides by its deviation per channel, and takes
             the result as signed messages.
         test_fraction: held-out share of data sets without a split of their own; by default
             the usual one.
         split_seed: seed of that split; by default ``seed``.
-        model: a name of ``models.MODELS``.
+        model: a name of ``models.MODELS``, or a class or function of your own,
+            ``"package.module:Net"``; see :func:`lava_bsnn.models.own`.
         method: a name of ``models.METHODS``, or ``"hybrid"``: the network of ``start``, trained
             with method ``qcfs``, becomes LM-HT and is fine-tuned.
         width: factor on all hidden features.
@@ -85,6 +92,8 @@ class Recipe:
     published: float | None = None
     dataset: str
     data_root: str | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    layout: str | None = None
     cache: str | None = None
     skip_bad: bool = False
     num_steps: int = 4
@@ -92,6 +101,8 @@ class Recipe:
     counts: bool = False
     saturate: bool = False
     denoise: float | None = None
+    bin_us: int | None = None
+    slice_us: int | None = None
     augment: tuple[str, ...] = ()
     normalize: bool = False
     test_fraction: float | None = None
@@ -139,6 +150,11 @@ class Recipe:
             if value is not None and not low <= value <= high:
                 raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Names of code in the recipe, which is imported when data or model are made."""
+        return tuple(name for name in (self.dataset, self.model) if is_code(name))
+
     def replace(self, assignments: Iterable[str]) -> Recipe:
         """Return the recipe with fields changed by ``"name=value"`` texts.
 
@@ -174,6 +190,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "num_steps": (1, 1024),
     "size": (4, 1024),
     "denoise": (1, 1e9),
+    "bin_us": (1, 3_600_000_000),
+    "slice_us": (1, 3_600_000_000),
     "test_fraction": (0.01, 0.99),
     "split_seed": (0, (1 << 32) - 1),
     "width": (0.01, 16),
