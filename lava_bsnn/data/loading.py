@@ -106,16 +106,15 @@ def load(
         OptionError: an option is unknown, out of range, or not for this kind of set.
         DataError: the set is missing or damaged; later, on access, a sample is.
     """
-    opened = _open(
+    opened = _open_own(
         name,
         root,
         given={"num_steps": num_steps, "size": size, "seed": split_seed},
         options=options or {},
         layout=layout,
-        cache=None if cache is None else Path(cache),
         progress=progress,
     )
-    info = opened.info
+    info = get(name) if opened is None else opened.info
     fraction = info.test_fraction if test_fraction is None else test_fraction
     check_options(
         info,
@@ -127,14 +126,18 @@ def load(
         bin_us=bin_us,
         normalize=normalize,
         test_fraction=fraction,
-        framed=opened.framed,
+        framed=opened is not None and opened.framed,
     )
-    if opened.framed:
+    if opened is not None and opened.framed:
         check_steps(name, opened.train, num_steps)
     shape = info.sized(size)
     names = (augment,) if isinstance(augment, str) else tuple(augment)
     before, after = build(info, names, shape, cutout_fill)
     folder = None if cache is None else Path(cache)
+    if opened is None:
+        path = locate(name, root)
+        train, test = info.loader(info, Place(path=path, cache=folder, progress=progress))
+        opened = Opened(info=info, train=train, test=test, path=path)
     source, path = opened.train, opened.path
     parts, notes = _split(opened, fraction, split_seed)
     if bin_us is not None:
@@ -191,17 +194,16 @@ def load(
     )
 
 
-def _open(
+def _open_own(
     name: str,
     root: str | os.PathLike[str] | None,
     *,
     given: Mapping[str, Any],
     options: Mapping[str, Any],
     layout: str | None,
-    cache: Path | None,
     progress: Progress | None,
-) -> Opened:
-    """Sources of a dataset by name, of packed recordings, or of the user's own."""
+) -> Opened | None:
+    """Sources of packed recordings or of the user's own code; None of a dataset by name."""
     if is_code(name):
         place = None if root is None else Path(root)
         return open_own(
@@ -214,9 +216,7 @@ def _open(
         if root is None:
             raise DataError("packed: needs data_root, the file that data.write_packed wrote; set it")
         return open_packed(name, Path(root).expanduser())
-    info, path = get(name), locate(name, root)
-    train, test = info.loader(info, Place(path=path, cache=cache, progress=progress))
-    return Opened(info=info, train=train, test=test, path=path)
+    return None
 
 
 def check_options(
