@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import code
-from ..errors import DataError
+from ..errors import DataError, OptionError
 from .events import as_events, looks_like_events
 from .info import DatasetInfo, Opened, Progress
 from .own_samples import Form, OwnSource, Pairs, class_of, is_tensor, item_of, labels_of, numbers, read_one
@@ -61,6 +61,10 @@ def open_own(
         OptionError: the code is not allowed, cannot be imported, or raises.
         DataError: it returns no data, or data that are not alike.
     """
+    if layout is not None and sorted(layout) not in [sorted(axes) for axes in _AXES]:
+        raise OptionError(
+            f"data.load: layout={layout!r} is not allowed; use the axes {', '.join(_AXES)} in any order"
+        )
     given_data = own_data(name, code.called(name, given, options, "data_options"))
     notes: list[str] = []
     sets = {
@@ -87,6 +91,13 @@ def open_own(
         shape = first.shape[:3]
     names = tuple(map(str, given_data.classes or _names(train)))
     number = len(names) or max(int(one.max()) for one in labels.values()) + 1
+    for split, found in labels.items():
+        if found.max() >= number:
+            index = int((found >= number).argmax())
+            raise DataError(
+                f"{name}: {split}[{index}]: its label is {found[index]}; allowed are 0..{number - 1}, the "
+                f"numbers of the {number} names in classes"
+            )
     absent = sorted(set(range(number)) - set(labels[TRAIN].tolist()))
     if absent:
         notes.append(f"no training sample has label {', '.join(map(str, absent[:5]))}")
@@ -199,13 +210,12 @@ def _pairs(where: str, inputs: Any, labels: Any, layout: str | None) -> Pairs:
 
 def _axes_of(where: str, layout: str | None, dimensions: int, batch: int) -> str:
     """Axes of arrays (``batch`` 1) or of samples (0) with so many dimensions, as the layout says."""
-    for standard in _AXES:
-        axes = standard if layout is None else layout
-        if len(axes) == dimensions + 1 - batch and (layout is None or sorted(layout) == sorted(standard)):
-            return axes if batch else axes.replace("N", "")
-    allowed = f"layout {layout}" if layout is not None else "[N, C, H, W, T], [N, C, H, W] or [N, C, T]"
-    what = "arrays" if batch else "samples without N"
-    raise DataError(f"{where} has {what} of {dimensions} dimensions, which {allowed} does not; set layout")
+    axes = [one if batch else one.replace("N", "") for one in ([layout] if layout else _AXES)]
+    for found in axes:
+        if len(found) == dimensions:
+            return found
+    allowed = " or ".join(f"[{', '.join(one)}]" for one in axes)
+    raise DataError(f"{where} has {dimensions} dimensions; allowed are {allowed}; set layout in the recipe")
 
 
 def _form(name: str, train: Any, layout: str | None) -> Form:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +79,13 @@ class OwnSource:
     def read(self, index: int) -> np.ndarray:
         """Sample as structured events, frames ``[C, H, W, T]`` or image ``[C, H, W]``.
 
+        Draws of numpy and Python follow from the seed of torch's, so that a run can be resumed.
+
         Raises:
             ValueError: it cannot be read, or is not like the first one.
         """
-        item, label = item_of(self.data, index)
+        with _numpy_drawing_as_torch():
+            item, label = item_of(self.data, index)
         if label != self.labels[index]:
             raise ValueError(f"its label is {label}, was {self.labels[index]} before; labels must not change")
         return self.form(item)
@@ -107,6 +113,21 @@ def read_one(where: str, data: Any, index: int, form: Form) -> np.ndarray:
         return form(item_of(data, index)[0])
     except ValueError as error:
         raise DataError(f"{where}[{index}]: {error}") from error
+
+
+@contextlib.contextmanager
+def _numpy_drawing_as_torch() -> Iterator[None]:
+    """Seed numpy's and Python's generators with torch's seed, and put them back afterwards."""
+    import torch
+
+    seed, before = torch.initial_seed(), (np.random.get_state(), random.getstate())
+    np.random.seed(seed % (1 << 32))
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
 
 
 def numbers(item: Any) -> np.ndarray:
@@ -160,7 +181,7 @@ def class_of(label: Any) -> int:
     array = np.asarray(label)
     if array.dtype.kind in "iub" and array.size == 1:
         return operator.index(array.astype(np.int64).item())
-    if array.dtype.kind in "iubf" and array.size > 1 and (np.sort(array.ravel())[-2:] == [0, 1]).all():
+    if array.dtype.kind in "iubf" and array.ndim == 1 and np.count_nonzero(array) == 1 == array.max():
         raise ValueError(
             f"its label is one-hot, {list(array.shape)}; allowed are integers: label.argmax(), here "
             f"{int(array.argmax())}"

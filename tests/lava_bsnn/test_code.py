@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.cli import command
+from support.own_code import forgotten
 
 from lava_bsnn import code, training
 from lava_bsnn.errors import LavaBsnnError, OptionError
@@ -20,14 +21,9 @@ LEAVES = "from pathlib import Path\nPath('imported').touch()\n"
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """A working folder; modules and places that a test adds are forgotten after it."""
-    before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        places = [getattr(sys.modules[name], "__file__", None), *getattr(sys.modules[name], "__path__", ())]
-        if any(str(place).startswith(str(tmp_path)) for place in places):
-            del sys.modules[name]
+    with forgotten(tmp_path):
+        yield tmp_path
 
 
 def write(path, text="def make():\n    return 1\n"):
@@ -158,7 +154,9 @@ def test_code_in_the_folder_of_a_run_is_refused(tmp_path, monkeypatch):
 
 
 def test_what_a_module_has_only_imported_is_refused():
-    write("mine.py", "import os\nfrom functools import partial\nfrom os import system\nshow = partial(print)\n")
+    write(
+        "mine.py", "import os\nfrom functools import partial\nfrom os import system\nshow = partial(print)\n"
+    )
     for name in ("mine:system", "mine:show"):
         with pytest.raises(OptionError, match=r"it is defined in \w+, not in a file of yours"):
             code.imported(name)
