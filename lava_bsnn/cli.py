@@ -19,6 +19,7 @@ from .commands.bench import Bench
 from .commands.doctor import Doctor
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
+from .commands.new import New
 from .commands.output import as_options
 from .commands.report import Report
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
@@ -32,6 +33,7 @@ COMMANDS = {
         Demo,
         Doctor,
         Datasets,
+        New,
         Recipes,
         Train,
         Resume,

@@ -130,7 +130,11 @@ WRONG = {
         r"recording 1: t is 0..4000000000 us, allow",
     ),
     "t below 0": (changed(t=RECORDINGS[0]["t"] - 10_000), {}, r"recording 1: t is -"),
-    "t not finite": ([RECORDINGS[0] | {"t": ZEROS * np.nan}] * 2, {"time_unit": "s"}, "t holds values that are not finite"),
+    "t not finite": (
+        [RECORDINGS[0] | {"t": ZEROS * np.nan}] * 2,
+        {"time_unit": "s"},
+        "t holds values that are not finite",
+    ),
     "p of 2": (changed(p=ZEROS + 2), {}, r"recording 1: p is 2..2, allowed is 0..1"),
     "p mixed": (
         changed(p=RNG.integers(-1, 2, 200)),

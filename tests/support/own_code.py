@@ -15,7 +15,7 @@ def forgotten(folder):
     finally:
         sys.path[:] = places
         for name in set(sys.modules) - modules:
-            module = sys.modules[name]
-            homes = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+            facts = getattr(sys.modules[name], "__dict__", {})
+            homes = [facts.get("__file__"), *(facts.get("__path__") or ())]
             if any(str(home).startswith(str(folder)) for home in homes):
                 del sys.modules[name]
