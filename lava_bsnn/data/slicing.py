@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .packed import in_order
+from .events import in_order
 from .sources import Source
 
 

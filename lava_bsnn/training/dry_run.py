@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .. import analysis, data
+from .. import analysis
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
@@ -20,7 +20,8 @@ from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, input_encoding, input_shape
+from .run import build_loss, build_model, load_data
+from .run_data import encoding_of, is_own, known_info
 from .run_folder import start_recipe
 from .schedule import optimizer
 
@@ -66,13 +67,16 @@ class DryRun:
 
 
 def dry_run(recipe: Recipe, name: str = "") -> DryRun:
-    """Build a recipe's model, take one training step on synthetic samples, convert it and run it."""
+    """Build a recipe's model, take one training step on synthetic samples, convert it and run it.
+
+    Data of the user's own are loaded, as nothing is known of them before.
+    """
     import netx_export
     from netx_export.lowering.observe import random_samples
 
     seed_everything(recipe.seed)
-    shape = input_shape(recipe)
-    info = data.DATASETS[recipe.dataset]
+    info = load_data(recipe).info if is_own(recipe) else known_info(recipe)
+    shape = info.sized(recipe.size)
     check_options(
         info,
         num_steps=recipe.num_steps,
@@ -82,11 +86,11 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     )
     build(info, recipe.augment, shape)  # raises where a name is wrong
     ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann)
+    model = build_model(recipe, shape, info.num_classes, ann, info)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
-    coding = input_encoding(recipe)
+    coding = encoding_of(recipe, info)
     number = 8 if math.prod(shape) <= _SMALL else 2
     inputs = torch.from_numpy(random_samples(coding, (number, *shape, recipe.num_steps), recipe.seed).copy())
     if info.kind != "events":

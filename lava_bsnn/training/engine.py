@@ -118,6 +118,9 @@ class Engine:
         logits = self.wrapped(inputs)
         check_classes("train", indices, given, logits)
         value = loss(logits, labels)
+        if not isinstance(value, Tensor) or value.dim():
+            kind = f"{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise LavaBsnnError(f"fit: the loss is {kind}; return a scalar tensor, the mean over the samples")
         if self.watch is None and not torch.isfinite(value):
             raise loss_not_finite(self.model, inputs, value.item(), self.epoch, self.step)
         self.optimizer.zero_grad()

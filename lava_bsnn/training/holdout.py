@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from .. import data
 from ..data.augment import Augmented, Mapped
 from ..data.samples import DiskCache, Samples
+from ..data.slicing import SlicedSource
 from ..data.sources import stratified
 from ..errors import OptionError
 from .batches import labels_of
@@ -51,8 +52,9 @@ def hold_out(splits: data.Splits, fraction: float, seed: int) -> data.Splits:
         raise OptionError(
             f"recipe: validation_fraction={fraction}: {len(labels)} training sample cannot be split; use 0"
         )
-    kept, held, _ = stratified(labels, splits.info.num_classes, fraction, seed)
     train: Any = splits.train
+    groups = _recordings(train) if splits.info.kind == "events" else None
+    kept, held = _divided(labels, groups, splits.info.num_classes, fraction, seed)
     validation: Any
     samples, test = getattr(train, "dataset", None), getattr(splits.test, "dataset", None)
     if isinstance(train, Augmented) and isinstance(samples, Samples) and isinstance(test, Samples):
@@ -62,6 +64,27 @@ def hold_out(splits: data.Splits, fraction: float, seed: int) -> data.Splits:
         validation, train = Part(train, held), Part(train, kept)
     note = f"{len(held)} training samples held out for validation with split_seed={seed}"
     return dataclasses.replace(splits, train=train, validation=validation, notes=(*splits.notes, note))
+
+
+def _recordings(train: Any) -> np.ndarray | None:
+    """Recording of each sample ``[N]``, where recordings were cut into several samples."""
+    samples = getattr(train, "dataset", None)
+    source = getattr(samples, "source", None)
+    if not isinstance(source, SlicedSource):
+        return None
+    return np.array([recording for recording, _ in source.slices])[samples.indices]  # type: ignore[union-attr]
+
+
+def _divided(
+    labels: np.ndarray, groups: np.ndarray | None, num_classes: int, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of what is kept and held out; samples of a group stay together."""
+    if groups is None:
+        return stratified(labels, num_classes, fraction, seed)[:2]
+    names, first = np.unique(groups, return_index=True)
+    _, held, _ = stratified(labels[first], num_classes, fraction, seed)
+    apart = np.isin(groups, names[held])
+    return np.flatnonzero(~apart), np.flatnonzero(apart)
 
 
 def _some(samples: Samples, indices: np.ndarray, split: str, like: Samples) -> Samples:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import block, distributed
 from ..analysis.operations import fan_out_sum
+from ..code import imported, told
 from ..errors import LavaBsnnError, OptionError
 from .rates import spiking_modules
 
@@ -64,15 +65,6 @@ def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-BY_NAME: dict[str, Term] = {
-    "tet": tet_cross_entropy,
-    "rate": rate_cross_entropy,
-    "multilabel": multilabel_cross_entropy,
-    "mse": mean_squared_error,
-}
-"""Losses that recipes name."""
-
-
 class CrossEntropy:
     """Cross entropy with options, as a term.
 
@@ -94,6 +86,34 @@ class CrossEntropy:
         if self._weights is not None and self._weights.device != logits.device:  # once
             self._weights = self._weights.to(logits.device)
         return self._entropy(logits, labels, self._smoothing, self._weights)
+
+
+class OwnLoss:
+    """A function of the user's own that a recipe names.
+
+    Args:
+        name: ``"package.module:function"``.
+
+    Raises:
+        OptionError: it cannot be imported.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._function = name, imported(name)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits ``[N, classes, T]`` and labels ``[N]``.
+
+        Raises:
+            OptionError: the function raised something.
+        """
+        try:
+            value: Tensor = self._function(logits, labels)
+        except LavaBsnnError:
+            raise
+        except Exception as error:
+            raise OptionError(f"{self._name}: raised {told(error)}; mend it") from error
+        return value
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> list[float]:

@@ -16,14 +16,15 @@ from typing import Any
 
 import yaml
 
+from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
 from .schedule import OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-LOSSES = ("tet", "rate", "multilabel", "mse")
+LOSSES = ("tet", "rate")
 SAMPLERS = ("shuffled", "balanced")
-CONFIG = "config.yaml"
+CONFIG = RUN_FILE
 """Recipe in the folder of a run."""
 HYBRID = "hybrid"
 """Method of a recipe that turns a trained QCFS network into LM-HT and fine-tunes it."""
@@ -36,8 +37,11 @@ class Recipe:
     Attributes:
         summary: what it is, and the row of the table that it aims at.
         published: test accuracy that the source prints, percent.
-        dataset: a name of ``data.DATASETS``.
+        dataset: a name of ``data.DATASETS``, ``"packed"``, or a function of your own,
+            ``"package.module:function"``; see :func:`lava_bsnn.data.load`.
         data_root: where the data set is; by default where ``data.find`` looks.
+        data_options: further arguments of a function of your own.
+        layout: axes of arrays of your own, such as ``"TNCHW"``; by default time comes last.
         cache: folder that keeps the frames of event recordings; by default they are made anew.
         skip_bad: leave samples out that cannot be read, instead of stopping.
         num_steps: time steps T.
@@ -45,6 +49,8 @@ class Recipe:
         counts: event frames hold counts instead of 0 and 1.
         saturate: counts beyond ``input_bits`` become the largest, and are reported, instead of an error.
         denoise: drop events without a neighbour within so many microseconds.
+        bin_us: microseconds of a time bin; by default each recording is divided into ``num_steps``.
+        slice_us: cut recordings into samples of so many microseconds.
         augment: names of ``data`` augmentations, in order.
         normalize: the network subtracts the set's mean and divides by its deviation per channel, and takes
             the result as signed messages.
@@ -54,7 +60,8 @@ class Recipe:
         validation_fraction: share of the training set, by class, that is held out to choose ``best.pt`` on
             and to stop early; the test set is used once, at the end. 0, as published recipes have it: the
             test set chooses. Sets with a validation set of their own keep that.
-        model: a name of ``models.MODELS``.
+        model: a name of ``models.MODELS``, or a class or function of your own,
+            ``"package.module:Net"``; see :func:`lava_bsnn.models.own`.
         method: a name of ``models.METHODS``, or ``"hybrid"``: the network of ``start``, trained
             with method ``qcfs``, becomes LM-HT and is fine-tuned.
         width: factor on all hidden features.
@@ -73,8 +80,8 @@ class Recipe:
         warmup_epochs: epochs in which the learning rate rises.
         clip_norm: largest norm of the gradient.
         label_smoothing: share of the target spread over all classes.
-        loss: ``"tet"`` (cross entropy at each step) or ``"rate"`` (of the mean over time); for targets that
-            are no classes ``"multilabel"`` and ``"mse"``.
+        loss: ``"tet"`` (cross entropy at each step), ``"rate"`` (of the mean over time), or a function of your
+            own of logits ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
         class_weights: factor on the loss of each class, or ``"balanced"``: N / (classes * samples of it).
         sampler: ``"shuffled"``: each sample once an epoch; ``"balanced"``: drawn so that classes come alike.
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
@@ -94,6 +101,8 @@ class Recipe:
     published: float | None = None
     dataset: str
     data_root: str | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    layout: str | None = None
     cache: str | None = None
     skip_bad: bool = False
     num_steps: int = 4
@@ -101,6 +110,8 @@ class Recipe:
     counts: bool = False
     saturate: bool = False
     denoise: float | None = None
+    bin_us: int | None = None
+    slice_us: int | None = None
     augment: tuple[str, ...] = ()
     normalize: bool = False
     test_fraction: float | None = None
@@ -142,7 +153,7 @@ class Recipe:
         for name, allowed in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
-            ("loss", LOSSES),
+            ("loss", (self.loss,) if is_code(self.loss) else LOSSES),
             ("sampler", SAMPLERS),
             ("precision", PRECISIONS),
             ("target", (None, *TARGETS)),
@@ -153,6 +164,11 @@ class Recipe:
             if value is not None and not low <= value <= high:
                 raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
         _check_loss(self)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Names of code in the recipe, which is imported when data or model are made."""
+        return tuple(name for name in (self.dataset, self.model, self.loss) if is_code(name))
 
     def replace(self, assignments: Iterable[str]) -> Recipe:
         """Return the recipe with fields changed by ``"name=value"`` texts.
@@ -188,6 +204,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "num_steps": (1, 1024),
     "size": (4, 1024),
     "denoise": (1, 1e9),
+    "bin_us": (1, 3_600_000_000),
+    "slice_us": (1, 3_600_000_000),
     "test_fraction": (0.01, 0.99),
     "split_seed": (0, (1 << 32) - 1),
     "width": (0.01, 16),
@@ -240,7 +258,7 @@ def _check_loss(recipe: Recipe) -> None:
         raise OptionError(
             f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
         )
-    if recipe.loss not in ("tet", "rate"):
+    if recipe.loss not in LOSSES:
         for name in ("class_weights", "label_smoothing"):
             if getattr(recipe, name):
                 raise OptionError(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import data, models
+from .. import code, data, models
+from ..code import is_code
 from ..encoding import Encoding
-from ..errors import LavaBsnnError, OptionError, check_option
+from ..errors import LavaBsnnError, OptionError
 from .batches import labels_of
 from .checkpoint import load_checkpoint
 from .engine import Step
@@ -22,9 +23,19 @@ from .history import Epoch, is_stopped
 from .holdout import hold_out
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
-from .losses import BY_NAME, CrossEntropy, SopBudget, SpikeRegulation, Term, TotalLoss, balanced_weights
+from .losses import CrossEntropy, OwnLoss, SopBudget, SpikeRegulation, Term, TotalLoss, balanced_weights
 from .recipe import HYBRID, Recipe, load_recipe, run_recipe
 from .result import Result, result_of
+from .run_data import (
+    check_first,
+    check_info,
+    described,
+    encoding_of,
+    info_of_run,
+    is_own,
+    known_info,
+    write_info,
+)
 from .run_folder import (
     LAST,
     START,
@@ -45,6 +56,7 @@ if TYPE_CHECKING:
 
 def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
     """Training, validation and test set of a recipe; ``progress(done, total)`` is called in long work."""
+    code.check(recipe.code)
     split_seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
     splits = data.load(
         recipe.dataset,
@@ -53,15 +65,20 @@ def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None
         size=recipe.size,
         counts=recipe.counts,
         augment=recipe.augment,
-        cutout_fill=data.DATASETS[recipe.dataset].mean if recipe.normalize else None,
+        cutout_fill=known_info(recipe).mean if recipe.normalize and not is_own(recipe) else None,
         test_fraction=recipe.test_fraction,
         split_seed=split_seed,
         seed=recipe.seed,
         skip_bad=recipe.skip_bad,
         cache=recipe.cache,
         denoise=recipe.denoise,
+        bin_us=recipe.bin_us,
+        slice_us=recipe.slice_us,
+        layout=recipe.layout,
+        options=recipe.data_options,
         progress=progress,
     )
+    check_first(recipe, splits)
     return hold_out(splits, recipe.validation_fraction, split_seed)
 
 
@@ -69,34 +86,34 @@ def input_shape(recipe: Recipe) -> tuple[int, int, int]:
     """``(C, H, W)`` of a recipe's samples, known without the data.
 
     Raises:
-        OptionError: an unknown data set.
+        OptionError: an unknown data set, or one of the user's own.
     """
-    check_option("recipe", "dataset", recipe.dataset, data.DATASETS)
-    return data.DATASETS[recipe.dataset].sized(recipe.size)
+    return known_info(recipe).sized(recipe.size)
 
 
 def input_encoding(recipe: Recipe) -> Encoding:
-    """What a recipe's samples are for its network.
+    """What samples of a data set by name are for a recipe's network.
 
     Raises:
         OptionError: no device takes them so.
     """
-    return data.DATASETS[recipe.dataset].encoding(
-        bits=recipe.input_bits,
-        counts=recipe.counts,
-        normalize=recipe.normalize,
-        saturate=recipe.saturate,
-    )
+    return encoding_of(recipe, known_info(recipe))
 
 
 def build_model(
-    recipe: Recipe, in_shape: tuple[int, ...], num_classes: int, ann: Recipe | None = None
+    recipe: Recipe,
+    in_shape: tuple[int, ...],
+    num_classes: int,
+    ann: Recipe | None = None,
+    info: data.DatasetInfo | None = None,
 ) -> models.SpikingNetwork:
     """Model of a recipe with fresh weights.
 
     Args:
         ann: of a hybrid, the recipe of the QCFS network it starts from.
+        info: of the data, where they have no entry in ``data.DATASETS``.
     """
+    code.check(recipe.code)
     method, num_steps, options = recipe.method, recipe.num_steps, dict(recipe.method_options)
     if recipe.method == HYBRID:
         method, num_steps, options = "qcfs", 1, {} if ann is None else dict(ann.method_options)
@@ -107,7 +124,7 @@ def build_model(
         num_steps=num_steps,
         method=method,
         width=recipe.width,
-        encoding=input_encoding(recipe),
+        encoding=encoding_of(recipe, info or known_info(recipe)),
         method_options=options,
         **recipe.model_options,
     )
@@ -122,8 +139,10 @@ def build_loss(
     recipe: Recipe, model: torch.nn.Module, class_weights: Sequence[float] | None = None
 ) -> TotalLoss:
     """Loss terms of a recipe, with the weights of :func:`class_weights_of`."""
-    term: Term = BY_NAME[recipe.loss]
-    if recipe.loss in ("tet", "rate"):
+    term: Term
+    if is_code(recipe.loss):
+        term = OwnLoss(recipe.loss)
+    else:
         term = CrossEntropy(recipe.loss, label_smoothing=recipe.label_smoothing, class_weights=class_weights)
     terms: dict[str, Any] = {recipe.loss: (1.0, term)}
     if recipe.spike_regulation:
@@ -172,6 +191,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     loggers: Sequence[Any] = (),
+    allow_code: bool = False,
     on_data: Callable[[int, int], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
@@ -187,6 +207,7 @@ def train(
         resume: with a recipe of more epochs than the run was started with, it is trained for longer.
         overwrite: a run in the folder may be replaced.
         loggers: of Fabric's interface, besides TensorBoard; they get the figures of each epoch.
+        allow_code: whether it may name code that is not below the working folder, or in a run's folder.
         on_data: called with (done, total) while recordings are made.
         on_start: told in words what will be trained.
 
@@ -196,10 +217,13 @@ def train(
     """
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    with code.allowing(allow_code):
+        code.check(recipe.code)
     fabric = make_fabric(recipe)
     is_first = fabric.global_rank == 0
     resume = resume and (out / LAST).exists()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(code.allowing(allow_code))
         if is_first:
             if resume:
                 continue_folder(recipe, out)
@@ -226,7 +250,9 @@ def _train(
     if not len(splits.train) or not len(splits.test):
         raise LavaBsnnError(f"{recipe.dataset}: no good sample is left, e.g. {splits.skipped[0]}")
     seed_everything(recipe.seed)
-    model = _model_in(out, recipe, splits.shape, splits.info.num_classes)
+    if is_own(recipe) and is_first:
+        check_info(recipe, out, splits.info) if resume else write_info(out, splits.info)
+    model = _model_in(out, recipe, splits.info)
     model.classes = splits.classes
     if recipe.start is not None and not resume:
         _take_weights(recipe, model, splits)
@@ -235,6 +261,7 @@ def _train(
             f"{recipe.dataset}: {len(splits.train)} training"
             + (f", {len(splits.validation)} validation" if splits.validation is not None else "")
             + f" and {len(splits.test)} test samples"
+            + (f" of {described(splits.info)}" if is_own(recipe) else "")
             + "".join(f" ({note})" for note in splits.notes)
             + (f"; left out: {len(splits.skipped)}" if splits.skipped else "")
             + f"; {recipe.model}, {recipe.method}: "
@@ -309,26 +336,33 @@ def _where(recipe: Recipe, history: list[Epoch]) -> str:
     return f"goes on after epoch {len(history)} of {recipe.epochs}"
 
 
-def load_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> tuple[Recipe, models.SpikingNetwork]:
+def load_run(
+    out: str | os.PathLike[str], checkpoint: str = LAST, *, allow_code: bool = False
+) -> tuple[Recipe, models.SpikingNetwork]:
     """Recipe and trained model of a run's folder, in evaluation mode.
 
+    Args:
+        allow_code: whether it may name code that is not below the working folder, or in a run's folder.
+
     Raises:
-        LavaBsnnError: no run there, or a damaged checkpoint.
+        LavaBsnnError: no run there, code that is not allowed, or a damaged checkpoint.
     """
     out = Path(out)
     recipe = run_recipe(out)
-    shape = input_shape(recipe)
-    model = _model_in(out, recipe, shape, data.DATASETS[recipe.dataset].num_classes)
-    model.classes = data.DATASETS[recipe.dataset].classes
+    info = info_of_run(recipe, out)
+    with code.allowing(allow_code):
+        model = _model_in(out, recipe, info)
+    model.classes = info.classes
     load_checkpoint(out / checkpoint, model)
     return recipe, model.eval()
 
 
-def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
-    """Test figures of a run's checkpoint, computed anew."""
+def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST, *, allow_code: bool = False) -> Result:
+    """Test figures of a run's checkpoint, computed anew; ``allow_code`` as in :func:`load_run`."""
     out = Path(out)
-    recipe, model = load_run(out, checkpoint)
-    splits = load_data(dataclasses.replace(recipe, augment=()))
+    with code.allowing(allow_code):
+        recipe, model = load_run(out, checkpoint)
+        splits = load_data(dataclasses.replace(recipe, augment=()))
     if torch.cuda.is_available():
         model.cuda()
     scores = score(
@@ -343,9 +377,9 @@ def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
     )
 
 
-def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -> models.SpikingNetwork:
+def _model_in(out: Path, recipe: Recipe, info: data.DatasetInfo) -> models.SpikingNetwork:
     ann = load_recipe(out / START) if (out / START).is_file() else None
-    return build_model(recipe, shape, classes, ann)
+    return build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
 
 
 def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits) -> None:
@@ -355,7 +389,7 @@ def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Spl
         load_checkpoint(start / LAST, model)
         return
     first = start_recipe(recipe)
-    ann = build_model(first, splits.shape, splits.info.num_classes)
+    ann = build_model(first, splits.shape, splits.info.num_classes, info=splits.info)
     load_checkpoint(start / LAST, ann)
     converted = to_lmht(ann, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})
     try:
