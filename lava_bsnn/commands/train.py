@@ -17,8 +17,7 @@ from .output import Flag, JsonOutput, warnings_told
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..training.engine import Step
-    from ..training.history import Epoch
+    from ..training.history import Epoch, Step
     from ..training.recipe import Recipe
     from ..training.result import Result
 

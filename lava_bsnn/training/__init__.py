@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-    from .engine import Step
     from .evaluation import Scores, accuracy, evaluate, predict, score
     from .finetuning import finetune, match_device
-    from .history import Epoch
+    from .history import Epoch, Step
     from .loop import fit, seed_everything
     from .losses import (
         CrossEntropy,
@@ -37,7 +36,7 @@ _HOME = {
     "Scores": "evaluation",
     "SopBudget": "losses",
     "SpikeRegulation": "losses",
-    "Step": "engine",
+    "Step": "history",
     "TotalLoss": "losses",
     "accuracy": "evaluation",
     "balanced_weights": "losses",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any
 
-from .engine import Step
+from .history import Step
 
 _EVERY = 0.2  # seconds between updates of a notebook
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,35 +13,20 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..errors import LavaBsnnError, OptionError
+from ..errors import LavaBsnnError
 from ..waiting import LOOK_EVERY
 from .averaging import MovingAverage
 from .batches import as_input, loader, mixed_seed, share
-from .checkpoint import load_checkpoint, read_checkpoint, reason, save_checkpoint
+from .checkpoint import check_settings, load_checkpoint, read_checkpoint, reason, save_checkpoint
 from .diagnose import Watch, gradient_not_finite, is_finite, loss_not_finite
 from .evaluation import Scores, check_batch, check_classes, right_per_sample, score_share
-from .history import Epoch, best_epoch
-from .rates import RateMeter
+from .history import Epoch, Step, best_epoch
+from .rates import RateMeter, flip_recorder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from .schedule import MakeOptimizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Where a run is: figures of the current epoch up to and with this step (counted from 1).
-
-    On a GPU, which is asked only now and then, they may be of up to 16 steps before.
-    """
-
-    epoch: int
-    step: int
-    num_steps: int
-    loss: float
-    accuracy: float | None
-    firing_rate: float
 
 
 class Engine:
@@ -82,7 +67,7 @@ class Engine:
             **settings,
         }
         self.meter = RateMeter(model)
-        self.flips = _flip_recorder(model)
+        self.flips = flip_recorder(model)
         self.epoch = self.step = 0
         self.history: list[Epoch] = []
         self.tested: Scores | None = None  # of the last epoch
@@ -300,17 +285,7 @@ class Engine:
         theirs = content.get("run")
         if not isinstance(theirs, dict):
             raise LavaBsnnError(f"{path}: holds weights only, no run to continue; start a new one")
-        if theirs.get("epochs", 0) > self.settings.get("epochs", math.inf):
-            raise LavaBsnnError(
-                f"{path}: was written with epochs={theirs['epochs']}, not {self.settings['epochs']}; a run "
-                "can only be made longer"
-            )
-        for name, value in self.settings.items():
-            if name in theirs and name != "epochs" and theirs[name] != value:
-                raise LavaBsnnError(
-                    f"{path}: was written with {name}={theirs[name]}, not {value}; a run is resumed with "
-                    "the settings that it was started with"
-                )
+        check_settings(path, theirs, self.settings)
         try:
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
@@ -326,12 +301,3 @@ class Engine:
         except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise LavaBsnnError(f"{path}: does not fit this run ({reason(error)})") from error
         self._since = time.perf_counter()
-
-
-def _flip_recorder(model: torch.nn.Module) -> Any:
-    from ..analysis import FlipRecorder
-
-    try:
-        return FlipRecorder(model)
-    except OptionError:  # no 1-bit weights
-        return None

@@ -36,6 +36,21 @@ class Epoch:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where a run is: figures of the current epoch up to and with this step (counted from 1).
+
+    On a GPU, which is asked only now and then, they may be of up to 16 steps before.
+    """
+
+    epoch: int
+    step: int
+    num_steps: int
+    loss: float
+    accuracy: float | None
+    firing_rate: float
+
+
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
     """The epoch of the highest accuracy, and of equal ones of the lowest loss.
 

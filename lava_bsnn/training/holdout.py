@@ -47,16 +47,19 @@ def hold_out(splits: data.Splits, fraction: float, seed: int) -> data.Splits:
     """
     if splits.validation is not None or not fraction:
         return splits
-    labels = labels_of(splits.train)
-    if len(labels) < 2:
-        raise OptionError(
-            f"recipe: validation_fraction={fraction}: {len(labels)} training sample cannot be split; use 0"
-        )
     train: Any = splits.train
-    groups = _recordings(train) if splits.info.kind == "events" else None
+    labels = labels_of(train)
+    groups = _recordings(train)
+    number = len(labels if groups is None else np.unique(groups))
+    if not number:  # left out, all of them
+        return splits
+    if number < 2:
+        raise OptionError(
+            f"recipe: validation_fraction={fraction}: {number} training sample cannot be split; use 0"
+        )
     kept, held = _divided(labels, groups, splits.info.num_classes, fraction, seed)
-    validation: Any
     samples, test = getattr(train, "dataset", None), getattr(splits.test, "dataset", None)
+    validation: Any
     if isinstance(train, Augmented) and isinstance(samples, Samples) and isinstance(test, Samples):
         validation = Mapped(_some(samples, held, "validation", like=test), splits.test.transform)
         train = Augmented(_some(samples, kept, "train", like=samples), train.transform, train.seed)

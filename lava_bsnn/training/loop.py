@@ -18,9 +18,9 @@ from ..errors import OptionError, check_option
 from ..memory import keep_freed_memory
 from .batches import Data, as_dataset, balanced, epoch_batches, labels_of
 from .display import bar
-from .engine import Engine, Step
+from .engine import Engine
 from .evaluation import Scores, warn_of_one_class
-from .history import Epoch, best_epoch, is_stopped
+from .history import Epoch, Step, best_epoch, is_stopped
 from .loggers import Loggers
 from .losses import SopBudget, TotalLoss, tet_cross_entropy, wants_classes
 from .recipe import SAMPLERS
@@ -144,6 +144,8 @@ def fit(
     term = loss
     if sop_budget is not None:
         loss = TotalLoss({"loss": (1.0, term), "sops": (1.0, SopBudget(model, sop_budget))})
+    if resume and overwrite:
+        raise OptionError("fit: resume and overwrite exclude each other; give one of them")
     folder = None if out is None else Path(out)
     if folder is not None and not resume:
         make_room("fit", folder, overwrite=overwrite)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import math
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import yaml
 
 from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
+from .recipe_fields import RANGES, checked
 from .schedule import OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
@@ -80,8 +79,8 @@ class Recipe:
         warmup_epochs: epochs in which the learning rate rises.
         clip_norm: largest norm of the gradient.
         label_smoothing: share of the target spread over all classes.
-        loss: ``"tet"`` (cross entropy at each step), ``"rate"`` (of the mean over time), or a function of your
-            own of logits ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
+        loss: ``"tet"`` (cross entropy at each step), ``"rate"`` (of the mean over time), or a function of
+            your own of logits ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
         class_weights: factor on the loss of each class, or ``"balanced"``: N / (classes * samples of it).
         sampler: ``"shuffled"``: each sample once an epoch; ``"balanced"``: drawn so that classes come alike.
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
@@ -149,7 +148,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
+            object.__setattr__(self, name, checked(name, getattr(self, name), kind))
         for name, allowed in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
@@ -159,7 +158,7 @@ class Recipe:
             ("target", (None, *TARGETS)),
         ):
             check_option("recipe", name, getattr(self, name), allowed)
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
@@ -195,37 +194,26 @@ class Recipe:
         return text
 
 
+def _check_loss(recipe: Recipe) -> None:
+    """Refuse options of cross entropy that are none, or that another loss would ignore."""
+    weights = recipe.class_weights
+    numbers = () if isinstance(weights, str) or weights is None else weights
+    if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
+        raise OptionError(
+            f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
+        )
+    if recipe.loss not in LOSSES:
+        for name in ("class_weights", "label_smoothing"):
+            if getattr(recipe, name):
+                raise OptionError(
+                    f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"
+                )
+
+
 _KINDS: dict[str, Any] = typing.get_type_hints(Recipe)
 _DEFAULTS = {
     f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     for f in dataclasses.fields(Recipe)
-}
-_RANGES: dict[str, tuple[float, float]] = {
-    "num_steps": (1, 1024),
-    "size": (4, 1024),
-    "denoise": (1, 1e9),
-    "bin_us": (1, 3_600_000_000),
-    "slice_us": (1, 3_600_000_000),
-    "test_fraction": (0.01, 0.99),
-    "split_seed": (0, (1 << 32) - 1),
-    "width": (0.01, 16),
-    "input_bits": (0, 8),
-    "validation_fraction": (0, 0.9),
-    "epochs": (1, 100_000),
-    "patience": (1, 100_000),
-    "batch_size": (1, 1 << 20),
-    "lr": (0, 100),
-    "momentum": (0, 1),
-    "weight_decay": (0, 1),
-    "warmup_epochs": (0, 100_000),
-    "clip_norm": (1e-6, 1e6),
-    "label_smoothing": (0, 1),
-    "spike_regulation": (0, 100),
-    "sop_budget": (1e-6, 1e15),
-    "ema_decay": (0, 1),
-    "seed": (0, (1 << 32) - 1),
-    "num_workers": (0, 256),
-    "checkpoint_steps": (0, 1 << 30),
 }
 
 
@@ -248,50 +236,6 @@ def _unknown(key: str, source: str) -> OptionError:
     near = difflib.get_close_matches(key.split(".")[0], _KINDS, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(_KINDS)}"
     return OptionError(f"--set {source}: a recipe has no field {key!r}; {hint}")
-
-
-def _check_loss(recipe: Recipe) -> None:
-    """Refuse options of cross entropy that are none, or that another loss would ignore."""
-    weights = recipe.class_weights
-    numbers = () if isinstance(weights, str) or weights is None else weights
-    if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
-        raise OptionError(
-            f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
-        )
-    if recipe.loss not in LOSSES:
-        for name in ("class_weights", "label_smoothing"):
-            if getattr(recipe, name):
-                raise OptionError(
-                    f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"
-                )
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """Return the value as its field's type holds it."""
-    if name == "class_weights" and isinstance(value, (list, tuple)):
-        return tuple(_checked(name, one, float) for one in value)
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if value is None and type(None) in options:
-        return None
-    kind = options[0]
-    origin = typing.get_origin(kind) or kind
-    if origin is tuple and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if origin is tuple and isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if origin is Mapping and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return dict(value)
-    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as a text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    wanted = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(
-        kind, "a list of texts" if origin is tuple else "a mapping"
-    )
-    raise OptionError(f"recipe: {name}={value!r} is not allowed; use {wanted}")
 
 
 def from_mapping(values: Any, where: str) -> Recipe:

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import code, data, models
-from ..code import is_code
 from ..encoding import Encoding
 from ..errors import LavaBsnnError, OptionError
-from .batches import labels_of
+from .build import build_loss, build_model, class_weights_of, make_fabric
 from .checkpoint import load_checkpoint
-from .engine import Step
 from .evaluation import Scores, score
-from .history import Epoch, is_stopped
+from .history import Epoch, Step, is_stopped
 from .holdout import hold_out
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
-from .losses import CrossEntropy, OwnLoss, SopBudget, SpikeRegulation, Term, TotalLoss, balanced_weights
 from .recipe import HYBRID, Recipe, load_recipe, run_recipe
 from .result import Result, result_of
 from .run_data import (
@@ -48,7 +45,6 @@ from .run_folder import (
 )
 from .run_log import RunLog
 from .schedule import optimizer
-from .targets import train_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -100,90 +96,6 @@ def input_encoding(recipe: Recipe) -> Encoding:
     return encoding_of(recipe, known_info(recipe))
 
 
-def build_model(
-    recipe: Recipe,
-    in_shape: tuple[int, ...],
-    num_classes: int,
-    ann: Recipe | None = None,
-    info: data.DatasetInfo | None = None,
-) -> models.SpikingNetwork:
-    """Model of a recipe with fresh weights.
-
-    Args:
-        ann: of a hybrid, the recipe of the QCFS network it starts from.
-        info: of the data, where they have no entry in ``data.DATASETS``.
-    """
-    code.check(recipe.code)
-    method, num_steps, options = recipe.method, recipe.num_steps, dict(recipe.method_options)
-    if recipe.method == HYBRID:
-        method, num_steps, options = "qcfs", 1, {} if ann is None else dict(ann.method_options)
-    model = models.create(
-        recipe.model,
-        num_classes=num_classes,
-        in_shape=in_shape,
-        num_steps=num_steps,
-        method=method,
-        width=recipe.width,
-        encoding=encoding_of(recipe, info or known_info(recipe)),
-        method_options=options,
-        **recipe.model_options,
-    )
-    if recipe.method == HYBRID:
-        model = to_lmht(model, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})
-    if recipe.target is not None:
-        train_for("recipe", model, recipe.target)
-    return model
-
-
-def build_loss(
-    recipe: Recipe, model: torch.nn.Module, class_weights: Sequence[float] | None = None
-) -> TotalLoss:
-    """Loss terms of a recipe, with the weights of :func:`class_weights_of`."""
-    term: Term
-    if is_code(recipe.loss):
-        term = OwnLoss(recipe.loss)
-    else:
-        term = CrossEntropy(recipe.loss, label_smoothing=recipe.label_smoothing, class_weights=class_weights)
-    terms: dict[str, Any] = {recipe.loss: (1.0, term)}
-    if recipe.spike_regulation:
-        terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model))
-    if recipe.sop_budget is not None:
-        terms["sops"] = (1.0, SopBudget(model, recipe.sop_budget))
-    return TotalLoss(terms)
-
-
-def class_weights_of(recipe: Recipe, splits: data.Splits) -> Sequence[float] | None:
-    """Weight of each class in the loss; None where the recipe has none.
-
-    Raises:
-        OptionError: weights for another number of classes.
-    """
-    given, number = recipe.class_weights, splits.info.num_classes
-    if given is None:
-        return None
-    if isinstance(given, str):
-        return balanced_weights(labels_of(splits.train), number)
-    if len(given) != number:
-        raise OptionError(
-            f"recipe: class_weights has {len(given)} numbers for {number} classes; give one for each"
-        )
-    return given
-
-
-def make_fabric(recipe: Recipe) -> Fabric:
-    """Launched Fabric: one device, or DDP over the processes that ``torchrun`` has started."""
-    from lightning_fabric import Fabric
-
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    options: dict[str, Any] = {"devices": 1}
-    if "LOCAL_RANK" in os.environ:
-        options = {"devices": local, "num_nodes": world // local, "strategy": "ddp"}
-    fabric = Fabric(accelerator=accelerator, precision=recipe.precision, **options)  # type: ignore[arg-type]
-    fabric.launch()
-    return fabric
-
-
 def train(
     recipe: Recipe | str,
     out: str | os.PathLike[str],
@@ -221,6 +133,8 @@ def train(
         code.check(recipe.code)
     fabric = make_fabric(recipe)
     is_first = fabric.global_rank == 0
+    if resume and overwrite:
+        raise OptionError("train: resume and overwrite exclude each other; give one of them")
     resume = resume and (out / LAST).exists()
     with contextlib.ExitStack() as stack:
         stack.enter_context(code.allowing(allow_code))
