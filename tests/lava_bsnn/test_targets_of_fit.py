@@ -86,9 +86,51 @@ def test_recipes_weigh_classes():
     for text in ("class_weights=some", "class_weights=[1, -1]", "class_weights=[]", "class_weights=[1, x]"):
         with pytest.raises(OptionError, match="class_weights="):
             recipe.replace([text])
-    with pytest.raises(OptionError, match="class_weights is for loss 'tet' or 'rate', not 'mse'"):
-        recipe.replace(["loss=mse"])
+    with pytest.raises(OptionError, match="class_weights is for loss 'tet' or 'rate', not 'mine:focal'"):
+        recipe.replace(["loss='mine:focal'"])
     assert build_loss(recipe, torch.nn.Linear(1, 1), [2.0, 0.0])(torch.zeros(1, 2, 1), torch.tensor([0])) > 1
+
+
+MINE = """
+import torch
+
+def focal(logits, labels):
+    share = torch.softmax(logits.mean(-1), 1).gather(1, labels[:, None])
+    return -((1 - share) ** 2 * share.log()).mean()
+
+def broken(logits, labels):
+    return logits.nothing
+"""
+
+
+def test_recipes_name_a_loss_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mylosses.py").write_text(MINE)
+    recipe = load_recipe("digits-agmm").replace(
+        ["loss='mylosses:focal'", "num_steps=2", "width=0.25", "epochs=1"]
+    )
+    assert recipe.code == ("mylosses:focal",)
+    loss = build_loss(recipe, torch.nn.Linear(1, 1))
+    logits, labels = torch.randn(5, 3, 2), torch.tensor([0, 1, 2, 2, 1])
+    shares = [
+        math.exp(z[y]) / sum(map(math.exp, z)) for z, y in zip(logits.mean(-1).tolist(), labels, strict=True)
+    ]
+    assert float(loss(logits, labels)) == pytest.approx(
+        -np.mean([(1 - p) ** 2 * math.log(p) for p in shares])
+    )
+    assert training.train(recipe, tmp_path / "run").test_loss < 2.4
+    with pytest.raises(OptionError, match="mylosses:broken: raised AttributeError"):
+        build_loss(recipe.replace(["loss='mylosses:broken'"]), torch.nn.Linear(1, 1))(logits, labels)
+    with pytest.raises(OptionError, match="names code that is not imported unasked"):
+        build_loss(recipe.replace(["loss='os:system'"]), torch.nn.Linear(1, 1))
+
+
+def test_a_loss_is_one_number():
+    data = clusters()
+    with pytest.raises(LavaBsnnError, match=r"the loss is \[8\]; return a scalar tensor"):
+        training.fit(Linear(), data, data, epochs=1, batch_size=8, loss=lambda z, y: z.sum((1, 2)))
+    with pytest.raises(LavaBsnnError, match="the loss is float; return a scalar tensor"):
+        training.fit(Linear(), data, data, epochs=1, loss=lambda z, y: 1.0)
 
 
 def test_balanced_order_draws_classes_alike_by_seed_and_epoch():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from support.cli import command
 from support.linear import Counted, Linear, clusters
 
 from lava_bsnn import training
+from lava_bsnn.data.slicing import SlicedSource
 from lava_bsnn.errors import LavaBsnnError, OptionError
+from lava_bsnn.training import holdout
 from lava_bsnn.training.history import Epoch, best_epoch, is_stopped
 from lava_bsnn.training.recipe import load_recipe, recipe_names
 from lava_bsnn.training.run import evaluate_run, load_data
@@ -55,6 +58,17 @@ def test_validation_samples_are_neither_augmented_nor_of_another_size():
     before = splits.train[0][0]
     splits.train.set_epoch(1)
     assert not torch.equal(splits.train[0][0], before)
+
+
+def test_slices_of_a_recording_are_on_one_side():
+    source = object.__new__(SlicedSource)
+    source.slices = [(recording, slice(part, part + 1)) for recording in range(40) for part in range(3)]
+    train = SimpleNamespace(dataset=SimpleNamespace(source=source, indices=np.arange(120)[::-1]))
+    groups = holdout._recordings(train)
+    kept, held = holdout._divided(groups % 2, groups, 2, 0.25, 0)
+    assert sorted([*kept, *held]) == list(range(120)) and len(held) == 30
+    assert not set(groups[kept]) & set(groups[held])
+    assert (groups[held] % 2).sum() == 15  # by class
 
 
 def test_published_recipes_keep_their_protocol_and_others_do_not():
@@ -166,6 +180,8 @@ def test_a_run_is_replaced_only_when_that_is_asked_for(tmp_path):
         LavaBsnnError, match="holds a run already; continue it with resume=True, replace it with"
     ):
         training.fit(Linear(), data, data, epochs=1, out=tmp_path / "a")
+    with pytest.raises(OptionError, match="resume and overwrite exclude each other"):
+        training.fit(Linear(), data, data, epochs=1, out=tmp_path / "a", resume=True, overwrite=True)
     (tmp_path / "a/mine.txt").write_text("kept")
     (tmp_path / "a/result.json").write_text("of the other run")
     training.fit(Linear(), data, data, epochs=2, out=tmp_path / "a", overwrite=True)
