@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..code import is_code
-from ..errors import DataError, OptionError
+from ..errors import DataError, OptionError, check_option
 from .augment import Augmented, Compose, Mapped, ToFloat
+from .catalog import DATASETS
 from .frames import Framing, Sizing
 from .info import DatasetInfo, Opened, Place, Progress
 from .own import check_steps, open_own
@@ -113,7 +114,10 @@ def load(
         options=options or {},
         layout=layout,
         progress=progress,
+        tolerant=skip_bad,
     )
+    if opened is not None and cache is not None:
+        raise OptionError(f"data.load: cache is not for {name}; leave it out")
     info = get(name) if opened is None else opened.info
     fraction = info.test_fraction if test_fraction is None else test_fraction
     check_options(
@@ -151,7 +155,7 @@ def load(
             indices = np.arange(len(part))
         options_of: dict[str, Any] = {"num_classes": info.num_classes}
         if opened.framed:
-            options_of |= {"convert": lambda frames: frames, "shape": (*shape, num_steps)}
+            options_of |= {"convert": _as_is, "shape": (*shape, num_steps)}
             in_memory = False
         elif info.kind == "events":
             framing = Framing(
@@ -202,12 +206,18 @@ def _open_own(
     options: Mapping[str, Any],
     layout: str | None,
     progress: Progress | None,
+    tolerant: bool,
 ) -> Opened | None:
     """Sources of packed recordings or of the user's own code; None of a dataset by name."""
     if is_code(name):
         place = None if root is None else Path(root)
         return open_own(
-            name, given={"root": place, **given}, options=options, layout=layout, progress=progress
+            name,
+            given={"root": place, **given},
+            options=options,
+            layout=layout,
+            progress=progress,
+            tolerant=tolerant,
         )
     if options or layout is not None:
         what = "data_options" if options else f"layout={layout!r}"
@@ -216,6 +226,7 @@ def _open_own(
         if root is None:
             raise DataError("packed: needs data_root, the file that data.write_packed wrote; set it")
         return open_packed(name, Path(root).expanduser())
+    check_option("data.load", "name", name, (*DATASETS, PACKED, "package.module:function"))
     return None
 
 
@@ -299,6 +310,10 @@ def _sizing(
     else:
         sizing = Sizing(shape=None, size=None if native else shape[1], crop=info.name == "imagenet")
     return {"convert": sizing, "shape": None if native else shape}
+
+
+def _as_is(frames: np.ndarray) -> np.ndarray:
+    return frames
 
 
 def _bytes(number: int, shape: tuple[int, ...], counts: bool) -> int:

@@ -12,7 +12,18 @@ from .. import code
 from ..errors import DataError, OptionError
 from .events import as_events, looks_like_events
 from .info import DatasetInfo, Opened, Progress
-from .own_samples import Form, OwnSource, Pairs, class_of, is_tensor, item_of, labels_of, numbers, read_one
+from .own_samples import (
+    Form,
+    OwnSource,
+    Pairs,
+    attribute,
+    class_of,
+    is_tensor,
+    item_of,
+    labels_of,
+    numbers,
+    read_one,
+)
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _AXES = ("NCHWT", "NCHW", "NCT", "NC")
@@ -48,6 +59,7 @@ def open_own(
     options: Mapping[str, Any],
     layout: str | None = None,
     progress: Progress | None = None,
+    tolerant: bool = False,
 ) -> Opened:
     """Call the function ``name`` and look at what it returns.
 
@@ -56,6 +68,7 @@ def open_own(
         options: further arguments, which it has to take.
         layout: axes of arrays, see :func:`lava_bsnn.data.load`.
         progress: called with (done, total) while labels are read.
+        tolerant: whether samples that cannot be read may stay, to be left out later.
 
     Raises:
         OptionError: the code is not allowed, cannot be imported, or raises.
@@ -74,11 +87,11 @@ def open_own(
     }
     train = sets[TRAIN]
     form = _form(name, train, layout)
-    sensor = given_data.sensor_size or getattr(train, "sensor_size", None) if form.kind == "events" else None
+    sensor = given_data.sensor_size or attribute(train, "sensor_size") if form.kind == "events" else None
     sizes: dict[str, Any] = {}
     labels = {}
     for split, data in sets.items():
-        labels[split], size = labels_of(f"{name}: {split}", data, form, sensor is None, progress)
+        labels[split], size = labels_of(f"{name}: {split}", data, form, sensor is None, progress, tolerant)
         sizes[split] = size
     if form.kind == "events":
         if sensor is None:
@@ -89,7 +102,7 @@ def open_own(
     else:
         first: Any = read_one(f"{name}: {TRAIN}", train, 0, form)
         shape = first.shape[:3]
-    names = tuple(map(str, given_data.classes or _names(train)))
+    names = tuple(map(str, given_data.classes or attribute(train, "classes") or ()))
     number = len(names) or max(int(one.max()) for one in labels.values()) + 1
     for split, found in labels.items():
         if found.max() >= number:
@@ -101,7 +114,7 @@ def open_own(
     absent = sorted(set(range(number)) - set(labels[TRAIN].tolist()))
     if absent:
         notes.append(f"no training sample has label {', '.join(map(str, absent[:5]))}")
-    sources = {split: OwnSource(data, labels[split], form, name) for split, data in sets.items()}
+    sources = {split: OwnSource(data, labels[split], form) for split, data in sets.items()}
     info = DatasetInfo(
         name=name,
         kind="static" if form.kind == "images" else "events",
@@ -187,7 +200,7 @@ def _pairs(where: str, inputs: Any, labels: Any, layout: str | None) -> Pairs:
         try:
             class_of(classes[0])
         except (ValueError, IndexError) as error:
-            raise DataError(f"{where}[0]: {error}") from error
+            raise DataError(f"{where}[{0}]: {error}") from error
         raise DataError(f"{where} has labels {list(classes.shape)} of {classes.dtype}; use integers [N]")
     tensors = is_tensor(inputs)
     recordings = isinstance(inputs, (list, tuple)) or getattr(inputs, "dtype", None) == np.dtype(object)
@@ -238,12 +251,6 @@ def _form(name: str, train: Any, layout: str | None) -> Form:
     return Form(kind="images", axes=axes, scale=255 if array.dtype == np.uint8 else 1)
 
 
-def _names(data: Any) -> Sequence[str]:
-    """Class names as datasets of torchvision and tonic have them."""
-    names = getattr(getattr(data, "dataset", data), "classes", ())
-    return names if isinstance(names, (list, tuple)) else ()
-
-
 def check_steps(name: str, source: Any, num_steps: int) -> None:
     """Compare the steps of a set's first frames with ``num_steps``; time first is told apart.
 
@@ -256,7 +263,6 @@ def check_steps(name: str, source: Any, num_steps: int) -> None:
     raw, axes = list(source.form.shape), ", ".join(source.form.axes)
     array = isinstance(source.data, Pairs)
     order = (0, 2, 3, 4, 1) if array else (1, 2, 3, 0)
-    text = f"{name}: {TRAIN}[0] has the shape {raw}, read as [{axes}] with {shape[3]} steps; "
     remedy = f"set num_steps: {shape[3]} in the recipe (it is {num_steps})"
     if source.form.axes == "CHWT" and (shape[0] > 2 or shape[0] == num_steps):
         turned = f"{source.form.turn}{order}"
@@ -265,4 +271,6 @@ def check_steps(name: str, source: Any, num_steps: int) -> None:
         remedy = f"if time comes first, {first}{steps}" + (
             "" if shape[0] == num_steps else f"; else {remedy}"
         )
-    raise DataError(text + remedy)
+    raise DataError(
+        f"{name}: {TRAIN}[0] has the shape {raw}, read as [{axes}] with {shape[3]} steps; {remedy}"
+    )

@@ -67,11 +67,10 @@ class Form:
 class OwnSource:
     """Samples of a set that a user gives, checked one by one when they are read."""
 
-    in_memory = False
-
-    def __init__(self, data: Any, labels: np.ndarray, form: Form, name: str) -> None:
-        self.data, self.labels, self.form, self.name = data, labels, form, name
+    def __init__(self, data: Any, labels: np.ndarray, form: Form) -> None:
+        self.data, self.labels, self.form = data, labels, form
         self.scale = form.scale
+        self.in_memory = isinstance(data, Pairs)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -191,7 +190,7 @@ def class_of(label: Any) -> int:
 
 
 def labels_of(
-    where: str, data: Any, form: Form, sized: bool, progress: Progress | None
+    where: str, data: Any, form: Form, sized: bool, progress: Progress | None, tolerant: bool
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Labels of a dataset, and with ``sized`` the width and height that its events need.
 
@@ -211,7 +210,11 @@ def labels_of(
                     width = max(width, int(events["x"].max(initial=0)) + 1)
                     height = max(height, int(events["y"].max(initial=0)) + 1)
             except ValueError as error:
-                raise DataError(f"{where}[{index}]: {error}") from error
+                if not tolerant:
+                    raise DataError(
+                        f"{where}[{index}]: {error}; mend it, or leave bad samples out with skip_bad: true"
+                    ) from error
+                label = 0  # reading it raises again
             found.append(label)
             if progress is not None:
                 progress(index + 1, len(data))
@@ -220,6 +223,13 @@ def labels_of(
         index = int((labels < 0).argmax())
         raise DataError(f"{where}[{index}]: its label is {labels[index]}; allowed are integers from 0 on")
     return labels, (width, height)
+
+
+def attribute(data: Any, name: str) -> Any:
+    """Attribute of a dataset, as torchvision's and tonic's have it, or of what it is a part of; else None."""
+    found = getattr(data, name, None)
+    inner = getattr(data, "dataset", None)
+    return attribute(inner, name) if found is None and inner is not None else found
 
 
 def _kept(data: Any) -> np.ndarray | None:

@@ -370,7 +370,10 @@ WRONG = {
     "nothing": (None, r"mine:make: returned a NoneType; return"),
     "no sample": (both([]), r"train is empty; give at least one sample"),
     "fewer labels": (both((FRAMES[:5], TARGETS)), r"has 5 inputs and 6 labels; give one label each"),
-    "a dataset that raises": (both(Raises()), r"train\[3\]: OSError: truncated file"),
+    "a dataset that raises": (
+        both(Raises()),
+        r"train\[3\]: OSError: truncated file; mend it, or .*skip_bad: true",
+    ),
     "numbers": (
         both([1, 2, 3]),
         r"train\[0\] has 0 dimensions; allowed are \[C, H, W, T\] or .*; set layout",
@@ -422,6 +425,9 @@ def test_bad_samples_are_named_when_they_are_read(item, message):
     with pytest.raises(DataError, match=rf"mine:make train\[6\]: {message}"):
         splits.train[6]
     assert len(load((items, items), num_steps=4, skip_bad=True).train) == 6
+    splits = load((Raises(), Raises()), num_steps=4, skip_bad=True)
+    assert [label for _, label in splits.train] == [0, 1, 2, 1, 2]
+    assert "train[3]: OSError: truncated file" in splits.skipped[0]
 
 
 def test_pictures_and_floats_beyond_one_are_refused():
@@ -440,6 +446,7 @@ def test_pictures_and_floats_beyond_one_are_refused():
     [
         ({"size": 4}, "size is for recordings, mine:make gives frames; leave it out"),
         ({"bin_us": 10}, "bin_us is for recordings"),
+        ({"cache": "frames"}, "cache is not for mine:make; leave it out"),
         ({"normalize": True}, "normalize is not for mine:make"),
         ({"layout": "TCHW"}, "layout='TCHW' is not allowed; use the axes NCHWT, NCHW, NCT, NC in any order"),
         ({"layout": "NXHWT"}, "layout='NXHWT' is not allowed"),
@@ -452,5 +459,9 @@ def test_options_that_do_not_fit_are_refused(options, message):
         load(both((FRAMES, TARGETS)), num_steps=4, **options)
     with pytest.raises(OptionError, match="is for data of your own, not for digits; leave it out"):
         data.load("digits", layout="NCHW")
+    with pytest.raises(
+        OptionError, match="data.load: name='mine' is unknown; use one of .*'package.module:func"
+    ):
+        data.load("mine")
     with pytest.raises(OptionError, match="data_options is for data of your own"):
         data.load("digits", options={"a": 1})
