@@ -229,7 +229,7 @@ def _compare(
         console.print(f"not compared on test data: {error}", soft_wrap=True)
         return None
     with console.status("") as status:
-        total = len(labels)
+        total = len(inputs)
         return netx_export.agreement(
             model,
             net,

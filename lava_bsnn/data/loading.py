@@ -18,7 +18,7 @@ from .augment import Augmented, Compose, Mapped, ToFloat
 from .catalog import DATASETS
 from .frames import Framing, Sizing
 from .info import DatasetInfo, Opened, Place, Progress
-from .own import check_steps, open_own
+from .own import TARGETS, check_steps, open_own
 from .packed import PACKED, open_packed
 from .registry import get, locate
 from .samples import Samples
@@ -32,6 +32,8 @@ MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Splits:
     """Training and test data of one set; items are (float32 tensor, int label).
+
+    With other ``targets`` than classes, a label is a tensor bool or float32 ``[num_classes]``.
 
     Attributes:
         train: with augmentation; ``train.set_epoch(epoch)`` selects the draws of an epoch.
@@ -65,6 +67,7 @@ def load(
     bin_us: int | None = None,
     layout: str | None = None,
     options: Mapping[str, Any] | None = None,
+    targets: str = "classes",
     augment: str | Sequence[str] = (),
     cutout_fill: Sequence[float] | None = None,
     normalize: bool = False,
@@ -92,6 +95,8 @@ def load(
         layout: axes of arrays of your own, a permutation of ``NCHWT`` (the default), ``NCHW`` or ``NCT``,
             such as ``TNCHW``; samples of datasets have the same without N.
         options: further arguments of a function of your own.
+        targets: what a sample of your own has: ``"classes"``, one integer; ``"labels"``, 0 or 1 for each
+            class; ``"values"``, real numbers, of which ``info.num_classes`` is the number.
         augment: name or names of random transforms of the training data, see docs/data.md.
         cutout_fill: what cutout sets pixels to, one number per channel in units of the items; None is 0.
             Where the network subtracts the mean: the mean (``DATASETS[name].mean``); static sets only.
@@ -115,6 +120,7 @@ def load(
         layout=layout,
         progress=progress,
         tolerant=skip_bad,
+        targets=targets,
     )
     if opened is not None and cache is not None:
         raise OptionError(f"data.load: cache is not for {name}; leave it out")
@@ -207,8 +213,10 @@ def _open_own(
     layout: str | None,
     progress: Progress | None,
     tolerant: bool,
+    targets: str,
 ) -> Opened | None:
     """Sources of packed recordings or of the user's own code; None of a dataset by name."""
+    check_option("data.load", "targets", targets, TARGETS)
     if is_code(name):
         place = None if root is None else Path(root)
         return open_own(
@@ -218,9 +226,10 @@ def _open_own(
             layout=layout,
             progress=progress,
             tolerant=tolerant,
+            targets=targets,
         )
-    if options or layout is not None:
-        what = "data_options" if options else f"layout={layout!r}"
+    if options or layout is not None or targets != "classes":
+        what = "data_options" if options else f"layout={layout!r}" if layout else f"targets={targets!r}"
         raise OptionError(f"data.load: {what} is for data of your own, not for {name}; leave it out")
     if name == PACKED:
         if root is None:

@@ -92,6 +92,7 @@ def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None
         slice_us=recipe.slice_us,
         layout=recipe.layout,
         options=recipe.data_options,
+        targets=recipe.targets,
         progress=progress,
     )
     check_first(recipe, splits)
