@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +14,14 @@ from ..code import is_code
 from ..errors import DataError, OptionError, check_option
 from .augment import Augmented, Compose, Mapped, ToFloat
 from .catalog import DATASETS
-from .frames import Framing, Sizing
+from .frames import Framing
 from .info import DatasetInfo, Opened, Place, Progress
 from .own import TARGETS, check_steps, open_own
 from .packed import PACKED, open_packed
+from .parts import cache_folder, divided, frame_bytes, sizing
 from .registry import get, locate
 from .samples import Samples
 from .slicing import SlicedSource
-from .sources import Source, stratified
 from .transforms import Limit, build
 
 MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
@@ -149,7 +147,7 @@ def load(
         train, test = info.loader(info, Place(path=path, cache=folder, progress=progress))
         opened = Opened(info=info, train=train, test=test, path=path)
     source, path = opened.train, opened.path
-    parts, notes = _split(opened, fraction, split_seed)
+    parts, notes = divided(opened, fraction, split_seed)
     if bin_us is not None:
         notes += (f"what comes {num_steps * bin_us} us after the first event is left out, by bin_us",)
 
@@ -174,12 +172,14 @@ def load(
                 bin_us=bin_us,
             )
             options_of |= {"convert": framing, "shape": (*shape, num_steps)}
-            in_memory = part.in_memory and _bytes(len(indices), options_of["shape"], counts) <= MEMORY_LIMIT
+            in_memory = (
+                part.in_memory and frame_bytes(len(indices), options_of["shape"], counts) <= MEMORY_LIMIT
+            )
             if folder is not None and not in_memory:
-                options_of["cache"] = _cache_folder(folder, info, split, path, part, framing)
+                options_of["cache"] = cache_folder(folder, info, split, path, part, framing)
         else:
             native = "random-resized-crop" in names and split == "train"
-            options_of |= _sizing(info, part, size, shape, native)
+            options_of |= sizing(info, part, size, shape, native)
             in_memory = False
         samples = Samples(name, split, part, indices, **options_of)
         if in_memory:
@@ -282,60 +282,5 @@ def check_options(
         raise OptionError(f"data.load: bin_us={bin_us} is not allowed; use 1 us or more, or None")
 
 
-def _split(
-    opened: Opened, fraction: float, seed: int
-) -> tuple[list[tuple[str, Source, np.ndarray]], tuple[str, ...]]:
-    """Split name, source and indices of each part; and notes on their sizes."""
-    info, source, held_out = opened.info, opened.train, opened.test
-    own = [] if opened.validation is None else [("validation", opened.validation)]
-    if held_out is not None:
-        parts = [("train", source), ("test", held_out)]
-        sizes = (info.train_size, info.test_size)
-        notes = [
-            f"{split} has {len(part)} of {size} samples"
-            for (split, part), size in zip(parts, sizes, strict=True)
-            if len(part) != size
-        ]
-        every = [*parts, *own]
-        return [(split, part, np.arange(len(part))) for split, part in every], (*opened.notes, *notes)
-    if len(source) < 2:
-        raise DataError(
-            f"{info.name}: {len(source)} sample cannot be split into train and test; use 2 or more"
-        )
-    train, test, by_class = stratified(source.labels, info.num_classes, fraction, seed)
-    notes = [f"{len(source)} samples, {len(test)} of them held out for test with split_seed={seed}"]
-    if not by_class:
-        notes.append("too few samples a class to split by class")
-    validation = [(split, part, np.arange(len(part))) for split, part in own]
-    return [("train", source, train), ("test", source, test), *validation], (*opened.notes, *notes)
-
-
-def _sizing(
-    info: DatasetInfo, source: Source, size: int | None, shape: tuple[int, int, int], native: bool
-) -> dict[str, Any]:
-    """Converter of images, and the shape that must result; images in files may have any size."""
-    if source.in_memory or is_code(info.name):
-        sizing = Sizing(shape=info.shape, size=None if native else size)
-    else:
-        sizing = Sizing(shape=None, size=None if native else shape[1], crop=info.name == "imagenet")
-    return {"convert": sizing, "shape": None if native else shape}
-
-
 def _as_is(frames: np.ndarray) -> np.ndarray:
     return frames
-
-
-def _bytes(number: int, shape: tuple[int, ...], counts: bool) -> int:
-    return number * math.prod(shape) * (2 if counts else 1)
-
-
-def _cache_folder(
-    cache: Path, info: DatasetInfo, split: str, path: Path | None, source: Source, framing: Framing
-) -> Path:
-    """Folder named by all that the frames depend on."""
-    key = hashlib.sha256(f"{path} {split} {framing}".encode())
-    if path is not None and path.is_file():
-        key.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
-    for index in range(len(source)):
-        key.update(source.where(index).encode())
-    return cache / f"{info.name}-{split}-{key.hexdigest()[:16]}"

@@ -73,7 +73,6 @@ class Result:
 
 def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
     """Training and test set of a recipe; ``progress(done, total)`` is called in long preparations."""
-    code.check(recipe.code)
     splits = data.load(
         recipe.dataset,
         root=recipe.data_root,
@@ -130,7 +129,6 @@ def build_model(
         ann: of a hybrid, the recipe of the QCFS network it starts from.
         info: of the data, where they have no entry in ``data.DATASETS``.
     """
-    code.check(recipe.code)
     method, num_steps, options = recipe.method, recipe.num_steps, dict(recipe.method_options)
     if recipe.method == HYBRID:
         method, num_steps, options = "qcfs", 1, {} if ann is None else dict(ann.method_options)
@@ -334,6 +332,7 @@ def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST, *, allow_c
     """Test accuracy of a run's checkpoint, computed anew; ``allow_code`` as in :func:`load_run`."""
     out = Path(out)
     with code.allowing(allow_code):
+        code.check(run_recipe(out).code)
         recipe, model = load_run(out, checkpoint)
         splits = load_data(dataclasses.replace(recipe, augment=()))
     if torch.cuda.is_available():

@@ -450,7 +450,8 @@ WRONG = {
     ),
     "other fields": (
         both(([renamed(one) for one in RECORDINGS], LABELS)),
-        r"its fields are \('timestamp', 'p', 'y', 'x'\); allowed are x, y, t, p",
+        r"its fields are \('timestamp', 'p', 'y', 'x'\); allowed are x, y, t, p; give "
+        r"\{\"x\": e\[\"x\"\], \"y\": e\[\"y\"\], \"t\": e\[\"timestamp\"\], \"p\": e\[\"p\"\]\}",
     ),
     "polarities": (
         both(([changed("p", -1)] * 4, LABELS)),
