@@ -64,6 +64,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn train digits-events-agmm --out runs/events": SMALL,  # else a minute
     "lava-bsnn eval runs/events --json -": "",
     "lava-bsnn resume runs/events": "",
+    "lava-bsnn resume runs/events --epochs 20": "--epochs 2",
     "lava-bsnn train runs/events/config.yaml --out runs/again": "",
     "lava-bsnn train digits-agmm --set epochs=5 lr=1e-3": SMALL,
     "lava-bsnn train digits-agmm --out runs/agmm": SMALL,
@@ -133,7 +134,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         (
             "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 epochs=20 "
-            "batch_size=32",
+            "batch_size=32 validation_fraction=0",
             "python tests/benchmarks/chip_accuracy.py RUN --epochs 3 --lr 5e-4",
             "python tests/benchmarks/gate_variants.py RUN...",
         ),

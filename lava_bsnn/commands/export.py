@@ -122,6 +122,7 @@ def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: C
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         target=options.profile if options.profile in TARGETS else TARGETS[0],
+        progress=False,
         on_epoch=lambda epoch: console.print(
             f"fine-tuning, epoch {epoch.epoch}/{options.finetune}: test {epoch.test_accuracy:.2%}"
         ),

@@ -17,11 +17,12 @@ from ..functional import direct_code
 from ..models import SpikingNetwork
 from ..neuron import QCFS
 from ..norm import BatchNorm
+from .build import build_loss, build_model
 from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, load_data
+from .run import load_data
 from .run_data import encoding_of, is_own, known_info
 from .run_folder import start_recipe
 from .schedule import optimizer
