@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -247,11 +248,12 @@ def test_no_command_imports_code_of_a_strangers_run(arguments, fields):
 
 
 def test_export_imports_no_code_of_a_strangers_run(folder):
-    training.train(training.load_recipe("digits-agmm").replace(["epochs=1", "width=0.25"]), "theirs")
+    small = ["epochs=1", "num_steps=1", "model=mlp", "model_options={hidden: [4]}", "batch_size=512"]
+    training.train(training.load_recipe("digits-agmm").replace(small), "other")
+    shutil.copytree("other", "theirs")
     stranger(Path("theirs"), dataset="theirs.evil:make", model="theirs.evil:make")
     done = command("export", "theirs", "--out", "a.net")
     assert (done.returncode, "not imported unasked: theirs.evil:make" in done.stderr) == (2, True)
-    training.train(training.load_recipe("digits-agmm").replace(["epochs=1", "width=0.25"]), "other")
     lines = Path("other/config.yaml").read_text().replace("dataset: digits", "dataset: other.evil:make")
     write("other/evil.py", LEAVES + "def make(**_):\n    pass\n")
     write("other/config.yaml", lines)
