@@ -147,8 +147,8 @@ def told(error: BaseException) -> str:
 
 def _not_allowed(refused: list[str]) -> OptionError:
     return OptionError(
-        f"recipe: names code that is not imported unasked: {', '.join(refused)}; if you trust it, give "
-        "--allow-code (in Python allow_code=True)"
+        f"recipe: names code that is not imported unasked: {', '.join(refused)}; work in the folder of your "
+        "code or, if you trust this code, give --allow-code (in Python allow_code=True)"
     )
 
 

@@ -22,7 +22,6 @@ import dataclasses
 import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import io
 import logging
 import multiprocessing
@@ -93,8 +92,14 @@ def _whole_numbers_of_arrays(module: ModuleType) -> Iterator[None]:
     vars(module)["int"] = lambda value: value.item() if getattr(value, "size", 0) == 1 else int(value)
 
 
+@contextlib.contextmanager
+def _without_notice(_: ModuleType) -> Iterator[None]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
 _RUNTIME = "lava.magma.runtime.runtime"
-_LAZY = "lava.lib.dl.slayer.object_detection"
+_LATE = "lava.lib.dl.slayer.object_detection"
 _MENDED: dict[str, Callable[[ModuleType], AbstractContextManager[None]]] = {
     "lava.magma.compiler.var_model": _hashable_dataclasses,
     "lava.magma.compiler.channels.pypychannel": _forks,
@@ -103,6 +108,7 @@ _MENDED: dict[str, Callable[[ModuleType], AbstractContextManager[None]]] = {
     _RUNTIME: _tells_of_failures,
     "lava.magma.core.process.ports.ports": _reshape_without_keyword,
     "lava.lib.dl.netx.hdf5": _whole_numbers_of_arrays,
+    _LATE: _without_notice,
 }
 
 
@@ -122,18 +128,34 @@ class _MendingLoader(importlib.abc.Loader):
             self._loader.exec_module(module)
 
 
+class _LateLoader(_MendingLoader):
+    """Executes a module when something of it is asked for.
+
+    ``importlib.util.LazyLoader`` executes it where its file's name is asked for, too, as tools do that look
+    through all modules.
+    """
+
+    def exec_module(self, module: ModuleType) -> None:
+        def load(name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+            vars(module).pop("__getattr__", None)
+            super(_LateLoader, self).exec_module(module)
+            return getattr(module, name)
+
+        module.__getattr__ = load  # type: ignore[method-assign]
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in _MENDED and fullname != _LAZY:
+        if fullname not in _MENDED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            if fullname == _LAZY:
-                spec.loader = importlib.util.LazyLoader(spec.loader)
-            else:
-                spec.loader = _MendingLoader(spec.loader, _MENDED[fullname])
+            mends = _LateLoader if fullname == _LATE else _MendingLoader
+            spec.loader = mends(spec.loader, _MENDED[fullname])
         return spec
 
 

@@ -186,7 +186,7 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
 
 def _remember(recipe: Recipe, model: SpikingNetwork) -> None:
     """Give the model's Input some training samples, by which rounding is chosen; checkpoints hold none."""
-    with contextlib.suppress(DataError):
+    with contextlib.suppress(DataError, OptionError):  # of a user's own data, whose code may be gone
         model.blocks[0].samples = of_recipe(recipe, "train", 16)[0]
 
 
@@ -226,11 +226,11 @@ def _compare(
 
     try:
         inputs, labels = of_recipe(recipe, "test", options.test)
-    except DataError as error:
+    except (DataError, OptionError) as error:
         console.print(f"not compared on test data: {error}", soft_wrap=True)
         return None
     with console.status("") as status:
-        total = len(labels)
+        total = len(inputs)
         return netx_export.agreement(
             model,
             net,

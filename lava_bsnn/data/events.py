@@ -57,9 +57,9 @@ def as_events(item: Any, time_unit: str = "us") -> np.ndarray:
     names = tuple(item.dtype.names if isinstance(item, np.ndarray) else item.keys())
     missing = [name for name in FIELDS if name not in names]
     if missing:
-        raise ValueError(
-            f"its fields are {names}; allowed are x, y, t, p (numpy.lib.recfunctions.rename_fields renames)"
-        )
+        near = {name: next((one for one in names if one[:1].lower() == name), "...") for name in FIELDS}
+        shown = ", ".join(f'"{name}": e["{one}"]' for name, one in near.items())
+        raise ValueError(f"its fields are {names}; allowed are x, y, t, p; give {{{shown}}}")
     fields = {name: np.asarray(item[name]) for name in FIELDS}
     lengths = {name: array.shape for name, array in fields.items()}
     if len(set(lengths.values())) != 1 or fields["x"].ndim != 1:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from ..code import is_code
-from ..errors import DataError, OptionError
+from ..errors import DataError, OptionError, check_option
 from .augment import Augmented, Compose, Mapped, ToFloat
-from .frames import Framing, Sizing
+from .catalog import DATASETS
+from .frames import Framing
 from .info import DatasetInfo, Opened, Place, Progress
-from .own import check_steps, open_own
+from .own import TARGETS, check_steps, open_own
 from .packed import PACKED, open_packed
+from .parts import cache_folder, divided, frame_bytes, sizing
 from .registry import get, locate
 from .samples import Samples
 from .slicing import SlicedSource
-from .sources import Source, stratified
 from .transforms import Limit, build
 
 MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
@@ -31,6 +30,8 @@ MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Splits:
     """Training and test data of one set; items are (float32 tensor, int label).
+
+    With other ``targets`` than classes, a label is a tensor bool or float32 ``[num_classes]``.
 
     Attributes:
         train: with augmentation; ``train.set_epoch(epoch)`` selects the draws of an epoch.
@@ -64,6 +65,7 @@ def load(
     bin_us: int | None = None,
     layout: str | None = None,
     options: Mapping[str, Any] | None = None,
+    targets: str = "classes",
     augment: str | Sequence[str] = (),
     cutout_fill: Sequence[float] | None = None,
     normalize: bool = False,
@@ -91,6 +93,8 @@ def load(
         layout: axes of arrays of your own, a permutation of ``NCHWT`` (the default), ``NCHW`` or ``NCT``,
             such as ``TNCHW``; samples of datasets have the same without N.
         options: further arguments of a function of your own.
+        targets: what a sample of your own has: ``"classes"``, one integer; ``"labels"``, 0 or 1 for each
+            class; ``"values"``, real numbers, of which ``info.num_classes`` is the number.
         augment: name or names of random transforms of the training data, see docs/data.md.
         cutout_fill: what cutout sets pixels to, one number per channel in units of the items; None is 0.
             Where the network subtracts the mean: the mean (``DATASETS[name].mean``); static sets only.
@@ -113,7 +117,11 @@ def load(
         options=options or {},
         layout=layout,
         progress=progress,
+        tolerant=skip_bad,
+        targets=targets,
     )
+    if opened is not None and cache is not None:
+        raise OptionError(f"data.load: cache is not for {name}; leave it out")
     info = get(name) if opened is None else opened.info
     fraction = info.test_fraction if test_fraction is None else test_fraction
     check_options(
@@ -139,7 +147,7 @@ def load(
         train, test = info.loader(info, Place(path=path, cache=folder, progress=progress))
         opened = Opened(info=info, train=train, test=test, path=path)
     source, path = opened.train, opened.path
-    parts, notes = _split(opened, fraction, split_seed)
+    parts, notes = divided(opened, fraction, split_seed)
     if bin_us is not None:
         notes += (f"what comes {num_steps * bin_us} us after the first event is left out, by bin_us",)
 
@@ -151,7 +159,7 @@ def load(
             indices = np.arange(len(part))
         options_of: dict[str, Any] = {"num_classes": info.num_classes}
         if opened.framed:
-            options_of |= {"convert": lambda frames: frames, "shape": (*shape, num_steps)}
+            options_of |= {"convert": _as_is, "shape": (*shape, num_steps)}
             in_memory = False
         elif info.kind == "events":
             framing = Framing(
@@ -164,12 +172,14 @@ def load(
                 bin_us=bin_us,
             )
             options_of |= {"convert": framing, "shape": (*shape, num_steps)}
-            in_memory = part.in_memory and _bytes(len(indices), options_of["shape"], counts) <= MEMORY_LIMIT
+            in_memory = (
+                part.in_memory and frame_bytes(len(indices), options_of["shape"], counts) <= MEMORY_LIMIT
+            )
             if folder is not None and not in_memory:
-                options_of["cache"] = _cache_folder(folder, info, split, path, part, framing)
+                options_of["cache"] = cache_folder(folder, info, split, path, part, framing)
         else:
             native = "random-resized-crop" in names and split == "train"
-            options_of |= _sizing(info, part, size, shape, native)
+            options_of |= sizing(info, part, size, shape, native)
             in_memory = False
         samples = Samples(name, split, part, indices, **options_of)
         if in_memory:
@@ -202,20 +212,30 @@ def _open_own(
     options: Mapping[str, Any],
     layout: str | None,
     progress: Progress | None,
+    tolerant: bool,
+    targets: str,
 ) -> Opened | None:
     """Sources of packed recordings or of the user's own code; None of a dataset by name."""
+    check_option("data.load", "targets", targets, TARGETS)
     if is_code(name):
         place = None if root is None else Path(root)
         return open_own(
-            name, given={"root": place, **given}, options=options, layout=layout, progress=progress
+            name,
+            given={"root": place, **given},
+            options=options,
+            layout=layout,
+            progress=progress,
+            tolerant=tolerant,
+            targets=targets,
         )
-    if options or layout is not None:
-        what = "data_options" if options else f"layout={layout!r}"
+    if options or layout is not None or targets != "classes":
+        what = "data_options" if options else f"layout={layout!r}" if layout else f"targets={targets!r}"
         raise OptionError(f"data.load: {what} is for data of your own, not for {name}; leave it out")
     if name == PACKED:
         if root is None:
             raise DataError("packed: needs data_root, the file that data.write_packed wrote; set it")
         return open_packed(name, Path(root).expanduser())
+    check_option("data.load", "name", name, (*DATASETS, PACKED, "package.module:function"))
     return None
 
 
@@ -262,56 +282,5 @@ def check_options(
         raise OptionError(f"data.load: bin_us={bin_us} is not allowed; use 1 us or more, or None")
 
 
-def _split(
-    opened: Opened, fraction: float, seed: int
-) -> tuple[list[tuple[str, Source, np.ndarray]], tuple[str, ...]]:
-    """Split name, source and indices of each part; and notes on their sizes."""
-    info, source, held_out = opened.info, opened.train, opened.test
-    own = [] if opened.validation is None else [("validation", opened.validation)]
-    if held_out is not None:
-        parts = [("train", source), ("test", held_out)]
-        sizes = (info.train_size, info.test_size)
-        notes = [
-            f"{split} has {len(part)} of {size} samples"
-            for (split, part), size in zip(parts, sizes, strict=True)
-            if len(part) != size
-        ]
-        every = [*parts, *own]
-        return [(split, part, np.arange(len(part))) for split, part in every], (*opened.notes, *notes)
-    if len(source) < 2:
-        raise DataError(
-            f"{info.name}: {len(source)} sample cannot be split into train and test; use 2 or more"
-        )
-    train, test, by_class = stratified(source.labels, info.num_classes, fraction, seed)
-    notes = [f"{len(source)} samples, {len(test)} of them held out for test with split_seed={seed}"]
-    if not by_class:
-        notes.append("too few samples a class to split by class")
-    validation = [(split, part, np.arange(len(part))) for split, part in own]
-    return [("train", source, train), ("test", source, test), *validation], (*opened.notes, *notes)
-
-
-def _sizing(
-    info: DatasetInfo, source: Source, size: int | None, shape: tuple[int, int, int], native: bool
-) -> dict[str, Any]:
-    """Converter of images, and the shape that must result; images in files may have any size."""
-    if source.in_memory or is_code(info.name):
-        sizing = Sizing(shape=info.shape, size=None if native else size)
-    else:
-        sizing = Sizing(shape=None, size=None if native else shape[1], crop=info.name == "imagenet")
-    return {"convert": sizing, "shape": None if native else shape}
-
-
-def _bytes(number: int, shape: tuple[int, ...], counts: bool) -> int:
-    return number * math.prod(shape) * (2 if counts else 1)
-
-
-def _cache_folder(
-    cache: Path, info: DatasetInfo, split: str, path: Path | None, source: Source, framing: Framing
-) -> Path:
-    """Folder named by all that the frames depend on."""
-    key = hashlib.sha256(f"{path} {split} {framing}".encode())
-    if path is not None and path.is_file():
-        key.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
-    for index in range(len(source)):
-        key.update(source.where(index).encode())
-    return cache / f"{info.name}-{split}-{key.hexdigest()[:16]}"
+def _as_is(frames: np.ndarray) -> np.ndarray:
+    return frames

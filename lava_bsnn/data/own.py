@@ -12,9 +12,22 @@ from .. import code
 from ..errors import DataError, OptionError
 from .events import as_events, looks_like_events
 from .info import DatasetInfo, Opened, Progress
-from .own_samples import Form, OwnSource, Pairs, class_of, is_tensor, item_of, labels_of, numbers, read_one
+from .own_samples import (
+    Form,
+    OwnSource,
+    Pairs,
+    attribute,
+    class_of,
+    is_tensor,
+    numbers,
+    pair_of,
+    read_one,
+    targets_of,
+)
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+TARGETS = ("classes", "labels", "values")
+"""What a sample may have: one class; 0 or 1 for each class; real numbers, one for each output."""
 _AXES = ("NCHWT", "NCHW", "NCT", "NC")
 
 
@@ -48,6 +61,8 @@ def open_own(
     options: Mapping[str, Any],
     layout: str | None = None,
     progress: Progress | None = None,
+    tolerant: bool = False,
+    targets: str = "classes",
 ) -> Opened:
     """Call the function ``name`` and look at what it returns.
 
@@ -56,6 +71,8 @@ def open_own(
         options: further arguments, which it has to take.
         layout: axes of arrays, see :func:`lava_bsnn.data.load`.
         progress: called with (done, total) while labels are read.
+        tolerant: whether samples that cannot be read may stay, to be left out later.
+        targets: one of :data:`TARGETS`.
 
     Raises:
         OptionError: the code is not allowed, cannot be imported, or raises.
@@ -68,18 +85,25 @@ def open_own(
     given_data = own_data(name, code.called(name, given, options, "data_options"))
     notes: list[str] = []
     sets = {
-        split: _as_dataset(f"{name}: {split}", getattr(given_data, split), layout, notes)
+        split: _as_dataset(f"{name}: {split}", getattr(given_data, split), layout, notes, targets)
         for split in (TRAIN, VALIDATION, TEST)
         if getattr(given_data, split) is not None
     }
     train = sets[TRAIN]
     form = _form(name, train, layout)
-    sensor = given_data.sensor_size or getattr(train, "sensor_size", None) if form.kind == "events" else None
+    sensor = given_data.sensor_size or attribute(train, "sensor_size") if form.kind == "events" else None
     sizes: dict[str, Any] = {}
-    labels = {}
+    found: dict[str, np.ndarray] = {}
     for split, data in sets.items():
-        labels[split], size = labels_of(f"{name}: {split}", data, form, sensor is None, progress)
-        sizes[split] = size
+        found[split], sizes[split] = targets_of(
+            f"{name}: {split}",
+            data,
+            form,
+            targets,
+            sized=form.kind == "events" and sensor is None,
+            progress=progress,
+            tolerant=tolerant,
+        )
     if form.kind == "events":
         if sensor is None:
             width, height = (max(size[axis] for size in sizes.values()) for axis in (0, 1))
@@ -89,19 +113,14 @@ def open_own(
     else:
         first: Any = read_one(f"{name}: {TRAIN}", train, 0, form)
         shape = first.shape[:3]
-    names = tuple(map(str, given_data.classes or _names(train)))
-    number = len(names) or max(int(one.max()) for one in labels.values()) + 1
-    for split, found in labels.items():
-        if found.max() >= number:
-            index = int((found >= number).argmax())
-            raise DataError(
-                f"{name}: {split}[{index}]: its label is {found[index]}; allowed are 0..{number - 1}, the "
-                f"numbers of the {number} names in classes"
-            )
-    absent = sorted(set(range(number)) - set(labels[TRAIN].tolist()))
-    if absent:
-        notes.append(f"no training sample has label {', '.join(map(str, absent[:5]))}")
-    sources = {split: OwnSource(data, labels[split], form, name) for split, data in sets.items()}
+    names = tuple(map(str, given_data.classes or attribute(train, "classes") or ()))
+    number = _outputs(name, found, names, notes) if targets == "classes" else found[TRAIN].shape[1]
+    if (targets != "classes" and any(one.shape[1] != number for one in found.values())) or names[number:]:
+        raise DataError(
+            f"{name}: targets have {[one.shape[1] for one in found.values()]} values, for {len(names)} names "
+            "in classes; give as many in each set"
+        )
+    sources = {split: OwnSource(data, found[split], form, targets) for split, data in sets.items()}
     info = DatasetInfo(
         name=name,
         kind="static" if form.kind == "images" else "events",
@@ -122,6 +141,22 @@ def open_own(
         notes=tuple(notes),
         framed=form.kind == "frames",
     )
+
+
+def _outputs(name: str, found: Mapping[str, np.ndarray], names: Sequence[str], notes: list[str]) -> int:
+    """Number of classes; those without training samples are noted."""
+    number = len(names) or max(int(one.max()) for one in found.values()) + 1
+    for split, labels in found.items():
+        if labels.max() >= number:
+            index = int((labels >= number).argmax())
+            raise DataError(
+                f"{name}: {split}[{index}]: its label is {labels[index]}; allowed are 0..{number - 1}, the "
+                f"numbers of the {number} names in classes"
+            )
+    absent = sorted(set(range(number)) - set(found[TRAIN].tolist()))
+    if absent:
+        notes.append(f"no training sample has label {', '.join(map(str, absent[:5]))}")
+    return number
 
 
 def own_data(name: str, returned: Any) -> OwnData:
@@ -160,7 +195,7 @@ def _is_dataset(data: Any) -> bool:
     return (hasattr(data, "__getitem__") and hasattr(data, "__len__")) or hasattr(data, "batch_sampler")
 
 
-def _as_dataset(where: str, data: Any, layout: str | None, notes: list[str]) -> Any:
+def _as_dataset(where: str, data: Any, layout: str | None, notes: list[str], targets: str) -> Any:
     """A map-style dataset of what stands for one set."""
     if hasattr(data, "batch_sampler"):  # a DataLoader
         notes.append(
@@ -168,7 +203,7 @@ def _as_dataset(where: str, data: Any, layout: str | None, notes: list[str]) -> 
         )
         data = data.dataset
     if isinstance(data, (tuple, list)) and len(data) == 2 and _is_labels(data[1]):
-        return _pairs(where, data[0], data[1], layout)
+        return _pairs(where, data[0], data[1], layout, targets)
     if not _is_dataset(data) or isinstance(data, (np.ndarray, str, Mapping)) or is_tensor(data):
         shown = f" {list(data.shape)}" if hasattr(data, "shape") else ""
         raise DataError(
@@ -180,14 +215,14 @@ def _as_dataset(where: str, data: Any, layout: str | None, notes: list[str]) -> 
     return data
 
 
-def _pairs(where: str, inputs: Any, labels: Any, layout: str | None) -> Pairs:
+def _pairs(where: str, inputs: Any, labels: Any, layout: str | None, targets: str) -> Pairs:
     """Arrays as a dataset, samples first."""
     classes = np.asarray(labels)
-    if classes.ndim != 1 or classes.dtype.kind not in "iub":
+    if targets == "classes" and (classes.ndim != 1 or classes.dtype.kind not in "iub"):
         try:
             class_of(classes[0])
         except (ValueError, IndexError) as error:
-            raise DataError(f"{where}[0]: {error}") from error
+            raise DataError(f"{where}[{0}]: {error}") from error
         raise DataError(f"{where} has labels {list(classes.shape)} of {classes.dtype}; use integers [N]")
     tensors = is_tensor(inputs)
     recordings = isinstance(inputs, (list, tuple)) or getattr(inputs, "dtype", None) == np.dtype(object)
@@ -196,7 +231,7 @@ def _pairs(where: str, inputs: Any, labels: Any, layout: str | None) -> Pairs:
         axes = _axes_of(where, layout, array.ndim, 1)
         first = axes.index("N")
         inputs = np.moveaxis(array, first, 0)
-        if len(inputs) != len(classes) and layout is None and classes.size in array.shape:
+        if len(inputs) != len(classes) and layout is None and len(classes) in array.shape:
             raise DataError(
                 f"{where} has inputs {list(array.shape)} and {len(classes)} labels; samples come first: for "
                 f"[T, N, C, H, W] set layout: TNCHW in the recipe, or give x.permute(1, 2, 3, 4, 0)"
@@ -205,7 +240,7 @@ def _pairs(where: str, inputs: Any, labels: Any, layout: str | None) -> Pairs:
         raise DataError(f"{where} has {len(inputs)} inputs and {len(classes)} labels; give one label each")
     if not len(classes):
         raise DataError(f"{where} is empty; give at least one sample")
-    return Pairs(inputs, classes.astype(np.int64), tensors)
+    return Pairs(inputs, classes, tensors)
 
 
 def _axes_of(where: str, layout: str | None, dimensions: int, batch: int) -> str:
@@ -221,7 +256,7 @@ def _axes_of(where: str, layout: str | None, dimensions: int, batch: int) -> str
 def _form(name: str, train: Any, layout: str | None) -> Form:
     where = f"{name}: {TRAIN}[0]"
     try:
-        item, _ = item_of(train, 0)
+        item, _ = pair_of(train, 0)
         if looks_like_events(item):
             as_events(item)
             return Form(kind="events")
@@ -238,12 +273,6 @@ def _form(name: str, train: Any, layout: str | None) -> Form:
     return Form(kind="images", axes=axes, scale=255 if array.dtype == np.uint8 else 1)
 
 
-def _names(data: Any) -> Sequence[str]:
-    """Class names as datasets of torchvision and tonic have them."""
-    names = getattr(getattr(data, "dataset", data), "classes", ())
-    return names if isinstance(names, (list, tuple)) else ()
-
-
 def check_steps(name: str, source: Any, num_steps: int) -> None:
     """Compare the steps of a set's first frames with ``num_steps``; time first is told apart.
 
@@ -256,7 +285,6 @@ def check_steps(name: str, source: Any, num_steps: int) -> None:
     raw, axes = list(source.form.shape), ", ".join(source.form.axes)
     array = isinstance(source.data, Pairs)
     order = (0, 2, 3, 4, 1) if array else (1, 2, 3, 0)
-    text = f"{name}: {TRAIN}[0] has the shape {raw}, read as [{axes}] with {shape[3]} steps; "
     remedy = f"set num_steps: {shape[3]} in the recipe (it is {num_steps})"
     if source.form.axes == "CHWT" and (shape[0] > 2 or shape[0] == num_steps):
         turned = f"{source.form.turn}{order}"
@@ -265,4 +293,6 @@ def check_steps(name: str, source: Any, num_steps: int) -> None:
         remedy = f"if time comes first, {first}{steps}" + (
             "" if shape[0] == num_steps else f"; else {remedy}"
         )
-    raise DataError(text + remedy)
+    raise DataError(
+        f"{name}: {TRAIN}[0] has the shape {raw}, read as [{axes}] with {shape[3]} steps; {remedy}"
+    )

@@ -67,11 +67,12 @@ class Form:
 class OwnSource:
     """Samples of a set that a user gives, checked one by one when they are read."""
 
-    in_memory = False
-
-    def __init__(self, data: Any, labels: np.ndarray, form: Form, name: str) -> None:
-        self.data, self.labels, self.form, self.name = data, labels, form, name
+    def __init__(self, data: Any, targets: np.ndarray, form: Form, kind: str) -> None:
+        self.data, self.form, self.kind = data, form, kind
+        self.labels = targets if kind == "classes" else np.zeros(len(targets), dtype=np.int64)
+        self.targets = targets
         self.scale = form.scale
+        self.in_memory = isinstance(data, Pairs)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,9 +86,11 @@ class OwnSource:
             ValueError: it cannot be read, or is not like the first one.
         """
         with _numpy_drawing_as_torch():
-            item, label = item_of(self.data, index)
-        if label != self.labels[index]:
-            raise ValueError(f"its label is {label}, was {self.labels[index]} before; labels must not change")
+            item, label = item_of(self.data, index, self.kind)
+        if not np.array_equal(label, self.targets[index]):
+            raise ValueError(
+                f"its label is {label}, was {self.targets[index]} before; labels must not change"
+            )
         return self.form(item)
 
     def where(self, index: int) -> str:
@@ -103,14 +106,14 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.inputs[index], int(self.targets[index])
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self.inputs[index], self.targets[index]
 
 
 def read_one(where: str, data: Any, index: int, form: Form) -> np.ndarray:
     """A sample in its form; :class:`DataError` where it is not of it."""
     try:
-        return form(item_of(data, index)[0])
+        return form(pair_of(data, index)[0])
     except ValueError as error:
         raise DataError(f"{where}[{index}]: {error}") from error
 
@@ -154,11 +157,11 @@ def is_tensor(item: Any) -> bool:
     return type(item).__module__.startswith("torch") and hasattr(item, "numpy")
 
 
-def item_of(data: Any, index: int) -> tuple[Any, int]:
-    """Input and label of a sample.
+def pair_of(data: Any, index: int) -> tuple[Any, Any]:
+    """Input and target of a sample as they come.
 
     Raises:
-        ValueError: the dataset raises, or gives no pair of an input and a class.
+        ValueError: the dataset raises, or gives no pair.
     """
     try:
         item = data[index]
@@ -169,7 +172,33 @@ def item_of(data: Any, index: int) -> tuple[Any, int]:
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         shown = f"{len(item)} things" if isinstance(item, (tuple, list)) else f"a {type(item).__name__}"
         raise ValueError(f"it is {shown}; allowed is a pair of input and label")
-    return item[0], class_of(item[1])
+    return item[0], item[1]
+
+
+def item_of(data: Any, index: int, kind: str) -> tuple[Any, Any]:
+    """Input and target of a sample: a class (int), or an array of labels or values.
+
+    Raises:
+        ValueError: as :func:`pair_of`, or the target is none of that kind.
+    """
+    item, target = pair_of(data, index)
+    return item, class_of(target) if kind == "classes" else vector_of(target, kind)
+
+
+def vector_of(target: Any, kind: str) -> np.ndarray:
+    """A target as bool ``[K]`` (``"labels"``) or float32 ``[K]`` (``"values"``).
+
+    Raises:
+        ValueError: it is none.
+    """
+    array = np.atleast_1d(np.asarray(target))
+    if array.ndim == 1 and array.size and array.dtype.kind in "iubf" and np.isfinite(array).all():
+        if kind == "values":
+            return array.astype(np.float32)
+        if set(np.unique(array).tolist()) <= {0, 1}:
+            return array.astype(bool)
+    wanted = "0 or 1 for each class" if kind == "labels" else "finite numbers"
+    raise ValueError(f"its target is {array.dtype} {list(array.shape)}; allowed are [K] of {wanted}")
 
 
 def class_of(label: Any) -> int:
@@ -190,36 +219,65 @@ def class_of(label: Any) -> int:
     raise ValueError(f"its label is {shown}; allowed are integers from 0 on")
 
 
-def labels_of(
-    where: str, data: Any, form: Form, sized: bool, progress: Progress | None
+def targets_of(
+    where: str,
+    data: Any,
+    form: Form,
+    kind: str,
+    *,
+    sized: bool,
+    progress: Progress | None,
+    tolerant: bool,
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Labels of a dataset, and with ``sized`` the width and height that its events need.
+    """Targets of a dataset, and with ``sized`` the width and height that its events need.
 
     Datasets that keep their labels, as torchvision's and tonic's do, are not read for them.
     """
-    known = _kept(data)
-    if known is not None and not (sized and form.kind == "events"):
-        labels = known
-        width = height = 0
-    else:
-        found, width, height = [], 1, 1
-        for index in range(len(data)):
-            try:
-                item, label = item_of(data, index)
-                if sized and form.kind == "events":
-                    events = as_events(item)
-                    width = max(width, int(events["x"].max(initial=0)) + 1)
-                    height = max(height, int(events["y"].max(initial=0)) + 1)
-            except ValueError as error:
-                raise DataError(f"{where}[{index}]: {error}") from error
-            found.append(label)
-            if progress is not None:
-                progress(index + 1, len(data))
-        labels = np.array(found, dtype=np.int64)
+    known = _kept(data) if kind == "classes" else None
+    if known is not None and not sized:
+        return _whole(where, known), (0, 0)
+    found: list[Any] = []
+    width = height = 1
+    for index in range(len(data)):
+        try:
+            item, target = item_of(data, index, kind)
+            if sized:
+                events = as_events(item)
+                width = max(width, int(events["x"].max(initial=0)) + 1)
+                height = max(height, int(events["y"].max(initial=0)) + 1)
+        except ValueError as error:
+            if not tolerant:
+                raise DataError(
+                    f"{where}[{index}]: {error}; mend it, or leave bad samples out with skip_bad: true"
+                ) from error
+            target = None  # reading it raises again
+        found.append(target)
+        if progress is not None:
+            progress(index + 1, len(data))
+    like = next((one for one in found if one is not None), 0)
+    found = [np.zeros_like(like) if one is None else one for one in found]
+    for index, one in enumerate(found):
+        if np.shape(one) != np.shape(like):
+            raise DataError(
+                f"{where}[{index}]: its target has {np.size(one)} values, others {np.size(like)}; "
+                "give as many"
+            )
+    return _whole(where, np.array(found)) if kind == "classes" else np.array(found), (width, height)
+
+
+def _whole(where: str, labels: np.ndarray) -> np.ndarray:
+    """Classes as int64, none of them negative."""
     if labels.min() < 0:
         index = int((labels < 0).argmax())
         raise DataError(f"{where}[{index}]: its label is {labels[index]}; allowed are integers from 0 on")
-    return labels, (width, height)
+    return labels.astype(np.int64)
+
+
+def attribute(data: Any, name: str) -> Any:
+    """Attribute of a dataset, as torchvision's and tonic's have it, or of what it is part of; else None."""
+    found = getattr(data, name, None)
+    inner = getattr(data, "dataset", None)
+    return attribute(inner, name) if found is None and inner is not None else found
 
 
 def _kept(data: Any) -> np.ndarray | None:

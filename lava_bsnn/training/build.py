@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import code, data, models
+from .. import data, models
 from ..code import is_code
 from ..errors import OptionError
 from .batches import labels_of
@@ -35,7 +35,6 @@ def build_model(
         ann: of a hybrid, the recipe of the QCFS network it starts from.
         info: of the data, where they have no entry in ``data.DATASETS``.
     """
-    code.check(recipe.code)
     method, num_steps, options = recipe.method, recipe.num_steps, dict(recipe.method_options)
     if recipe.method == HYBRID:
         method, num_steps, options = "qcfs", 1, {} if ann is None else dict(ann.method_options)

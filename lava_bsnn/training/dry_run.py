@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import analysis
+from ..data.info import DatasetInfo
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
@@ -32,6 +33,26 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 14
 """Values of a sample up to which there are eight samples, else two."""
+_LARGE = 24e9
+"""Bytes of a usual GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory of a training step in bytes. An estimate.
+
+    Attributes:
+        fixed: parameters, gradients and the optimizer's memories.
+        per_sample: what autograd keeps of a sample, measured.
+    """
+
+    fixed: int
+    per_sample: float
+
+    @property
+    def largest_batch(self) -> int:
+        """Samples whose training step takes 24 GB."""
+        return max(0, int((_LARGE - self.fixed) / self.per_sample))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +66,7 @@ class DryRun:
         macs_per_step: multiply-accumulates of first and last layer, likewise.
         memory_mb: expected memory of a training step at the recipe's batch size: parameters,
             gradients, optimizer, and what autograd keeps (measured). An estimate.
+        largest_batch: samples whose training step takes 24 GB, likewise. An estimate.
         loss: of the step.
         encoding: what enters the network, in words.
         network: of integers that the untrained model in matched mode becomes (a QCFS network as LM-HT), in
@@ -61,6 +83,7 @@ class DryRun:
     sops_per_step: float
     macs_per_step: float
     memory_mb: float
+    largest_batch: int
     loss: float
     encoding: str
     network: str
@@ -73,10 +96,9 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     Data of the user's own are loaded, as nothing is known of them before.
     """
     import netx_export
-    from netx_export.lowering.observe import random_samples
 
     seed_everything(recipe.seed)
-    info = load_data(recipe).info if is_own(recipe) else known_info(recipe)
+    info = _info(recipe)
     shape = info.sized(recipe.size)
     check_options(
         info,
@@ -92,36 +114,17 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
     coding = encoding_of(recipe, info)
-    number = 8 if math.prod(shape) <= _SMALL else 2
-    inputs = torch.from_numpy(random_samples(coding, (number, *shape, recipe.num_steps), recipe.seed).copy())
-    if info.kind != "events":
-        inputs = inputs[..., 0]
-    labels = torch.arange(number) % info.num_classes
-    loss = build_loss(recipe, model)
+    inputs, labels = _samples(recipe, info)
     update = optimizer(
         recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
     )(model.parameters())
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        value = loss(model(inputs), labels)
-    value.backward()
+    value, memory = _train_step(recipe, model, inputs, labels)
     deployed = _deployed(model)
     if has_matched_mode(deployed):  # neurons of a user's own may have none
         match_device(deployed)
     net = netx_export.convert(deployed, "extended")
     agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    activations = sum(size for address, size in kept.items() if address not in weights) / number
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    copies = {"sgd": 3, "adam": 4, "adamw": 4}[recipe.optimizer] + (recipe.ema_decay is not None)
     if info.kind != "events":
         inputs = direct_code(inputs, recipe.num_steps)
     operations = analysis.count_operations(model, inputs[:1])
@@ -130,16 +133,66 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         in_shape=tuple(inputs.shape[1:]),
         num_classes=info.num_classes,
         layers=len(operations.layers),
-        parameters=parameters,
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         size_mb=analysis.model_size(model) / 1e6,
         sops_per_step=operations.sops / recipe.num_steps,
         macs_per_step=operations.macs / recipe.num_steps,
-        memory_mb=round((4 * copies * parameters + activations * recipe.batch_size) / 1e6, 1),
-        loss=float(value.detach()),
+        memory_mb=round((memory.fixed + memory.per_sample * recipe.batch_size) / 1e6, 1),
+        largest_batch=memory.largest_batch,
+        loss=float(value),
         encoding=str(coding),
         network=f"profile {net.profile}, {len(net.layers)} layers, {net.input.coded}",
         agreement=agreed,
     )
+
+
+def training_memory(recipe: Recipe) -> Memory:
+    """Memory of a recipe's training step, from one on few synthetic samples."""
+    info = _info(recipe)
+    ann = start_recipe(recipe) if recipe.start is not None else None
+    model = build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
+    inputs, labels = _samples(recipe, info)
+    return _train_step(recipe, model, inputs, labels)[1]
+
+
+def _info(recipe: Recipe) -> DatasetInfo:
+    """What is known of a recipe's data; the user's own are loaded for it."""
+    return load_data(recipe).info if is_own(recipe) else known_info(recipe)
+
+
+def _samples(recipe: Recipe, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor]:
+    from netx_export.lowering.observe import random_samples
+
+    shape = info.sized(recipe.size)
+    number = 8 if math.prod(shape) <= _SMALL else 2
+    size = (number, *shape, recipe.num_steps)
+    inputs = torch.from_numpy(random_samples(encoding_of(recipe, info), size, recipe.seed).copy())
+    if info.kind != "events":
+        inputs = inputs[..., 0]
+    return inputs, torch.arange(number) % info.num_classes
+
+
+def _train_step(
+    recipe: Recipe, model: SpikingNetwork, inputs: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, Memory]:
+    """Loss and memory of a step without its update."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    loss = build_loss(recipe, model)
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        value = loss(model(inputs), labels)
+    value.backward()
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    activations = sum(size for address, size in kept.items() if address not in weights)
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    copies = {"sgd": 3, "adam": 4, "adamw": 4}[recipe.optimizer] + (recipe.ema_decay is not None)
+    return value.detach(), Memory(fixed=4 * copies * parameters, per_sample=activations / len(inputs))
 
 
 def _deployed(model: SpikingNetwork) -> SpikingNetwork:

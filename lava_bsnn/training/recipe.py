@@ -169,6 +169,11 @@ class Recipe:
         """Names of code in the recipe, which is imported when data or model are made."""
         return tuple(name for name in (self.dataset, self.model, self.loss) if is_code(name))
 
+    @property
+    def targets(self) -> str:
+        """What the loss compares with, as :func:`lava_bsnn.data.load` names it."""
+        return {"multilabel": "labels", "mse": "values"}.get(self.loss, "classes")
+
     def replace(self, assignments: Iterable[str]) -> Recipe:
         """Return the recipe with fields changed by ``"name=value"`` texts.
 

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
     """Training, validation and test set of a recipe; ``progress(done, total)`` is called in long work."""
-    code.check(recipe.code)
     split_seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
     splits = data.load(
         recipe.dataset,
@@ -72,6 +71,7 @@ def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None
         slice_us=recipe.slice_us,
         layout=recipe.layout,
         options=recipe.data_options,
+        targets=recipe.targets,
         progress=progress,
     )
     check_first(recipe, splits)
@@ -275,6 +275,7 @@ def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST, *, allow_c
     """Test figures of a run's checkpoint, computed anew; ``allow_code`` as in :func:`load_run`."""
     out = Path(out)
     with code.allowing(allow_code):
+        code.check(run_recipe(out).code)
         recipe, model = load_run(out, checkpoint)
         splits = load_data(dataclasses.replace(recipe, augment=()))
     if torch.cuda.is_available():

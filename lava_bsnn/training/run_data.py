@@ -60,7 +60,7 @@ def info_of_run(recipe: Recipe, out: Path) -> DatasetInfo:
         values = yaml.safe_load((out / DATA).read_text(encoding="utf-8"))
         fields: dict[str, Any] = {name: values[name] for name in _FIELDS}
         if fields["kind"] not in ("static", "events") or len(fields["shape"]) != 3:
-            raise ValueError("kind or shape is wrong")
+            raise TypeError("kind or shape is wrong")
         fields["shape"] = tuple(map(int, fields["shape"]))
         fields["classes"] = tuple(map(str, fields["classes"]))
         fields["num_classes"] = int(fields["num_classes"])
@@ -121,7 +121,7 @@ def check_first(recipe: Recipe, splits: data.Splits) -> None:
     """
     if not is_own(recipe):
         return
-    sample, _ = splits.test[0]
+    sample, _ = splits.train[0]
     encoding = encoding_of(recipe, splits.info)
     try:
         encoding.messages(sample[None], "sample")
@@ -131,5 +131,5 @@ def check_first(recipe: Recipe, splits: data.Splits) -> None:
         if recipe.counts:
             remedy = "set saturate: true, or more input_bits (up to 8)"
         raise DataError(
-            f"{recipe.dataset}: test[0] has values {low:.4g}..{high:.4g}, which are no {encoding}; {remedy}"
+            f"{recipe.dataset}: train[0] has values {low:.4g}..{high:.4g}, which are no {encoding}; {remedy}"
         ) from error

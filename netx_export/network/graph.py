@@ -216,7 +216,7 @@ class FixedPointNetwork(Content):
                     return part.num_steps
         return None
 
-    @property
+    @cached_property
     def max_steps(self) -> int | None:
         """Steps after which a worst-case input could overflow a sum over time; None where there is none."""
         limits = [checks.most_steps(self, layer) for layer in self.layers]

@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
-from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 
 from ..network import INPUT, FixedPointNetwork, Layer
-from .layer import LayerArithmetic
+from . import kernels
+from .layer import LayerArithmetic, arithmetic_of
 from .result import Simulation, Trace, check_data, shape_of_samples, simulation_of
-from .rows import from_row, message_type, message_width, to_row
+from .rows import Messages, fill, from_row, message_width, to_row
 from .state import ConnectionState, NeuronState
 
-_CACHED_VALUES = 1 << 18
+_CACHED_VALUES = 1 << 20
 _MOST_SAMPLES = 256
 
 
@@ -68,7 +69,7 @@ def simulate(
         largest = max(math.prod(layer.shape) for layer in net.layers) * num_steps
         share = -(-num_samples // num_threads)
         batch_size = max(1, min(_MOST_SAMPLES, _CACHED_VALUES // largest, share))
-    layers = [LayerArithmetic(net, layer) for layer in net.layers]
+    layers = arithmetic_of(net)
     result = {
         layer.name: _Result(layer, num_samples, num_steps, trace)
         for layer in net.layers
@@ -139,6 +140,22 @@ class _Result:
         )
 
 
+def _message_buffers(net: FixedPointNetwork, batch_size: int, num_steps: int) -> dict[str, np.ndarray]:
+    """Rows for the messages of the input and all layers; those that nobody reads any more are used again."""
+    last = {c.source: index for index, layer in enumerate(net.layers) for c in layer.connections}
+    free: dict[Any, list[np.ndarray]] = {}
+    buffers: dict[str, np.ndarray] = {}
+    for index, (name, shape) in enumerate(net.shapes.items(), -1):  # the input, then the layers
+        kind = shape, Messages.of(net, name).type  # of the same shape: zeros behind the last neuron stay
+        fitting = free.get(kind)
+        size = (batch_size, num_steps, message_width(shape))
+        buffers[name] = fitting.pop() if fitting else np.zeros(size, dtype=kind[1])
+        for one, reader in last.items():
+            if reader == index:
+                free.setdefault((net.shapes[one], Messages.of(net, one).type), []).append(buffers[one])
+    return buffers
+
+
 class _Worker:
     """Working memory of one thread, and what it does with a batch of samples."""
 
@@ -151,16 +168,14 @@ class _Worker:
         num_steps: int,
     ) -> None:
         self._net, self._layers, self._result = net, layers, result
-        shapes = net.shapes
-        self._messages = {
-            name: np.zeros((batch_size, num_steps, message_width(shape)), dtype=message_type(net, name))
-            for name, shape in shapes.items()
-        }
-        widest = max(layer.width for layer in layers)
-        self._weighted = np.zeros(batch_size * num_steps * widest, dtype=np.int32)
-        self._memory = [[one.start() for one in layer.incoming] for layer in layers]
-        self._states = [layer.population.start(batch_size) for layer in layers]
-        self._unused = [np.zeros((1, 1, layer.size), dtype=np.int32) for layer in layers]
+        self._messages = _message_buffers(net, batch_size, num_steps)
+        widest = max(one.width * one.dtype.itemsize for layer in layers for one in layer.incoming)
+        self._weighted = np.zeros(batch_size * num_steps * widest, dtype=np.uint8)
+        self._total = np.zeros(batch_size * num_steps * max(one.size for one in layers), dtype=np.int32)
+        shared: dict[Any, Any] = {}
+        self._memory = [[one.start(shared) for one in layer.incoming] for layer in layers]
+        self._state = np.zeros(max(one.population.room(batch_size) for one in layers), dtype=np.int32)
+        self._unused = np.zeros((1, 1, max(layer.size for layer in layers)), dtype=np.int32)
 
     def run(self, x: np.ndarray, start: int) -> None:
         """Run the samples from ``start`` on."""
@@ -172,18 +187,17 @@ class _Worker:
                 batch = batch[..., :1]
                 rows = rows.reshape(-1)[: len(batch) * rows.shape[-1]].reshape(len(batch), 1, -1)
                 messages[INPUT] = rows
-            from_row(rows, self._net.input.shape)[...] = np.moveaxis(batch, -1, 1)
+            fill(rows, batch, self._net.input.shape)
         for index, layer in enumerate(self._layers):
             name = layer.layer.name
             recorded = self._result.get(name)
-            potentials = self._unused[index]
+            potentials = self._unused[..., : layer.size]
             if recorded is not None and recorded.potentials is not None:
                 potentials = recorded.potentials[start : start + len(batch)]
             if any(c.source == name for c in layer.layer.connections):
                 self._run_recurrent(index, layer, messages, potentials)
             else:
-                state = tuple(one[: len(batch)] for one in self._states[index])
-                layer.population.reset(state)
+                state = layer.population.start(len(batch), self._state)
                 injects = layer.population.injects
                 taken = self._inject(layer, batch) if injects else self._input(index, layer, messages)
                 layer.population.run(taken, state, messages[name], potentials)
@@ -198,16 +212,15 @@ class _Worker:
         if layer.fused:
             return self._weighted_input(index, layer, 0, messages)
         num_steps = messages[layer.layer.name].shape[1]
-        total = sum(
-            one.currents(self._weighted_input(index, layer, i, messages), range(num_steps))
-            for i, one in enumerate(layer.incoming)
-        )
-        assert isinstance(total, np.ndarray)
-        if layer.layer.mix is not None:
-            steps = np.broadcast_to(total, (len(total), num_steps, layer.size))
-            omega = layer.layer.mix.omega.astype(np.int64)
-            total = np.moveaxis(fixed_point.mix(np.moveaxis(steps, 1, 0), omega), 0, 1)
-        return np.ascontiguousarray(total, dtype=np.int32)
+        size = (len(messages[layer.layer.name]), num_steps, layer.size)
+        total: np.ndarray = self._total[: math.prod(size)].reshape(size)
+        for i, one in enumerate(layer.incoming):
+            one.add_currents(self._weighted_input(index, layer, i, messages), total, adds=i > 0)
+        if layer.layer.mix is None:
+            return total
+        mixed = np.empty_like(total)
+        kernels.mix(total, layer.layer.mix.omega.astype(np.int64), mixed)
+        return mixed
 
     def _weighted_input(
         self, index: int, layer: LayerArithmetic, i: int, messages: dict[str, np.ndarray]
@@ -218,8 +231,8 @@ class _Worker:
         sent = messages[one.connection.source]
         if one.delay_of_inputs is not None:
             sent = _shift(sent, one.delay_of_inputs, num_steps)
-        size = (len(sent), sent.shape[1], layer.width)
-        weighted = self._weighted[: math.prod(size)].reshape(size)
+        size = (len(sent), sent.shape[1], one.width)
+        weighted = self._weighted[: math.prod(size) * one.dtype.itemsize].view(one.dtype).reshape(size)
         one.multiply(sent, weighted, self._memory[index][i])
         if one.delay_of_neurons is not None:
             weighted = _shift(weighted, one.delay_of_neurons, num_steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.fixed_point import ALIGN_BITS
 from lava_bsnn.limits import LIMITS
 
-from ..network import BiasInput, Connection, Dense, FixedPointNetwork, Gate, Layer, Shape
-from ..network.synapses import weight_of
+from ..network import BiasInput, Connection, Conv, Dense, FixedPointNetwork, Gate, Identity, Layer, Shape
+from ..network.synapses import fan_in
 from ..neurons import Neuron, State
 from . import kernels
-from .rows import from_row, is_graded, to_row
-from .tables import Tables, tables_of
+from .machine_code import BLOCK
+from .rows import Messages, from_row, to_row
+from .tables import Gather, Scatter, tables_of
 
 
 class Projection:
@@ -28,6 +30,7 @@ class Projection:
         target: shape of the layer that it feeds.
         size: neurons of that layer.
         width: length of a row of weighted input.
+        dtype: of weighted input.
         delay_of_inputs: axonal delay of each input in a row, or None.
         delay_of_neurons: axonal delay of each neuron in a row, or None.
     """
@@ -35,7 +38,8 @@ class Projection:
     def __init__(self, connection: Connection, source: Shape, target: Shape) -> None:
         self.connection, self._source, self.target = connection, source, target
         self.size = math.prod(target)
-        self.width = (-(-self.size // kernels.LANES) + 1) * kernels.LANES
+        self.width = self.size + BLOCK
+        self.dtype: np.dtype[Any] = np.dtype(np.int32)
         self.delay_of_inputs = self.delay_of_neurons = None
         delay = connection.delay
         if delay is not None and delay.ndim == 2:
@@ -63,13 +67,12 @@ class Projection:
         int64 ``[N, T, neurons]``, or ``[N, 1, neurons]`` for constant input without a gate.
         """
         size = (len(weighted), -1, self.size)
+        channels = weighted[..., : self.size].reshape(-1, self.target[0]).astype(np.int64)
+        currents: np.ndarray = (channels * self.scale + self.offset).reshape(size)
         if self._gate is None:
-            channels = weighted[..., : self.size].reshape(-1, self.target[0])
-            result: np.ndarray = (channels * self.scale + self.offset).reshape(size)
-            return result
+            return currents
         multiplier, shift, axes = self._gate
-        x = weighted[..., : self.size].reshape(-1, self.target[0]) * self.scale + self.offset
-        values = from_row(x.reshape(len(weighted), -1, self.size), self.target)
+        values = from_row(currents, self.target)
         values = np.broadcast_to(values, (len(values), len(steps), *self.target))
         gated = [
             fixed_point.gate(values[:, i], multiplier[step], shift, axes=axes) for i, step in enumerate(steps)
@@ -80,26 +83,51 @@ class Projection:
 class EventDrivenProjection(Projection):
     """By kernels, which add up the weights of active inputs."""
 
-    def __init__(self, connection: Connection, source: Shape, target: Shape, graded: bool) -> None:
+    def __init__(self, connection: Connection, source: Shape, target: Shape, messages: Messages) -> None:
         super().__init__(connection, source, target)
-        self._tables: Tables | None = None
-        if weight_of(connection.synapse) is not None:
-            self._tables = tables_of(connection.synapse, source, target, graded)  # type: ignore[arg-type]
+        self._tables: Scatter | Gather | None = None
+        if isinstance(connection.synapse, (Conv, Dense)):
+            self._tables = tables_of(connection.synapse, source, target, messages)
+            self.width = self.size + self._tables.room
+            if int(fan_in(connection.synapse).max()) * messages.largest <= np.iinfo(np.int16).max:
+                self.dtype = np.dtype(np.int16)
+        elif isinstance(connection.synapse, Identity):
+            self.dtype = np.dtype(messages.type)
+        channels = target[0]
+        self._affine = np.stack([np.broadcast_to(one, channels) for one in (self.scale, self.offset)]).astype(
+            np.int32
+        )
+        self._multiplier, self._gating = np.zeros((0, 1), dtype=np.int64), np.zeros(2, dtype=np.int64)
+        if self._gate is not None:
+            multiplier, shift, axes = self._gate
+            self._multiplier = multiplier.reshape(len(multiplier), -1)
+            self._gating = np.array([shift, len(axes) == len(target)], dtype=np.int64)
 
-    def start(self) -> Any:
-        """Room for events."""
-        return None if self._tables is None else kernels.events_buffer(self._tables.places.shape[1])
+    def start(self, shared: dict[Any, Any] | None = None) -> Any:
+        """Room for events: one of ``shared``, among connections of a thread, if it has the size."""
+        if self._tables is None:
+            return None
+        key = self._tables.memory
+        found = None if shared is None else shared.get(key)
+        if found is None:
+            found = self._tables.start()
+            if shared is not None:
+                shared[key] = found
+        return found
 
     def multiply(self, messages: np.ndarray, out: np.ndarray, memory: Any) -> None:
-        """See :func:`netx_export.simulator.kernels.weighted_input`."""
-        tables = self._tables
-        if tables is None:
+        """See :mod:`netx_export.simulator.events`."""
+        if self._tables is None:
             size = math.prod(self._source)
             out[..., :size] = messages[..., :size]
         else:
-            kernels.weighted_input(
-                messages, tables.count, tables.places, tables.groups, tables.weight, out, memory
-            )
+            self._tables(messages, out, memory)
+
+    def add_currents(self, weighted: np.ndarray, total: np.ndarray, *, first: int = 0, adds: bool) -> None:
+        """Write or add :meth:`currents` from step ``first`` on to ``total``, int32 ``[N, T, neurons]``."""
+        kernels.currents(
+            weighted, self._affine, self._multiplier, self._gating, fixed_point.SIGMOID, total, first, adds
+        )
 
 
 def _prepared(gate: Gate, target: Shape) -> tuple[np.ndarray, int, tuple[int, ...]]:
@@ -141,7 +169,10 @@ class Population:
                 f"{layer.name}: {type(neuron).__name__}.start gives {len(start)} states; use one for each of "
                 f"{', '.join(neuron.states)}"
             )
-        self._start = [to_row(np.broadcast_to(one, (1, *layer.shape)), layer.shape) for one in start]
+        rows = [
+            to_row(np.broadcast_to(one, (1, *layer.shape)), layer.shape).astype(np.int32) for one in start
+        ]
+        self._start = [row if (row != row[0, 0]).any() else row[0, 0] for row in rows]
 
     def _table(self, bias: Any, threshold: Any) -> np.ndarray:
         """Parameters of the kernels, repeated over as many pixels as make a loop worth its start."""
@@ -163,10 +194,16 @@ class Population:
             return to_row(value, shape)
         return np.tile(np.broadcast_to(value, shape[0]), math.prod(shape[1:]))
 
-    def start(self, num_samples: int) -> State:
-        """States before the first step, int32 ``[N, neurons]`` each."""
-        state = tuple(np.zeros((num_samples, self.size), dtype=np.int32) for _ in self._start)
-        self.reset(state)
+    def room(self, num_samples: int) -> int:
+        """Values that the states take."""
+        return len(self._start) * num_samples * self.size
+
+    def start(self, num_samples: int, memory: np.ndarray | None = None) -> State:
+        """States before the first step, int32 ``[N, neurons]`` each, in ``memory`` of :meth:`room` values."""
+        if memory is None:
+            memory = np.empty(self.room(num_samples), dtype=np.int32)
+        rows = memory[: self.room(num_samples)].reshape(len(self._start), num_samples, self.size)
+        self.reset(state := tuple(rows))
         return state
 
     def reset(self, state: State) -> None:
@@ -241,7 +278,6 @@ class LayerArithmetic:
     Attributes:
         layer: the layer.
         size: neurons.
-        width: length of a row of weighted input.
         incoming: of the connections, in their order.
         fused: whether the neurons take the one connection's weighted input as it is; otherwise
             they take the sum of the currents, mixed.
@@ -251,8 +287,8 @@ class LayerArithmetic:
     def __init__(self, net: FixedPointNetwork, layer: Layer) -> None:
         self.layer = layer
         shapes = net.shapes
-        self.incoming: list[Projection] = [
-            EventDrivenProjection(c, shapes[c.source], layer.shape, is_graded(net, c.source))
+        self.incoming = [
+            EventDrivenProjection(c, shapes[c.source], layer.shape, Messages.of(net, c.source))
             for c in layer.connections
         ]
         alone = len(layer.connections) == 1 and layer.connections[0].gate is None and layer.mix is None
@@ -260,4 +296,17 @@ class LayerArithmetic:
         self.fused = alone and self.population.is_compiled
         if alone and not self.fused:
             self.population = Population(layer)
-        self.size, self.width = self.population.size, self.incoming[0].width
+        self.size = self.population.size
+
+
+_KEPT: dict[int, tuple[weakref.ref[FixedPointNetwork], list[LayerArithmetic]]] = {}
+
+
+def arithmetic_of(net: FixedPointNetwork) -> list[LayerArithmetic]:
+    """Arithmetic of a network's layers, made at the first call and kept as long as the network lives."""
+    key = id(net)
+    kept = _KEPT.get(key)
+    if kept is None or kept[0]() is not net:
+        reference = weakref.ref(net, lambda _: _KEPT.pop(key, None))
+        kept = _KEPT[key] = (reference, [LayerArithmetic(net, layer) for layer in net.layers])
+    return kept[1]

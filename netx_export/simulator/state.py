@@ -61,7 +61,7 @@ class ConnectionState:
 
     def __init__(self, incoming: Projection, num_samples: int = 1) -> None:
         self.incoming = incoming
-        self._weighted = np.zeros((num_samples, 1, incoming.width), dtype=np.int32)
+        self._weighted = np.zeros((num_samples, 1, incoming.width), dtype=incoming.dtype)
         self._memory = incoming.start()
         self._past: np.ndarray | None = None  # made at the first message
         self._newest = 0
@@ -106,7 +106,7 @@ class NeuronState:
     Attributes:
         state: by the kind's ``states``, int32 ``[N, neurons]`` each.
         potential: of the last step, before any reset, int32 ``[N, 1, neurons]``.
-        taken: what the neurons took in the last step, int32 ``[N, 1, at least neurons]``.
+        taken: what the neurons took in the last step, of at most 32 bits ``[N, 1, at least neurons]``.
     """
 
     def __init__(self, population: Population, num_samples: int = 1) -> None:
@@ -131,7 +131,7 @@ class NeuronState:
         if mix is not None:
             total, restarts = self._mixed(mix, total, step), step == mix.latency
             step -= mix.latency
-        self.taken = np.ascontiguousarray(total, dtype=np.int32)
+        self.taken = total if total.dtype.itemsize <= 4 else total.astype(np.int32)
         if restarts:
             self._population.reset(self.state)
         self._population.run(self.taken, self.state, messages, self.potential, step)

@@ -19,9 +19,9 @@ import numpy as np
 
 from lava_bsnn.errors import ShapeError
 
-from ..network import INPUT, FixedPointNetwork, Layer
-from .layer import LayerArithmetic
-from .rows import from_row, message_type, message_width
+from ..network import INPUT, FixedPointNetwork
+from .layer import LayerArithmetic, arithmetic_of
+from .rows import Messages, fill, from_row, message_width
 from .state import Clock, ConnectionState, NeuronState
 
 
@@ -69,8 +69,8 @@ class Stepper:
         self.net = net
         self.time = 0
         self._layers = [
-            _LayerState(net, layer, Clock.of(net, layer, reset_interval, reset_offset), clear_delays)
-            for layer in net.layers
+            _LayerState(net, one, Clock.of(net, one.layer, reset_interval, reset_offset), clear_delays)
+            for one in arithmetic_of(net)
         ]
         longest: dict[str, int] = {}
         for layer in net.layers:
@@ -80,7 +80,7 @@ class Stepper:
         # the newest messages first; one row more than is read, for those of the present step
         self._sent = {
             name: deque(
-                np.zeros((1, 1, message_width(shape)), dtype=message_type(net, name))
+                np.zeros((1, 1, message_width(shape)), dtype=Messages.of(net, name).type)
                 for _ in range(longest.get(name, 0) + 1)
             )
             for name, shape in shapes.items()
@@ -136,7 +136,7 @@ class Stepper:
                 f"Stepper: {x.dtype} values {x.min()}..{x.max()} do not fit; use integers "
                 f"{entry.min_value}..{entry.max_value}"
             )
-        from_row(target[0, 0], entry.shape)[...] = x
+        fill(target, x[None, ..., None], entry.shape)
 
 
 class _Record(Mapping[str, np.ndarray]):
@@ -160,9 +160,11 @@ class _Record(Mapping[str, np.ndarray]):
 class _LayerState:
     """One layer: what is under way to it, and the state of its neurons."""
 
-    def __init__(self, net: FixedPointNetwork, layer: Layer, clock: Clock, clear_delays: bool) -> None:
-        self.layer, self._clock, self._clears = layer, clock, clear_delays
-        self._arithmetic = LayerArithmetic(net, layer)
+    def __init__(
+        self, net: FixedPointNetwork, arithmetic: LayerArithmetic, clock: Clock, clear_delays: bool
+    ) -> None:
+        self.layer = layer = arithmetic.layer
+        self._arithmetic, self._clock, self._clears = arithmetic, clock, clear_delays
         self.neurons = NeuronState(self._arithmetic.population)
         self._incoming = [ConnectionState(one) for one in self._arithmetic.incoming]
         self._ages = [net.balancing_delay(layer, c) for c in layer.connections]
@@ -179,9 +181,10 @@ class _LayerState:
         elif self._arithmetic.fused:
             total = self._incoming[0].weighted(self._messages(0, sent, False))
         else:
-            total = sum(  # type: ignore[assignment]
-                one.current(self._messages(i, sent, clears), step) for i, one in enumerate(self._incoming)
-            )
+            total = np.empty((1, 1, self._arithmetic.size), dtype=np.int32)
+            for i, one in enumerate(self._incoming):
+                weighted = one.weighted(self._messages(i, sent, clears))
+                self._arithmetic.incoming[i].add_currents(weighted, total, first=step, adds=i > 0)
         self.neurons.step(total, step, restarts, sent[self.layer.name][-1])
 
     def _messages(self, index: int, sent: dict[str, deque[np.ndarray]], clears: bool) -> np.ndarray:

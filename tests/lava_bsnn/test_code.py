@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -226,7 +227,6 @@ def stranger(folder, **fields):
 COMMANDS = (
     ("eval", "runs/theirs"),
     ("resume", "runs/theirs"),
-    ("export", "runs/theirs", "--out", "a.net"),
     ("train", "runs/theirs/config.yaml", "--out", "runs/mine"),
     ("train", "runs/theirs/config.yaml", "--dry-run"),
     ("train", "runs/theirs/child.yaml", "--out", "runs/mine"),
@@ -245,6 +245,24 @@ def test_no_command_imports_code_of_a_strangers_run(arguments, fields):
     assert "--allow-code" in done.stderr
     assert nothing_ran()
     assert not Path("runs/mine").exists()
+
+
+def test_export_imports_no_code_of_a_strangers_run(folder):
+    small = ["epochs=1", "num_steps=1", "model=mlp", "model_options={hidden: [4]}", "batch_size=512"]
+    training.train(training.load_recipe("digits-agmm").replace(small), "other")
+    shutil.copytree("other", "theirs")
+    stranger(Path("theirs"), dataset="theirs.evil:make", model="theirs.evil:make")
+    done = command("export", "theirs", "--out", "a.net")
+    assert (done.returncode, "not imported unasked: theirs.evil:make" in done.stderr) == (2, True)
+    lines = Path("other/config.yaml").read_text().replace("dataset: digits", "dataset: other.evil:make")
+    write("other/evil.py", LEAVES + "def make(**_):\n    pass\n")
+    write("other/config.yaml", lines)
+    shape = "kind: static\nshape: [1, 8, 8]\nnum_classes: 10\nclasses: []\n"
+    write("other/data.yaml", f"name: other.evil:make\n{shape}")
+    done = command("export", "other", "--out", "b.net")  # the network is not theirs, and needs no data
+    assert done.returncode == 0
+    assert "not compared on test data: recipe: names code that is not imported unasked" in done.stdout
+    assert nothing_ran()
 
 
 def test_python_refuses_it_as_well():

@@ -221,6 +221,63 @@ def test_rows_of_channels_are_one_pixel():
     assert torch.equal(splits.train[3][0][:, 0, 0], rows[3, :, 0])
 
 
+@pytest.mark.parametrize(
+    ("targets", "kind", "dtype"),
+    [
+        (torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1]] * 2), "labels", torch.bool),
+        (torch.rand(6, 2, dtype=torch.float64), "values", torch.float32),
+        (torch.rand(6), "values", torch.float32),
+    ],
+)
+def test_targets_may_be_labels_or_values(targets, kind, dtype):
+    arrays = (FRAMES, targets)
+    for given in (arrays, TensorDataset(*arrays), DataLoader(TensorDataset(*arrays))):
+        splits = load((given, given), num_steps=4, targets=kind)
+        assert splits.info.num_classes == targets.reshape(6, -1).shape[1]
+        for index in range(6):
+            frames, found = splits.train[index]
+            assert torch.equal(frames, FRAMES[index])
+            assert found.dtype == dtype
+            assert torch.equal(found, torch.atleast_1d(targets[index]).to(dtype))
+    splits = load((RECORDINGS, targets[:4]), num_steps=2, slice_us=4000, targets=kind, test_fraction=0.5)
+    kept = splits.train.dataset.indices.tolist()
+    assert len(splits.train) == 2 * 2 == len(kept)
+    found = torch.stack([target for _, target in splits.train])
+    assert torch.equal(found[::2], found[1::2])  # slices of one recording have its target
+    with pytest.raises(OptionError, match=f"targets='{kind}' is for data of your own, not for digits"):
+        data.load("digits", targets=kind)
+
+
+@pytest.mark.parametrize(
+    ("targets", "kind", "message"),
+    [
+        (
+            [[0, 2]] * 6,
+            "labels",
+            r"train\[0\]: its target is int64 \[2\]; allowed are \[K\] of 0 or 1 for each",
+        ),
+        ([[0.0, np.nan]] * 6, "values", r"allowed are \[K\] of finite numbers"),
+        ([[[0.0]]] * 6, "values", r"its target is float64 \[1, 1\]; allowed are \[K\]"),
+        (
+            [[0.0]] * 5 + [[0.0, 1.0]],
+            "values",
+            r"train\[5\]: its target has 2 values, others 1; give as many",
+        ),
+    ],
+)
+def test_wrong_labels_and_values_are_told(targets, kind, message):
+    items = [(frames, np.array(target)) for frames, target in zip(FRAMES, targets, strict=True)]
+    with pytest.raises(DataError, match=message):
+        load((items, items), num_steps=4, targets=kind)
+    few, many = ((FRAMES, torch.zeros(6, number)) for number in (2, 3))
+    with pytest.raises(
+        DataError, match=r"targets have \[2, 3\] values, for 0 names in classes; give as many in"
+    ):
+        load((few, many), num_steps=4, targets=kind)
+    with pytest.raises(DataError, match=r"targets have \[2\] values, for 3 names in classes"):
+        load(OwnData(train=few, classes="abc"), num_steps=4, targets=kind)
+
+
 class Tonic(Dataset):
     """As tonic's datasets: class names and sensor on the class, labels in ``targets``, a transform."""
 
@@ -370,7 +427,10 @@ WRONG = {
     "nothing": (None, r"mine:make: returned a NoneType; return"),
     "no sample": (both([]), r"train is empty; give at least one sample"),
     "fewer labels": (both((FRAMES[:5], TARGETS)), r"has 5 inputs and 6 labels; give one label each"),
-    "a dataset that raises": (both(Raises()), r"train\[3\]: OSError: truncated file"),
+    "a dataset that raises": (
+        both(Raises()),
+        r"train\[3\]: OSError: truncated file; mend it, or .*skip_bad: true",
+    ),
     "numbers": (
         both([1, 2, 3]),
         r"train\[0\] has 0 dimensions; allowed are \[C, H, W, T\] or .*; set layout",
@@ -390,7 +450,8 @@ WRONG = {
     ),
     "other fields": (
         both(([renamed(one) for one in RECORDINGS], LABELS)),
-        r"its fields are \('timestamp', 'p', 'y', 'x'\); allowed are x, y, t, p",
+        r"its fields are \('timestamp', 'p', 'y', 'x'\); allowed are x, y, t, p; give "
+        r"\{\"x\": e\[\"x\"\], \"y\": e\[\"y\"\], \"t\": e\[\"timestamp\"\], \"p\": e\[\"p\"\]\}",
     ),
     "polarities": (
         both(([changed("p", -1)] * 4, LABELS)),
@@ -422,6 +483,9 @@ def test_bad_samples_are_named_when_they_are_read(item, message):
     with pytest.raises(DataError, match=rf"mine:make train\[6\]: {message}"):
         splits.train[6]
     assert len(load((items, items), num_steps=4, skip_bad=True).train) == 6
+    splits = load((Raises(), Raises()), num_steps=4, skip_bad=True)
+    assert [label for _, label in splits.train] == [0, 1, 2, 1, 2]
+    assert "train[3]: OSError: truncated file" in splits.skipped[0]
 
 
 def test_pictures_and_floats_beyond_one_are_refused():
@@ -440,6 +504,7 @@ def test_pictures_and_floats_beyond_one_are_refused():
     [
         ({"size": 4}, "size is for recordings, mine:make gives frames; leave it out"),
         ({"bin_us": 10}, "bin_us is for recordings"),
+        ({"cache": "frames"}, "cache is not for mine:make; leave it out"),
         ({"normalize": True}, "normalize is not for mine:make"),
         ({"layout": "TCHW"}, "layout='TCHW' is not allowed; use the axes NCHWT, NCHW, NCT, NC in any order"),
         ({"layout": "NXHWT"}, "layout='NXHWT' is not allowed"),
@@ -452,5 +517,9 @@ def test_options_that_do_not_fit_are_refused(options, message):
         load(both((FRAMES, TARGETS)), num_steps=4, **options)
     with pytest.raises(OptionError, match="is for data of your own, not for digits; leave it out"):
         data.load("digits", layout="NCHW")
+    with pytest.raises(
+        OptionError, match="data.load: name='mine' is unknown; use one of .*'package.module:func"
+    ):
+        data.load("mine")
     with pytest.raises(OptionError, match="data_options is for data of your own"):
         data.load("digits", options={"a": 1})

@@ -88,7 +88,7 @@ def test_a_folder_of_recordings_takes_the_place_of_the_simulated_ones(project):
     from lava_bsnn.training.run import load_data
 
     splits = load_data(recipe)
-    assert (len(splits.train), len(splits.test)) == (9, 3)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (8, 1, 3)
     for frames, label in splits.test:  # label 1 is "idle", whose pixels are at x = 41
         assert frames.sum((0, 1, 3)).nonzero().item() == (1, 41, 21)[label]
 

@@ -14,7 +14,7 @@ from lava_bsnn.errors import ShapeError
 from netx_export import FixedPointNetwork, Stepper, network, simulate
 from netx_export.simulator import kernels
 from netx_export.simulator.layer import EventDrivenProjection
-from netx_export.simulator.rows import from_row, message_width, to_row
+from netx_export.simulator.rows import Messages, from_row, message_width, to_row
 
 TOP = fixed_point.STATE_MAX
 BITS24 = st.one_of(st.sampled_from([-TOP, 1 - TOP, -1, 0, 1, TOP - 1, TOP]), st.integers(-TOP, TOP))
@@ -104,10 +104,10 @@ def test_weighted_inputs_of_many_events_are_exact(outputs, largest):
     weight = rng.choice([-128, 127, 5], (outputs, 1800))
     x = rng.integers(0, largest + 1, (2, 3, *shape))
     connection = network.Connection(source="input", synapse=network.Dense(weight=weight))
-    synapse = EventDrivenProjection(connection, shape, (outputs,), largest > 1)
+    synapse = EventDrivenProjection(connection, shape, (outputs,), Messages(largest))
     messages = np.zeros((2, 3, message_width(shape)), np.uint8)
     messages[..., :1800] = to_row(x, shape)
-    out = np.full((2, 3, outputs + 16), 9, np.int32)
+    out = np.full((2, 3, synapse.width), 9, synapse.dtype)
     synapse.multiply(messages, out, synapse.start())
     np.testing.assert_array_equal(out[..., :outputs], x.reshape(2, 3, -1) @ weight.T)
 

@@ -14,8 +14,12 @@ def forgotten(folder):
         yield
     finally:
         sys.path[:] = places
-        for name in set(sys.modules) - modules:
-            facts = getattr(sys.modules[name], "__dict__", {})
-            homes = [facts.get("__file__"), *(facts.get("__path__") or ())]
-            if any(str(home).startswith(str(folder)) for home in homes):
-                del sys.modules[name]
+        new = [name for name in set(sys.modules) - modules if _is_below(sys.modules[name], folder)]
+        for name in new:  # all have been asked: paths of packages without __init__ need their parents
+            del sys.modules[name]
+
+
+def _is_below(module, folder):
+    facts = getattr(module, "__dict__", {})
+    homes = [facts.get("__file__"), *(facts.get("__path__") or ())]
+    return any(str(home).startswith(str(folder)) for home in homes)
