@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import subcommand
 
-from . import __version__
+from . import __version__, code
 from .commands.analyze import Analyze
 from .commands.bench import Bench
 from .commands.compare import Compare
@@ -23,6 +23,7 @@ from .commands.evaluate import Eval
 from .commands.export import Export, Nir
 from .commands.finetune import Finetune
 from .commands.net import Demo, Inspect, Verify
+from .commands.new import New
 from .commands.output import FIRST, as_options
 from .commands.report import Report
 from .commands.summary import Summary
@@ -31,12 +32,14 @@ from .commands.train import Datasets, Recipes, Resume, Train
 from .commands.zoo import Zoo
 from .errors import LavaBsnnError, OptionError
 
+ALLOW = "--allow-code"
 COMMANDS = {
     command.__name__.lower(): command
     for command in (
         Demo,
         Doctor,
         Datasets,
+        New,
         Recipes,
         Summary,
         Train,
@@ -132,14 +135,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_overview())
         return 0
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    code: object = 0
+    result: object = 0
     try:
         arguments = _import_files(arguments)
-        code = tyro.cli(
-            _commands(next(iter(arguments), "")),
-            args=arguments,
-            prog="lava-bsnn",
-        )()
+        allow = ALLOW in arguments
+        arguments = [argument for argument in arguments if argument != ALLOW]
+        if allow:
+            FIRST.append(ALLOW)
+        with code.allowing(allow):
+            result = tyro.cli(
+                _commands(next(iter(arguments), "")),
+                args=arguments,
+                prog="lava-bsnn",
+            )()
         if sys.stdout is not None:  # None where it was closed before
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -154,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("lava-bsnn: this is a defect; please report it with the lines above", file=sys.stderr)
         return 3
-    return code if isinstance(code, int) else 0
+    return result if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from ._style import style
 from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy, spikes
 from .animation import Gif, animate_raster, plot_events
 from .comparison import plot_comparison, plot_curves
+from .confusion import confusion_figure, plot_confusion
 from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
 from .operations import (
     ENERGY_45NM,
@@ -62,6 +63,7 @@ __all__ = [
     "Summary",
     "activity",
     "animate_raster",
+    "confusion_figure",
     "count_operations",
     "entropy",
     "estimate_energy",
@@ -75,6 +77,7 @@ __all__ = [
     "neuron_counts",
     "parameter_groups",
     "plot_comparison",
+    "plot_confusion",
     "plot_curves",
     "plot_energy",
     "plot_events",

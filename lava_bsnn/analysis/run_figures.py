@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..models import SpikingNetwork
-    from ..training.engine import Epoch
+    from ..training.history import Epoch
 
 _SOME = 32
 """Samples of figures that run many times or keep what they see."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ..errors import LavaBsnnError, OptionError, check_option
+from ..errors import DataError, LavaBsnnError, OptionError, check_option
 from ..files import atomic_path, write_json
 from .output import Flag, JsonOutput
 from .samples import of_recipe
@@ -61,6 +61,8 @@ class Analyze(JsonOutput):
                 check_option("analyze", "only", name, tuple(FIGURES))
             recipe, model = load_run(self.folder, BEST if self.best else LAST)
             inputs, labels = of_recipe(recipe, "test", self.samples)
+            if labels is None:
+                raise DataError(f"{recipe.dataset}: targets are no classes, which figures here are of")
             try:
                 out.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -126,7 +126,7 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "flip_ratio": ("flips %", percent),
     "seconds": ("seconds", whole),
 }
-"""Figures of a table: heading, and how a number is written."""
+"""By figure, its heading in tables and how a number is written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from ..limits import LOIHI
 from ..modulation import AGMM
 from ..norm import BatchNorm
 from .batches import Data, as_dataset
-from .engine import Epoch
 from .gates import freeze_gates, has_gates
+from .history import Epoch
 from .loop import fit
 from .schedule import optimizer
 from .targets import check_target, on_chip
