@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from ..code import RUN_FILE, is_code
-from ..data.own import TARGETS as TARGETS_OF_DATA
 from ..errors import LavaBsnnError, OptionError, check_option
 from .recipe_fields import RANGES, checked
 from .schedule import OPTIMIZERS, SCHEDULES
@@ -41,8 +40,6 @@ class Recipe:
             ``"package.module:function"``; see :func:`lava_bsnn.data.load`.
         data_root: where the data set is; by default where ``data.find`` looks.
         data_options: further arguments of a function of your own.
-        targets: what samples of your own have: ``"classes"``, ``"labels"`` (0 or 1 for each class) or
-            ``"values"`` (real numbers); the last two need a ``loss`` of your own.
         layout: axes of arrays of your own, such as ``"TNCHW"``; by default time comes last.
         cache: folder that keeps the frames of event recordings; by default they are made anew.
         skip_bad: leave samples out that cannot be read, instead of stopping.
@@ -104,7 +101,6 @@ class Recipe:
     dataset: str
     data_root: str | None = None
     data_options: Mapping[str, Any] = field(default_factory=dict)
-    targets: str = "classes"
     layout: str | None = None
     cache: str | None = None
     skip_bad: bool = False
@@ -158,7 +154,6 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("loss", (self.loss,) if is_code(self.loss) else LOSSES),
             ("sampler", SAMPLERS),
-            ("targets", TARGETS_OF_DATA),
             ("precision", PRECISIONS),
             ("target", (None, *TARGETS)),
         ):
@@ -173,6 +168,11 @@ class Recipe:
     def code(self) -> tuple[str, ...]:
         """Names of code in the recipe, which is imported when data or model are made."""
         return tuple(name for name in (self.dataset, self.model, self.loss) if is_code(name))
+
+    @property
+    def targets(self) -> str:
+        """What the loss compares with, as :func:`lava_bsnn.data.load` names it."""
+        return {"multilabel": "labels", "mse": "values"}.get(self.loss, "classes")
 
     def replace(self, assignments: Iterable[str]) -> Recipe:
         """Return the recipe with fields changed by ``"name=value"`` texts.
@@ -206,11 +206,6 @@ def _check_loss(recipe: Recipe) -> None:
     if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
         raise OptionError(
             f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
-        )
-    if recipe.targets != "classes" and recipe.loss in LOSSES:
-        raise OptionError(
-            f"recipe: targets={recipe.targets!r} are no classes, which loss {recipe.loss!r} needs; name a "
-            "loss of your own, losses:function"
         )
     if recipe.loss not in LOSSES:
         for name in ("class_weights", "label_smoothing"):

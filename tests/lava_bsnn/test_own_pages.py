@@ -70,25 +70,18 @@ def trained(recipe, *changes):
 @pytest.mark.parametrize("page", ["own_data"], indirect=True)
 def test_recipes_of_own_data_train(page, monkeypatch):
     figures, said = trained("recipe.yaml")
-    assert (
-        "data:make: 81 training, 9 validation and 30 test samples of 2 x 48 x 60 (events), 3 classes" in said
-    )
+    assert "data:make: 81 training, 9 validation and 30 test samples of 2 x 48 x 60 (events), 3 classes" in said
     assert figures["test_accuracy"] > 0.9
     exec(page[0], {})  # writes two.npz
     _, said = trained("packed.yaml", "--set", "epochs=1")
     assert "of 2 x 48 x 64 (events), 2 classes (a, b)" in said
     figures, said = trained("frames.yaml")
-    assert (
-        "frames:make: 60 training, 20 validation and 30 test samples of 2 x 12 x 16 (events), 3 classes"
-        in said
-    )
+    assert "frames:make: 60 training, 20 validation and 30 test samples of 2 x 12 x 16 (events), 3 classes" in said
     assert figures["test_accuracy"] > 0.6
     splits = load_data(training.load_recipe("frames.yaml"))
     assert (len(splits.validation), splits.train[0][0].shape) == (20, (2, 12, 16, 6))
     _, said = trained("images.yaml")
-    assert (
-        "images:make: 21 training, 3 validation and 8 test samples of 3 x 12 x 12 (images), 4 classes" in said
-    )
+    assert "images:make: 21 training, 3 validation and 8 test samples of 3 x 12 x 12 (images), 4 classes" in said
     monkeypatch.setattr("tonic.datasets.NMNIST", NMNIST)
     _, said = trained("with_tonic.yaml", "--set", "epochs=1")
     assert "of 2 x 34 x 34 (events), 2 classes (zero, one)" in said
@@ -135,28 +128,3 @@ def test_the_fields_of_sets_by_name_serve_packed_files_as_well(tmp_path, monkeyp
     done = command("export", "runs/mine.yaml", "--out", "own.net")
     assert done.returncode == 0, done.stderr
     assert "not compared on test data" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("targets", "outputs"), [("labels", "x.sum((1, 2, 3, 4)) > 0"), ("values", "x.mean((1, 2, 3, 4))")]
-)
-def test_labels_and_values_need_a_loss_of_ones_own(tmp_path, monkeypatch, targets, outputs):
-    monkeypatch.chdir(tmp_path)
-    Path("several.py").write_text(
-        "import torch\n\ndef make():\n    x = (torch.rand(12, 1, 3, 3, 2) < 0.2).float()\n"
-        f"    y = {outputs}\n    y = torch.stack([y, y], 1)\n    return (x, y), (x, y)\n\n"
-        "def loss(logits, y):\n    return (logits.mean(-1) - y.float()).square().mean()\n"
-    )
-    Path("mine.yaml").write_text(
-        f"dataset: several:make\ntargets: {targets}\nmodel: mlp\nmethod: binary\nnum_steps: 2\nepochs: 1\n"
-    )
-    with forgotten(tmp_path):
-        done = command("train", "mine.yaml", "--out", "run")
-        assert done.returncode == 2
-        assert f"targets='{targets}' are no classes, which loss 'tet' needs" in done.stderr
-        Path("right.yaml").write_text("extends: mine.yaml\nloss: several:loss\n")
-        done = command("train", "right.yaml", "--out", "run")
-        assert done.returncode == 0, done.stderr
-        assert ", 2 classes" in " ".join(done.stdout.split())
-        done = command("export", "run", "--out", "own.net")
-        assert done.returncode == 0, done.stderr

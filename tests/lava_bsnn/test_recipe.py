@@ -63,7 +63,6 @@ def test_every_field_can_be_set_and_is_described():
         "dataset": "mnist5k",
         "data_root": "d",
         "data_options": {"fold": 2},
-        "targets": "classes",
         "layout": "TNCHW",
         "cache": "c",
         "skip_bad": True,
