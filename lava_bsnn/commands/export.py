@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netx_export.verify.agree import Agreement
 
     from ..models import SpikingNetwork
-    from ..training import Recipe
+    from ..training import Epoch, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +110,18 @@ class Nir(JsonOutput):
 def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: Console) -> None:
     """Train on in the integers of the profile, or in our own for targets that have none in training."""
     from ..training import finetune
+    from ..training.build import build_loss
     from ..training.run import load_data
     from ..training.targets import TARGETS
 
     splits = load_data(recipe)
+
+    def tell(epoch: Epoch) -> None:
+        accuracy = epoch.test_accuracy
+        figure = f"loss {epoch.test_loss:.4f}" if accuracy is None else f"{accuracy:.2%}"
+        console.print(f"fine-tuning, epoch {epoch.epoch}/{options.finetune}: test {figure}")
+
+    more: dict[str, Any] = {} if recipe.targets == "classes" else {"loss": build_loss(recipe, model)}
     finetune(
         model,
         splits.train,
@@ -123,9 +131,8 @@ def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: C
         seed=recipe.seed,
         target=options.profile if options.profile in TARGETS else TARGETS[0],
         progress=False,
-        on_epoch=lambda epoch: console.print(
-            f"fine-tuning, epoch {epoch.epoch}/{options.finetune}: test {epoch.test_accuracy:.2%}"
-        ),
+        on_epoch=tell,
+        **more,
     )
     model.eval()
 

@@ -188,7 +188,7 @@ class Eval(JsonOutput):
         console = self.console()
         with console.status("testing"):
             result = evaluate_run(self.folder, BEST if self.best else LAST)
-        console.print(f"test accuracy {result.test_accuracy:.2%} ({result.checkpoint})")
+        console.print(f"{result.figure} ({result.checkpoint})")
         self.write(asdict(result))
 
 
@@ -290,14 +290,12 @@ def _report(result: Result, recipe: Recipe, out: Path, console: Console) -> None
     published = "" if recipe.published is None else f"; published: {recipe.published:.2f}%"
     epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
     stopped = f", stopped early of {recipe.epochs}" if result.epochs < recipe.epochs else ""
-    if result.test_accuracy is None:
-        figures = f"test loss {result.test_loss:.4f} after {epochs}{stopped}; best (epoch {result.best_epoch}"
-    else:
-        figures = (
-            f"test accuracy {result.test_accuracy:.2%} after {epochs}{stopped}, at best "
-            f"{_percent(result.best_test_accuracy)} (epoch {result.best_epoch}"
-        )
-    console.print(f"{figures}, chosen on the {result.chosen_on} set){published}", soft_wrap=True)
+    best = "" if result.best_test_accuracy is None else f"{result.best_test_accuracy:.2%} "
+    console.print(
+        f"{result.figure} after {epochs}{stopped}, at best {best}(epoch {result.best_epoch}, chosen on the "
+        f"{result.chosen_on} set){published}",
+        soft_wrap=True,
+    )
     if result.saturated:
         console.print(
             f"{result.saturated:.2%} of the input counts were above the largest message and became that"

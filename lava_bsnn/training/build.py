@@ -13,7 +13,16 @@ from ..code import is_code
 from ..errors import OptionError
 from .batches import labels_of
 from .hybrid import to_lmht
-from .losses import CrossEntropy, OwnLoss, SopBudget, SpikeRegulation, Term, TotalLoss, balanced_weights
+from .losses import (
+    BY_NAME,
+    CrossEntropy,
+    OwnLoss,
+    SopBudget,
+    SpikeRegulation,
+    Term,
+    TotalLoss,
+    balanced_weights,
+)
 from .recipe import HYBRID, Recipe
 from .run_data import encoding_of, known_info
 from .targets import train_for
@@ -63,6 +72,8 @@ def build_loss(
     term: Term
     if is_code(recipe.loss):
         term = OwnLoss(recipe.loss)
+    elif recipe.loss in BY_NAME:
+        term = BY_NAME[recipe.loss]
     else:
         term = CrossEntropy(recipe.loss, label_smoothing=recipe.label_smoothing, class_weights=class_weights)
     terms: dict[str, Any] = {recipe.loss: (1.0, term)}

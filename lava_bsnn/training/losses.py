@@ -65,6 +65,10 @@ def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     )
 
 
+BY_NAME: dict[str, Term] = {"multilabel": multilabel_cross_entropy, "mse": mean_squared_error}
+"""Losses without options, by the names that recipes have for them."""
+
+
 class CrossEntropy:
     """Cross entropy with options, as a term.
 

@@ -21,7 +21,7 @@ from .schedule import OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-LOSSES = ("tet", "rate")
+LOSSES = ("tet", "rate", "multilabel", "mse")
 SAMPLERS = ("shuffled", "balanced")
 CONFIG = RUN_FILE
 """Recipe in the folder of a run."""
@@ -79,8 +79,9 @@ class Recipe:
         warmup_epochs: epochs in which the learning rate rises.
         clip_norm: largest norm of the gradient.
         label_smoothing: share of the target spread over all classes.
-        loss: ``"tet"`` (cross entropy at each step), ``"rate"`` (of the mean over time), or a function of
-            your own of logits ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
+        loss: ``"tet"`` (cross entropy at each step), ``"rate"`` (of the mean over time); ``"multilabel"`` and
+            ``"mse"`` for data of your own with such targets; or a function of your own of logits
+            ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
         class_weights: factor on the loss of each class, or ``"balanced"``: N / (classes * samples of it).
         sampler: ``"shuffled"``: each sample once an epoch; ``"balanced"``: drawn so that classes come alike.
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
@@ -207,7 +208,11 @@ def _check_loss(recipe: Recipe) -> None:
         raise OptionError(
             f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
         )
-    if recipe.loss not in LOSSES:
+    if recipe.targets != "classes" and recipe.sampler != "shuffled":
+        raise OptionError(
+            f"recipe: sampler={recipe.sampler!r} is for classes, not for {recipe.targets}; leave it out"
+        )
+    if recipe.loss not in ("tet", "rate"):
         for name in ("class_weights", "label_smoothing"):
             if getattr(recipe, name):
                 raise OptionError(

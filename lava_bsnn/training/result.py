@@ -52,6 +52,13 @@ class Result:
     skipped: list[str]
     saturated: float = 0.0
 
+    @property
+    def figure(self) -> str:
+        """Test accuracy in words; the loss of targets without accuracy."""
+        if self.test_accuracy is None:
+            return f"test loss {self.test_loss:.4f}"
+        return f"test accuracy {self.test_accuracy:.2%}"
+
 
 def result_of(
     recipe: Recipe,

@@ -70,18 +70,25 @@ def trained(recipe, *changes):
 @pytest.mark.parametrize("page", ["own_data"], indirect=True)
 def test_recipes_of_own_data_train(page, monkeypatch):
     figures, said = trained("recipe.yaml")
-    assert "data:make: 81 training, 9 validation and 30 test samples of 2 x 48 x 60 (events), 3 classes" in said
+    assert (
+        "data:make: 81 training, 9 validation and 30 test samples of 2 x 48 x 60 (events), 3 classes" in said
+    )
     assert figures["test_accuracy"] > 0.9
     exec(page[0], {})  # writes two.npz
     _, said = trained("packed.yaml", "--set", "epochs=1")
     assert "of 2 x 48 x 64 (events), 2 classes (a, b)" in said
     figures, said = trained("frames.yaml")
-    assert "frames:make: 60 training, 20 validation and 30 test samples of 2 x 12 x 16 (events), 3 classes" in said
+    assert (
+        "frames:make: 60 training, 20 validation and 30 test samples of 2 x 12 x 16 (events), 3 classes"
+        in said
+    )
     assert figures["test_accuracy"] > 0.6
     splits = load_data(training.load_recipe("frames.yaml"))
     assert (len(splits.validation), splits.train[0][0].shape) == (20, (2, 12, 16, 6))
     _, said = trained("images.yaml")
-    assert "images:make: 21 training, 3 validation and 8 test samples of 3 x 12 x 12 (images), 4 classes" in said
+    assert (
+        "images:make: 21 training, 3 validation and 8 test samples of 3 x 12 x 12 (images), 4 classes" in said
+    )
     monkeypatch.setattr("tonic.datasets.NMNIST", NMNIST)
     _, said = trained("with_tonic.yaml", "--set", "epochs=1")
     assert "of 2 x 34 x 34 (events), 2 classes (zero, one)" in said

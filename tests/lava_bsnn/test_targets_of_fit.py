@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import sys
 import warnings
@@ -12,6 +13,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, f1_score
+from support.cli import command
 from support.linear import Linear, clusters
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
@@ -123,6 +125,43 @@ def test_recipes_name_a_loss_of_ones_own(tmp_path, monkeypatch):
         build_loss(recipe.replace(["loss='mylosses:broken'"]), torch.nn.Linear(1, 1))(logits, labels)
     with pytest.raises(OptionError, match="names code that is not imported unasked"):
         build_loss(recipe.replace(["loss='os:system'"]), torch.nn.Linear(1, 1))
+
+
+TARGETS = """
+import numpy as np
+
+def make(seed):
+    x = np.random.default_rng(seed).random((60, 1, 8, 8)).astype(np.float32)
+    means = x.reshape(60, 2, 32).mean(-1)
+    targets = {answers}
+    return (x[:40], targets[:40]), (x[40:], targets[40:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "answers"), [("multilabel", "(means > 0.5).astype(int)"), ("mse", "means.astype(np.float32)")]
+)
+def test_recipes_train_on_targets_other_than_classes(loss, answers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"mydata_{loss}.py").write_text(TARGETS.replace("{answers}", answers))
+    recipe = load_recipe("digits-agmm").replace(
+        [
+            f"dataset='mydata_{loss}:make'",
+            "num_steps=2",
+            "width=0.25",
+            "epochs=2",
+            f"loss={loss}",
+            "input_bits=8",
+        ]
+    )
+    result = training.train(recipe, tmp_path / "run")
+    assert result.chosen_on == "validation" and result.test_loss < 2 and result.confusion is None
+    assert (result.test_accuracy is None) == (loss == "mse")
+    again = command("eval", tmp_path / "run", "--json", "-", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["test_loss"] == pytest.approx(result.test_loss)
+    with pytest.raises(OptionError, match="sampler='balanced' is for classes"):
+        recipe.replace(["sampler=balanced"])
 
 
 def test_a_loss_is_one_number():

@@ -113,7 +113,8 @@ def test_the_test_set_is_read_at_the_end_alone(tmp_path):
     model = Linear()
     for name, epoch in (("last.pt", history[-1]), ("best.pt", best)):
         training.load_checkpoint(tmp_path / name, model)
-        assert training.evaluate(model, sets["test"]) == epoch.test_accuracy
+        tested = training.score(model, sets["test"], loss=training.tet_cross_entropy)
+        assert (tested.accuracy, tested.loss) == (epoch.test_accuracy, pytest.approx(epoch.test_loss))
         assert training.evaluate(model, sets["validation"]) == epoch.validation_accuracy
     assert [epoch.epoch for epoch in history if epoch.test_loss is not None] == [best.epoch, 6]
     assert max(epoch.validation_accuracy for epoch in history) == best.validation_accuracy
