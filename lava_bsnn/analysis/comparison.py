@@ -61,7 +61,10 @@ def plot_curves(comparison: RunComparison, axes: Axes, what: str = "accuracy") -
         centred = np.where(known, rows, 0)[:, steps] - mean * known[:, steps]
         spread = np.sqrt((centred**2).sum(0) / np.maximum(counts[steps] - 1, 1))
         if len(rows) > 1:
-            axes.fill_between(steps + 1, mean - spread, mean + spread, color=look["color"], alpha=0.2, lw=0)
+            low, high = mean - spread, mean + spread
+            if what != "loss":  # a share
+                low, high = np.clip(low, 0, 100), np.clip(high, 0, 100)
+            axes.fill_between(steps + 1, low, high, color=look["color"], alpha=0.2, lw=0)
     axes.set(xlabel="epoch", ylabel=_LABELS[what])
     axes.xaxis.set_major_locator(integers())
     return tidy(axes)
@@ -93,10 +96,10 @@ def plot_comparison(comparison: RunComparison, axes: Sequence[Axes]) -> Sequence
             capsize=4,
             ms=7,
         )
-        ends.plot(values, np.full(len(values), index - 0.22), "|", color=colour, ms=7, linestyle="")
+        ends.plot(values, np.full(len(values), index - 0.22), "o", color=colour, ms=5, mfc="none", linestyle="")
     ends.set_yticks(range(len(names)), names, fontsize="small")
     ends.set_ylim(len(names) - 0.4, -0.6)
-    ends.set(xlabel="test accuracy (%), mean and deviation")
+    ends.set(xlabel="test accuracy (%): runs, mean and deviation")
     ends.margins(x=0.15)
     ends.grid(axis="x", alpha=0.3)
     tidy(ends)

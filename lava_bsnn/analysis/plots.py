@@ -38,6 +38,7 @@ def plot_training(history: Sequence[Any], axes: Sequence[Axes]) -> Sequence[Axes
                     linestyle="" if few else dashes,
                     marker="o" if few else "",
                     label=label,
+                    clip_on=not few,  # marks at 100% are whole
                 )
     loss_axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))

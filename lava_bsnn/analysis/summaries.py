@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -164,6 +165,7 @@ def _grouped(problems: Sequence[str]) -> list[str]:
         layers.setdefault(text if colon else problem, []).append(layer if colon else "")
     lines = []
     for text, names in layers.items():
+        names = [one if count == 1 else f"{one} ({count} of them)" for one, count in Counter(names).items()]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         lines.append(f"{', '.join(names[:3])}{more}: {text}" if names[0] else text)
     return lines

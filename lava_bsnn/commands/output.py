@@ -68,7 +68,8 @@ class JsonOutput:
         """Console for people: standard error where standard output carries JSON."""
         from rich.console import Console
 
-        return Console(stderr=self.json == "-", highlight=False)
+        # names of data, classes and files are shown as they are: "data:one:" is no emoji, "[/b]" no style
+        return Console(stderr=self.json == "-", highlight=False, markup=False, emoji=False)
 
     def write(self, content: Any) -> None:
         """Write the JSON where it was asked for."""

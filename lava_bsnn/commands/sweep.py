@@ -81,7 +81,7 @@ class Sweep(JsonOutput):
             }
             write_json(out / "compare.json", content)
             self.write(content)
-            console.print(f"figure and figures: {out}/compare.png, compare.json", soft_wrap=True)
+            console.print(f"figure: {out}/compare.png, numbers: {out}/compare.json", soft_wrap=True)
         for one in failed:
             console.print(f"failed: {one.job.folder}: {one.problem}", soft_wrap=True, markup=False)
         return 3 if failed else 0

@@ -59,7 +59,7 @@ def as_events(item: Any, time_unit: str = "us") -> np.ndarray:
     if missing:
         near = {name: next((one for one in names if one[:1].lower() == name), "...") for name in FIELDS}
         shown = ", ".join(f'"{name}": e["{one}"]' for name, one in near.items())
-        raise ValueError(f"its fields are {names}; allowed are x, y, t, p; give {{{shown}}}")
+        raise ValueError(f"its fields are {names}; allowed are x, y, t, p; give {{{shown}}}, t in us")
     fields = {name: np.asarray(item[name]) for name in FIELDS}
     lengths = {name: array.shape for name, array in fields.items()}
     if len(set(lengths.values())) != 1 or fields["x"].ndim != 1:

@@ -47,8 +47,8 @@ class RunFigures:
         return len(self.epochs) >= int(self.result.get("epochs") or self.recipe.epochs)
 
     def last(self, name: str) -> float | None:
-        """A figure of the result, else of the last epoch."""
-        value = self.result.get(name)
+        """A figure of the result, else of the last epoch; ``"seconds"`` are those of all epochs."""
+        value = self.seconds if name == "seconds" else self.result.get(name)
         if value is None and self.epochs:
             value = self.epochs[-1].get(name)
         return None if value is None else float(value)
@@ -81,7 +81,7 @@ class RunGroup:
 
     def values(self, name: str) -> list[float]:
         """A figure of each finished run that has it."""
-        found = [run.seconds if name == "seconds" else run.last(name) for run in self.runs if run.finished]
+        found = [run.last(name) for run in self.runs if run.finished]
         return [value for value in found if value is not None]
 
     def mean(self, name: str) -> float | None:
@@ -175,8 +175,7 @@ class RunComparison:
                             "seed": run.recipe.seed,
                             "finished": run.finished,
                             "epochs": len(run.epochs),
-                            **{name: run.last(name) for name in self.columns if name != "seconds"},
-                            "seconds": run.seconds,
+                            **{name: run.last(name) for name in self.columns},
                         }
                         for run in group.runs
                     ],

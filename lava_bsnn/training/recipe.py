@@ -298,7 +298,9 @@ def run_recipe(out: Path) -> Recipe:
         LavaBsnnError: the folder holds no run.
     """
     if not (out / CONFIG).is_file():
-        raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); give the --out of lava-bsnn train")
+        inside = sorted(path.parent.name for path in out.glob(f"*/{CONFIG}"))
+        remedy = f"give {out / inside[0]}, or another run in it" if inside else "give the --out of lava-bsnn train"
+        raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); {remedy}")
     values = {"validation_fraction": 0, **_mapping(out / CONFIG, depth=0)}
     return from_mapping(values, str(out / CONFIG))
 

@@ -11,9 +11,11 @@ import shutil
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from support.cli import command
 
+from lava_bsnn import analysis
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.training import load_recipe
 from lava_bsnn.training.comparing import compare_runs, read_run
@@ -104,7 +106,7 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
         compare_runs([runs[0], runs[1], runs[0].parent / "." / runs[0].name])
     with pytest.raises(OptionError, match="no run is given"):
         compare_runs([])
-    with pytest.raises(LavaBsnnError, match="holds no run"):
+    with pytest.raises(LavaBsnnError, match=r"holds no run .*; give .*/lr0\.001-0, or another run in it"):
         compare_runs([tmp_path])
     (runs[0] / "metrics.csv").write_text("epoch,loss\n1,x\n")
     with pytest.raises(LavaBsnnError, match=r"metrics\.csv: is damaged"):
@@ -112,6 +114,15 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
     (runs[1] / "result.json").write_text("[]")
     with pytest.raises(LavaBsnnError, match=r"result\.json: is damaged"):
         read_run(runs[1])
+
+
+def test_bands_of_accuracies_end_at_100(tmp_path):
+    runs = [make_run(tmp_path / str(seed), (0.5, end), seed=seed) for seed, end in enumerate((1, 1, 0.7))]
+    axes = analysis.plot_curves(compare_runs(runs), Figure().subplots())
+    (band,) = axes.collections
+    low = 90 - 100 * np.std([1, 1, 0.7], ddof=1)  # and above: 107
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.max() == 100 and np.isclose(heights, low).any()
 
 
 def test_the_page_has_all_parts_and_needs_nothing_else(trained_run, tmp_path):
@@ -127,6 +138,7 @@ def test_the_page_has_all_parts_and_needs_nothing_else(trained_run, tmp_path):
     assert page.count("<img ") == 4  # two of curves, the confusion matrix, what analyze drew
     for path in ("r/confusion.png", "r/analysis/rates.png"):
         assert base64.b64encode((tmp_path / path).read_bytes()).decode() in page
+    assert "<dt>seconds</dt><dd>6</dd>" in page  # of three epochs
     assert 'href="r/report.html"' in page and "25.00" in page and "conv2" in page
     assert "default-src 'none'" in page and not re.search(r'(src|href)="(?!data:|r/report)', page)
     assert "<b>x" not in page and "&lt;b&gt;x" in page

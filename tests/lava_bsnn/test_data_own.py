@@ -451,7 +451,7 @@ WRONG = {
     "other fields": (
         both(([renamed(one) for one in RECORDINGS], LABELS)),
         r"its fields are \('timestamp', 'p', 'y', 'x'\); allowed are x, y, t, p; give "
-        r"\{\"x\": e\[\"x\"\], \"y\": e\[\"y\"\], \"t\": e\[\"timestamp\"\], \"p\": e\[\"p\"\]\}",
+        r"\{\"x\": e\[\"x\"\], \"y\": e\[\"y\"\], \"t\": e\[\"timestamp\"\], \"p\": e\[\"p\"\]\}, t in us",
     ),
     "polarities": (
         both(([changed("p", -1)] * 4, LABELS)),

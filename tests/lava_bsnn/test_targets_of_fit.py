@@ -282,6 +282,7 @@ def test_targets_other_than_classes_train(data, loss, right, tmp_path):
     axes = Figure().subplots(1, 2)
     analysis.plot_training(history, axes)
     assert len(axes[1].lines) == (0 if right is None else 3)
+    assert all(one.get_clip_on() != (one.get_linestyle() == "None") for one in axes[1].lines)
 
 
 @pytest.mark.parametrize(
