@@ -20,11 +20,11 @@ class BatchNorm(_BatchNorm):
 
     Attributes:
         frozen: keep to the running statistics in training too.
-        label: what errors call it; that of its block.
+        owner: label of its block, for errors.
     """
 
     frozen = False
-    label = "BatchNorm"
+    owner = "BatchNorm"
 
     def train(self, mode: bool = True) -> BatchNorm:
         super().train(mode and not self.frozen)
@@ -45,7 +45,7 @@ class BatchNorm(_BatchNorm):
         """Refuse to take statistics of one value per channel."""
         if self.training and count * distributed.world_size() < 2:
             raise ShapeError(
-                f"{self.label}: batch norm in training needs 2 or more values per channel, got {count}; "
+                f"{self.owner}: batch norm in training needs 2 or more values per channel, got {count}; "
                 "use larger batches or more steps, norm=None, or model.eval()"
             )
 

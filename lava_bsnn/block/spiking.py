@@ -74,7 +74,7 @@ class SpikingBlock(Block):
         del self.neuron_params, self.synapse_params  # type: ignore[attr-defined]
         self.norm = BatchNorm(num_features) if norm == "batch" else None
         if self.norm is not None:
-            self.norm.label = self.label
+            self.norm.owner = self.label
         self.modulation = modulation
         self.neuron = None
         if neuron_params is not None:
