@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .. import analysis, data
+from .. import analysis
+from ..analysis.training_memory import Memory, SavedBytes
+from ..data.info import DatasetInfo
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
 from ..models import SpikingNetwork
 from ..neuron import QCFS
 from ..norm import BatchNorm
+from .build import build_loss, build_model
 from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, input_encoding, input_shape
+from .run import load_data
+from .run_data import encoding_of, is_own, known_info
 from .run_folder import start_recipe
 from .schedule import optimizer
 
@@ -43,6 +47,7 @@ class DryRun:
         macs_per_step: multiply-accumulates of first and last layer, likewise.
         memory_mb: expected memory of a training step at the recipe's batch size: parameters,
             gradients, optimizer, and what autograd keeps (measured). An estimate.
+        largest_batch: samples whose training step takes 24 GB, likewise. An estimate.
         loss: of the step.
         encoding: what enters the network, in words.
         network: of integers that the untrained model in matched mode becomes (a QCFS network as LM-HT), in
@@ -59,20 +64,33 @@ class DryRun:
     sops_per_step: float
     macs_per_step: float
     memory_mb: float
+    largest_batch: int
     loss: float
     encoding: str
     network: str
     agreement: Agreement
 
 
-def dry_run(recipe: Recipe, name: str = "") -> DryRun:
-    """Build a recipe's model, take one training step on synthetic samples, convert it and run it."""
-    import netx_export
-    from netx_export.lowering.observe import random_samples
+def fresh_model(recipe: Recipe, info: DatasetInfo | None = None) -> SpikingNetwork:
+    """The model of a recipe as its training begins; of a hybrid, with other weights.
 
+    Data of the user's own are loaded where ``info`` is not given.
+    """
+    info = info or _info(recipe)
     seed_everything(recipe.seed)
-    shape = input_shape(recipe)
-    info = data.DATASETS[recipe.dataset]
+    ann = start_recipe(recipe) if recipe.start is not None else None
+    return build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
+
+
+def dry_run(recipe: Recipe, name: str = "") -> DryRun:
+    """Build a recipe's model, take one training step on synthetic samples, convert it and run it.
+
+    Data of the user's own are loaded, as nothing is known of them before.
+    """
+    import netx_export
+
+    info = _info(recipe)
+    shape = info.sized(recipe.size)
     check_options(
         info,
         num_steps=recipe.num_steps,
@@ -81,42 +99,22 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         denoise=recipe.denoise,
     )
     build(info, recipe.augment, shape)  # raises where a name is wrong
-    ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann)
+    model = fresh_model(recipe, info)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
-    coding = input_encoding(recipe)
-    number = 8 if math.prod(shape) <= _SMALL else 2
-    inputs = torch.from_numpy(random_samples(coding, (number, *shape, recipe.num_steps), recipe.seed).copy())
-    if info.kind != "events":
-        inputs = inputs[..., 0]
-    labels = torch.arange(number) % info.num_classes
-    loss = build_loss(recipe, model)
+    coding = encoding_of(recipe, info)
+    inputs, labels = _samples(recipe, info)
     update = optimizer(
         recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
     )(model.parameters())
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        value = loss(model(inputs), labels)
-    value.backward()
+    value, memory = _train_step(recipe, model, inputs, labels)
     deployed = _deployed(model)
     if has_matched_mode(deployed):  # neurons of a user's own may have none
         match_device(deployed)
     net = netx_export.convert(deployed, "extended")
     agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    activations = sum(size for address, size in kept.items() if address not in weights) / number
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    copies = {"sgd": 3, "adam": 4, "adamw": 4}[recipe.optimizer] + (recipe.ema_decay is not None)
     if info.kind != "events":
         inputs = direct_code(inputs, recipe.num_steps)
     operations = analysis.count_operations(model, inputs[:1])
@@ -125,16 +123,55 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         in_shape=tuple(inputs.shape[1:]),
         num_classes=info.num_classes,
         layers=len(operations.layers),
-        parameters=parameters,
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         size_mb=analysis.model_size(model) / 1e6,
         sops_per_step=operations.sops / recipe.num_steps,
         macs_per_step=operations.macs / recipe.num_steps,
-        memory_mb=round((4 * copies * parameters + activations * recipe.batch_size) / 1e6, 1),
-        loss=float(value.detach()),
+        memory_mb=round(memory.at(recipe.batch_size) / 1e6, 1),
+        largest_batch=memory.largest_batch,
+        loss=float(value),
         encoding=str(coding),
         network=f"profile {net.profile}, {len(net.layers)} layers, {net.input.coded}",
         agreement=agreed,
     )
+
+
+def training_memory(recipe: Recipe) -> Memory:
+    """Memory of a recipe's training step, from one on few synthetic samples."""
+    info = _info(recipe)
+    inputs, labels = _samples(recipe, info)
+    return _train_step(recipe, fresh_model(recipe, info), inputs, labels)[1]
+
+
+def _info(recipe: Recipe) -> DatasetInfo:
+    """What is known of a recipe's data; the user's own are loaded for it."""
+    return load_data(recipe).info if is_own(recipe) else known_info(recipe)
+
+
+def _samples(recipe: Recipe, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor]:
+    from netx_export.lowering.observe import random_samples
+
+    shape = info.sized(recipe.size)
+    number = 8 if math.prod(shape) <= _SMALL else 2
+    size = (number, *shape, recipe.num_steps)
+    inputs = torch.from_numpy(random_samples(encoding_of(recipe, info), size, recipe.seed).copy())
+    if info.kind != "events":
+        inputs = inputs[..., 0]
+    return inputs, torch.arange(number) % info.num_classes
+
+
+def _train_step(
+    recipe: Recipe, model: SpikingNetwork, inputs: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, Memory]:
+    """Loss and memory of a step without its update."""
+    loss = build_loss(recipe, model)
+    saved = SavedBytes()
+    model.train()
+    with saved:
+        value = loss(model(inputs), labels)
+    value.backward()
+    averaged = recipe.ema_decay is not None
+    return value.detach(), saved.memory(model, len(inputs), recipe.optimizer, averaged=averaged)
 
 
 def _deployed(model: SpikingNetwork) -> SpikingNetwork:
