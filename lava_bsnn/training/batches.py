@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from ..errors import LavaBsnnError
+from ..errors import LavaBsnnError, LavaBsnnWarning
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Data = Arrays | Dataset | DataLoader
@@ -42,6 +42,7 @@ def _unloaded(data: DataLoader, what: str) -> Dataset[Any]:
         warnings.warn(
             f"fit: {what}: the order of the DataLoader's {order} is not taken, which a resumed run could not "
             "repeat; use sampler='balanced' or a dataset in that order",
+            LavaBsnnWarning,
             stacklevel=4,
         )
     return Collated(data.dataset, data.collate_fn)

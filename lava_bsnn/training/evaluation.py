@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..errors import LavaBsnnError
+from ..errors import LavaBsnnError, LavaBsnnWarning
 from ..modes import evaluating
 from .batches import Data, as_dataset, as_input, loader
 
@@ -156,6 +156,7 @@ def warn_of_one_class(scores: Scores, names: Sequence[str] = ()) -> None:
         warnings.warn(
             f"fit: all {matrix.sum():,} test samples are taken for class {name}, which {share:.1%} of them "
             "are: such accuracy is no learning; train longer, or change lr or class_weights",
+            LavaBsnnWarning,
             stacklevel=3,
         )
 
