@@ -235,7 +235,19 @@ def score(
 
 
 def predict(model: torch.nn.Module, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored."""
+    """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored.
+
+    Raises:
+        LavaBsnnError: ``inputs`` are no array, or ``model`` is none of torch.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise LavaBsnnError(
+            f"predict: model is a {type(model).__name__}; use one of torch (networks of integers: simulate)"
+        )
+    if not isinstance(inputs, np.ndarray):
+        raise LavaBsnnError(
+            f"predict: inputs are a {type(inputs).__name__}; use an array [N, ...] (evaluate takes data sets)"
+        )
     with evaluating(model):
         parts = [
             model(as_input(model, torch.from_numpy(inputs[start : start + batch_size]))).sum(-1).argmax(1)
@@ -252,6 +264,10 @@ def accuracy(model: torch.nn.Module, inputs: np.ndarray, labels: np.ndarray) -> 
 
 def evaluate(model: torch.nn.Module, data: Data, *, batch_size: int = 64, num_workers: int = 0) -> float:
     """Share of samples whose class of the summed logits is right, in 0..1, in evaluation mode."""
+    if not isinstance(model, torch.nn.Module):
+        raise LavaBsnnError(
+            f"evaluate: model is a {type(model).__name__}; use one of torch (networks of integers: simulate)"
+        )
     dataset = as_dataset(data, "test")
     found = score_share(model, dataset, None, batch_size=batch_size, num_workers=num_workers)
     assert found.accuracy is not None  # classes are all that is let through
