@@ -27,9 +27,9 @@ def optimizer(
         lr: learning rate at the top of the schedule.
     """
     check_option("optimizer", "name", name, OPTIMIZERS)
-    for what, value, top in (("lr", lr, 100), ("weight_decay", weight_decay, 1), ("momentum", momentum, 1)):
-        if not isinstance(value, (int, float)) or not 0 <= value <= top:
-            raise OptionError(f"optimizer: {what}={value} is not allowed; use 0..{top}")
+    for what, value in (("lr", lr), ("weight_decay", weight_decay), ("momentum", momentum)):
+        if not isinstance(value, (int, float)) or not value >= 0:
+            raise OptionError(f"optimizer: {what}={value} is not allowed; use a number of 0 or more")
 
     def make(parameters: Iterable[Parameter]) -> Optimizer:
         import torch
