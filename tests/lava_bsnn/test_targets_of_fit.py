@@ -21,7 +21,8 @@ from lava_bsnn import analysis, block, models, training
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.training.batches import balanced, epoch_batches, labels_of, share
 from lava_bsnn.training.recipe import load_recipe
-from lava_bsnn.training.run import build_loss, build_model, class_weights_of, load_data
+from lava_bsnn.training.run import build_loss, build_model, class_weights_of
+from lava_bsnn.training.run_data import load_data
 
 FAST = {"batch_size": 8, "optimizer": training.optimizer("adam", lr=0.05)}
 
