@@ -104,12 +104,12 @@ def test_standardised_weights_are_balanced():
     assert standard.std(correction=0).item() == pytest.approx(1, abs=1e-6)
     assert torch.autograd.gradcheck(functional.standardize, (torch.rand(3, 4).double().requires_grad_(),))
     assert functional.binarize(w).min() > 0  # without it all signs are +1
-    signs = torch.sign(Binarize(standardize=True)(w))
+    signs = torch.sign(Binarize(standardize="layer")(w))
     assert abs(signs.mean().item()) < 0.2
 
 
 def test_the_standardising_hook_exports_the_weights_it_trains():
-    hook = Binarize(standardize=True)
+    hook = Binarize(standardize="layer")
     w = torch.rand(8, 4, 3, 3)
     q, step = hook.integers(w)
     torch.testing.assert_close(q * step, hook(w))
