@@ -46,12 +46,15 @@ class Binarize:
             ``"filter"``; None for neither.
         sharpness: t of the annealed gradient, which :func:`lava_bsnn.training.anneal` raises; None for the
             straight-through one.
+        latent: False where the weights are +1 and -1 themselves (:mod:`lava_bsnn.training.bso`): they are
+            computed with as they are, without a copy.
     """
 
     scale: str = "channel"
     clip: float | None = None
     standardize: str | None = None
     sharpness: float | None = None
+    latent: bool = True
 
     def __post_init__(self) -> None:
         check_option("Binarize", "scale", self.scale, BINARY_SCALES)
@@ -73,6 +76,8 @@ class Binarize:
     def __call__(self, w: Tensor, descale: bool = False) -> Tensor:
         if descale:
             return self.integers(w)[0]
+        if not self.latent:
+            return w.to(_computed(w))
         w, dtype = self._standard(w), _computed(w)
         return functional.binarize(w, self.scale, clip=self.clip, sharpness=self.sharpness, dtype=dtype)
 
