@@ -101,6 +101,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn verify digits.net --layers": "--samples 1 --backends lava-fused",
     "lava-bsnn bench --quick": "--only inference --rounds 1",
     "python tests/benchmarks/speed_growth.py --out growth.png": "--rounds 1 --points 1",
+    "python tests/benchmarks/largest_batch.py": "--check digits-agmm 8",
     "python tests/benchmarks/agmm_ablation.py": "--epochs 1 --seeds 1 --variants 2",
     "python tests/benchmarks/slayer_file_speed.py": "--samples 1 --lava-steps 4 --repeats 1 --only nmnist",
     "python tests/benchmarks/export_accuracy.py": "--seeds 1 --only mlp,digits8,fp,4bit",

@@ -47,13 +47,13 @@ def main() -> None:
     """Print the MB of one network's training."""
     name, who = sys.argv[1:]
     contender = _contender(name, who)
-    before = _megabytes("VmRSS")
+    before = megabytes("VmRSS")
     _CLEAR.write_text("5")  # the peak starts anew
     turns(TOPOLOGIES[name], {who: contender}, 1)
-    sys.stdout.write(json.dumps(_megabytes("VmHWM") - before))
+    sys.stdout.write(json.dumps(megabytes("VmHWM") - before))
 
 
-def _megabytes(field: str) -> float:
+def megabytes(field: str) -> float:
     """Of this process: VmRSS is the memory it has, VmHWM its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024

@@ -201,6 +201,7 @@ def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
         ("SOPs per step, untrained", f"{figures.sops_per_step:,.0f}"),
         ("MACs per step, readout and layers on images", f"{figures.macs_per_step:,.0f}"),
         (f"memory for batches of {recipe.batch_size}, estimate", f"{figures.memory_mb:,.0f} MB"),
+        ("largest batch in 24 GB, estimate", f"{figures.largest_batch:,}"),
         ("loss of a synthetic step", f"{figures.loss:.3f}"),
         ("what enters", figures.encoding),
         ("network of integers", figures.network),

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from lava_bsnn import fixed_point
 from lava_bsnn.errors import ShapeError
 
 from ..network import INPUT, FixedPointNetwork, Layer
+from . import kernels
 from .layer import LayerArithmetic, arithmetic_of
 from .result import Simulation, Trace, check_data, shape_of_samples, simulation_of
 from .rows import Messages, fill, from_row, message_width, to_row
@@ -218,9 +218,9 @@ class _Worker:
             one.add_currents(self._weighted_input(index, layer, i, messages), total, adds=i > 0)
         if layer.layer.mix is None:
             return total
-        omega = layer.layer.mix.omega.astype(np.int64)
-        mixed = fixed_point.mix(total.transpose(1, 0, 2), omega).transpose(1, 0, 2)
-        return np.ascontiguousarray(mixed, dtype=np.int32)
+        mixed = np.empty_like(total)
+        kernels.mix(total, layer.layer.mix.omega.astype(np.int64), mixed)
+        return mixed
 
     def _weighted_input(
         self, index: int, layer: LayerArithmetic, i: int, messages: dict[str, np.ndarray]

@@ -76,6 +76,28 @@ def currents(weighted, affine, multiplier, gating, sigmoid, total, start, adds):
 
 
 @kernel
+def mix(total, omega, mixed):
+    """Mix the steps of currents; see :func:`lava_bsnn.fixed_point.mix`.
+
+    Args:
+        total: int32 ``[N, steps, neurons]``.
+        omega: int64 ``[steps, steps]``.
+        mixed: int32 ``[N, steps, neurons]``, overwritten.
+    """
+    half, size = np.int64(ONE // 2), np.uint64(total.shape[2])
+    for n in range(total.shape[0]):
+        for t in range(omega.shape[0]):
+            y = mixed[n, t]
+            row = np.full(total.shape[2], half, dtype=np.int64)
+            for j in range(omega.shape[1]):
+                factor, x = omega[t, j], total[n, j]
+                for p in range(size):
+                    row[p] += factor * x[p]
+            for p in range(size):
+                y[p] = np.int32(row[p] >> np.int64(DECAY_BITS))
+
+
+@kernel
 def _times_towards_zero(x, factor):
     """``x * factor / 4096`` towards zero, for 24-bit x and factors up to 8 * 4096, or 31-bit x and 4096."""
     size = np.int32(abs(x))

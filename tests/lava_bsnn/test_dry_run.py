@@ -87,6 +87,9 @@ def test_memory_of_a_dry_run_grows_with_the_batch():
     small, large = (dry_run(load_recipe("digits-demo").replace([f"batch_size={n}"])) for n in (1, 101))
     per_sample = (large.memory_mb - small.memory_mb) / 100
     assert 0.05 < per_sample < 5
+    assert small.largest_batch == large.largest_batch
+    fixed = small.memory_mb - per_sample
+    assert fixed + large.largest_batch * per_sample == pytest.approx(24_000, rel=0.01)
 
 
 @pytest.mark.parametrize(

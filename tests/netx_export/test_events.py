@@ -8,8 +8,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lava_bsnn import fixed_point
 from netx_export import network
 from netx_export.network import Gate
+from netx_export.simulator import kernels
 from netx_export.simulator.layer import EventDrivenProjection
 from netx_export.simulator.rows import Messages, fill, from_row, message_width
 from netx_export.simulator.tables import Gather, Scatter
@@ -169,3 +171,15 @@ def test_gates_do_gate():
     projection.add_currents(weighted, total, adds=False)
     assert 0 < total[0, 0, 0] <= 3 * 64
     assert pytest.approx(total[0, 0, 1] / total[0, 0, 0], rel=0.01) == 250 / 3
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
+def test_mixed_steps_equal_the_definition(seed, steps):
+    rng = np.random.default_rng(seed)
+    total = rng.integers(-fixed_point.STATE_MAX, fixed_point.STATE_MAX, (3, steps, 70)).astype(np.int32)
+    omega = rng.integers(-4096, 4097, (steps, steps)) // steps
+    mixed = np.empty_like(total)
+    kernels.mix(total, omega, mixed)
+    expected = np.moveaxis(fixed_point.mix(np.moveaxis(total, 1, 0), omega), 0, 1)
+    np.testing.assert_array_equal(mixed, expected)
