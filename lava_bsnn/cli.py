@@ -14,23 +14,26 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import subcommand
 
-from . import __version__
+from . import __version__, code
 from .commands.bench import Bench
 from .commands.doctor import Doctor
 from .commands.export import Export, Nir
 from .commands.net import Demo, Inspect, Verify
+from .commands.new import New
 from .commands.output import as_options
 from .commands.report import Report
 from .commands.train import Datasets, Eval, Recipes, Resume, Train
 from .commands.zoo import Zoo
 from .errors import LavaBsnnError, OptionError
 
+ALLOW = "--allow-code"
 COMMANDS = {
     command.__name__.lower(): command
     for command in (
         Demo,
         Doctor,
         Datasets,
+        New,
         Recipes,
         Train,
         Resume,
@@ -99,17 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lava-bsnn {__version__}")
         return 0
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    code: object = 0
+    result: object = 0
     try:
         arguments = _import_files(arguments)
-        code = tyro.cli(
-            _commands(next(iter(arguments), "")),
-            args=arguments,
-            prog="lava-bsnn",
-            description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}. "
-            "--import FILE in front of a command runs a Python file first, as one that registers neurons.\n\n"
-            "Example: lava-bsnn train --help",
-        )()
+        allow = ALLOW in arguments
+        arguments = [argument for argument in arguments if argument != ALLOW]
+        with code.allowing(allow):
+            result = tyro.cli(
+                _commands(next(iter(arguments), "")),
+                args=arguments,
+                prog="lava-bsnn",
+                description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}. "
+                "--import FILE in front of a command runs a Python file first (to register neurons); "
+                f"{ALLOW} lets a recipe or run name code outside of the working folder.\n\n"
+                "Example: lava-bsnn train --help",
+            )()
         if sys.stdout is not None:  # None where it was closed before
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -124,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("lava-bsnn: this is a defect; please report it with the lines above", file=sys.stderr)
         return 3
-    return code if isinstance(code, int) else 0
+    return result if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":

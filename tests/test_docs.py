@@ -64,6 +64,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn train digits-events-agmm --out runs/events": SMALL,  # else a minute
     "lava-bsnn eval runs/events --json -": "",
     "lava-bsnn resume runs/events": "",
+    "lava-bsnn resume runs/events --epochs 20": "--epochs 2",
     "lava-bsnn train runs/events/config.yaml --out runs/again": "",
     "lava-bsnn train digits-agmm --set epochs=5 lr=1e-3": SMALL,
     "lava-bsnn train digits-agmm --out runs/agmm": SMALL,
@@ -134,7 +135,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         (
             "lava-bsnn train digits-agmm --set model=resnet20 width=0.5 size=16 num_steps=4 epochs=20 "
-            "batch_size=32",
+            "batch_size=32 validation_fraction=0",
             "python tests/benchmarks/chip_accuracy.py RUN --epochs 3 --lr 5e-4",
             "python tests/benchmarks/gate_variants.py RUN...",
         ),
@@ -162,6 +163,19 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("lava-bsnn zoo --run loihi2 --json report.json", "lava-bsnn zoo plain --run loihi2"),
         "tests/netx_export/test_zoo.py runs them with stand-ins for lava-loihi",
+    ),
+    **dict.fromkeys(
+        (
+            "lava-bsnn new DIR",
+            "lava-bsnn new gestures",
+            "lava-bsnn train recipe.yaml --out runs/first",
+            "lava-bsnn eval runs/first",
+            "lava-bsnn export runs/first --out first.net",
+            "lava-bsnn verify first.net",
+            "lava-bsnn report first.net --run runs/first",
+            "lava-bsnn train recipe.yaml --set model=nets:mixed model_options={hidden:48} --out runs/mixed",
+        ),
+        "tests/lava_bsnn/test_new.py and test_own_pages.py run them",
     ),
     "python tests/benchmarks/make_zoo.py": "trains for minutes; test_zoo.py compares what it made",
     "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",

@@ -3,6 +3,7 @@
 from ._style import style
 from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy, spikes
 from .animation import Gif, animate_raster, plot_events
+from .confusion import confusion_figure, plot_confusion
 from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
 from .operations import (
     ENERGY_45NM,
@@ -56,6 +57,7 @@ __all__ = [
     "ParameterGroup",
     "activity",
     "animate_raster",
+    "confusion_figure",
     "count_operations",
     "entropy",
     "estimate_energy",
@@ -68,6 +70,7 @@ __all__ = [
     "model_size",
     "neuron_counts",
     "parameter_groups",
+    "plot_confusion",
     "plot_energy",
     "plot_events",
     "plot_firing_rates",

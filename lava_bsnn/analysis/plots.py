@@ -14,18 +14,37 @@ if TYPE_CHECKING:
 
 
 def plot_training(history: Sequence[Any], axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the loss of epochs of ``fit`` on the first of two axes, accuracies in percent on the second."""
+    """Draw losses of epochs of ``fit`` on the first of two axes, accuracies in percent on the second.
+
+    Test figures that only some epochs have, as with a validation set, are single marks.
+    """
     epochs = [epoch.epoch for epoch in history]
     loss_axes, accuracy_axes = axes
-    loss_axes.plot(epochs, [epoch.loss for epoch in history], color=BLUE)
-    loss_axes.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
-    for label, colour, dashes, values in (
-        ("training set", BLUE, "-", [100 * epoch.train_accuracy for epoch in history]),
-        ("test set", ORANGE, "--", [100 * epoch.test_accuracy for epoch in history]),
+    for label, name, colour, dashes in (
+        ("training set", "train", BLUE, "-"),
+        ("validation set", "validation", GREEN, "-."),
+        ("test set", "test", ORANGE, "--"),
     ):
-        accuracy_axes.plot(epochs, values, color=colour, linestyle=dashes, label=label)
+        losses = [getattr(epoch, "loss" if name == "train" else f"{name}_loss", None) for epoch in history]
+        accuracies = [getattr(epoch, f"{name}_accuracy", None) for epoch in history]
+        percent = [None if value is None else 100 * value for value in accuracies]
+        for one, values in ((loss_axes, losses), (accuracy_axes, percent)):
+            known = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
+            if known:
+                few = len(known) < len(epochs)
+                one.plot(
+                    *zip(*known, strict=True),
+                    color=colour,
+                    linestyle="" if few else dashes,
+                    marker="o" if few else "",
+                    label=label,
+                )
+    loss_axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
-    accuracy_axes.legend(frameon=False, loc="lower right")
+    if accuracy_axes.lines:  # the same lines as those of the losses
+        accuracy_axes.legend(frameon=False, loc="lower right")
+    else:
+        loss_axes.legend(frameon=False, loc="best")
     for one in axes:
         one.xaxis.set_major_locator(integers())
         tidy(one)

@@ -32,8 +32,8 @@ class Given:
     source: str
 
 
-def of_recipe(recipe: Recipe, split: str, number: int) -> tuple[Any, np.ndarray]:
-    """Inputs and labels of the first samples, without augmentation."""
+def of_recipe(recipe: Recipe, split: str, number: int) -> tuple[Any, np.ndarray | None]:
+    """Inputs and labels of the first samples, without augmentation; None where they are no classes."""
     from ..training.run import load_data
 
     return _first(getattr(load_data(dataclasses.replace(recipe, augment=())), split), number)
@@ -76,9 +76,11 @@ def of_file(path: Path, number: int) -> Given:
     return Given(samples=np.array(samples[:number]), labels=None, source=f"samples of {path.name}")
 
 
-def _first(samples: Any, number: int) -> tuple[Any, np.ndarray]:
+def _first(samples: Any, number: int) -> tuple[Any, np.ndarray | None]:
     import numpy as np
     import torch
 
     pairs = [samples[index] for index in range(min(number, len(samples)))]
-    return torch.stack([inputs for inputs, _ in pairs]), np.array([label for _, label in pairs])
+    labels = [label for _, label in pairs]
+    classes = np.array(labels) if all(isinstance(label, int) for label in labels) else None
+    return torch.stack([inputs for inputs, _ in pairs]), classes

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .. import analysis, data
+from .. import analysis
+from ..data.info import DatasetInfo
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
 from ..models import SpikingNetwork
 from ..neuron import QCFS
 from ..norm import BatchNorm
+from .build import build_loss, build_model
 from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, input_encoding, input_shape
+from .run import load_data
+from .run_data import encoding_of, is_own, known_info
 from .run_folder import start_recipe
 from .schedule import optimizer
 
@@ -88,12 +91,15 @@ class DryRun:
 
 
 def dry_run(recipe: Recipe, name: str = "") -> DryRun:
-    """Build a recipe's model, take one training step on synthetic samples, convert it and run it."""
+    """Build a recipe's model, take one training step on synthetic samples, convert it and run it.
+
+    Data of the user's own are loaded, as nothing is known of them before.
+    """
     import netx_export
 
     seed_everything(recipe.seed)
-    shape = input_shape(recipe)
-    info = data.DATASETS[recipe.dataset]
+    info = _info(recipe)
+    shape = info.sized(recipe.size)
     check_options(
         info,
         num_steps=recipe.num_steps,
@@ -103,12 +109,12 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     )
     build(info, recipe.augment, shape)  # raises where a name is wrong
     ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann)
+    model = build_model(recipe, shape, info.num_classes, ann, info)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
-    coding = input_encoding(recipe)
-    inputs, labels = _samples(recipe, shape)
+    coding = encoding_of(recipe, info)
+    inputs, labels = _samples(recipe, info)
     update = optimizer(
         recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
     )(model.parameters())
@@ -142,20 +148,25 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
 
 def training_memory(recipe: Recipe) -> Memory:
     """Memory of a recipe's training step, from one on few synthetic samples."""
-    info, shape = data.DATASETS[recipe.dataset], input_shape(recipe)
+    info = _info(recipe)
     ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann)
-    inputs, labels = _samples(recipe, shape)
+    model = build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
+    inputs, labels = _samples(recipe, info)
     return _train_step(recipe, model, inputs, labels)[1]
 
 
-def _samples(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def _info(recipe: Recipe) -> DatasetInfo:
+    """What is known of a recipe's data; the user's own are loaded for it."""
+    return load_data(recipe).info if is_own(recipe) else known_info(recipe)
+
+
+def _samples(recipe: Recipe, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor]:
     from netx_export.lowering.observe import random_samples
 
-    info = data.DATASETS[recipe.dataset]
+    shape = info.sized(recipe.size)
     number = 8 if math.prod(shape) <= _SMALL else 2
     size = (number, *shape, recipe.num_steps)
-    inputs = torch.from_numpy(random_samples(input_encoding(recipe), size, recipe.seed).copy())
+    inputs = torch.from_numpy(random_samples(encoding_of(recipe, info), size, recipe.seed).copy())
     if info.kind != "events":
         inputs = inputs[..., 0]
     return inputs, torch.arange(number) % info.num_classes

@@ -14,8 +14,8 @@ from ..limits import LOIHI
 from ..modulation import AGMM
 from ..norm import BatchNorm
 from .batches import Data, as_dataset
-from .engine import Epoch
 from .gates import freeze_gates, has_gates
+from .history import Epoch
 from .loop import fit
 from .schedule import optimizer
 from .targets import check_target, on_chip
@@ -158,7 +158,7 @@ def finetune(
     """
     calibration = None
     if on_chip(target) and has_gates(model):
-        data = as_dataset(train, "train")
+        data = as_dataset(train, "train", classes=False)
         calibration = torch.stack(
             [torch.as_tensor(data[index][0]) for index in range(min(_CALIBRATION, len(data)))]
         )
