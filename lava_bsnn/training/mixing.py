@@ -13,18 +13,20 @@ from torch import Tensor
 from ..errors import OptionError
 from .batches import mixed_seed
 
+Mixed = tuple[Tensor, float]
+"""The partner of each sample ``[N]``, and the samples' own share, lam."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing:
     """Mixup (``lam x + (1 - lam) x'``) or CutMix (a rectangle of x'), one of them per batch.
 
     ``lam ~ Beta(a, a)``; CutMix's rectangle has the share 1 - lam of the area before it is cut off at the
-    borders, after which lam is that of the pixels. The same epoch, step and process mix in the same way.
+    borders, after which lam is that of the pixels.
 
     Attributes:
         mixup: a of mixup; 0 for none.
         cutmix: a of CutMix; 0 for none. With both, each is taken for half of the batches.
-        seed: of the draws.
 
     Raises:
         OptionError: a negative number.
@@ -32,7 +34,6 @@ class Mixing:
 
     mixup: float = 0.0
     cutmix: float = 0.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
@@ -40,20 +41,20 @@ class Mixing:
             if not 0 <= value < math.inf:
                 raise OptionError(f"Mixing: {name}={value!r} is not allowed; use 0 or more")
 
-    def __call__(self, inputs: Tensor, *place: int) -> tuple[Tensor, Tensor, float]:
+    def __call__(self, inputs: Tensor, *seeds: int) -> tuple[Tensor, Mixed]:
         """Mix a batch.
 
         Args:
             inputs: ``[N, C, H, W]`` or ``[N, C, H, W, T]``; uint8 pixels are rounded to such.
-            place: epoch, step and process.
+            seeds: seed, epoch, step and process: the same ones mix in the same way.
 
         Returns:
-            Mixed inputs, the partner of each sample ``[N]``, and the samples' own share, lam.
+            Mixed inputs, and who was mixed.
 
         Raises:
             OptionError: CutMix of samples without height and width.
         """
-        draws = np.random.default_rng(mixed_seed(self.seed, *place))
+        draws = np.random.default_rng(mixed_seed(*seeds))
         both = self.mixup > 0 and self.cutmix > 0
         cuts = bool(draws.random() < 0.5) if both else self.cutmix > 0
         strength = self.cutmix if cuts else self.mixup
@@ -63,14 +64,23 @@ class Mixing:
             rows, columns, share = _rectangle(inputs, share, draws)
             mixed = inputs.clone()
             mixed[:, :, rows, columns] = inputs[partner][:, :, rows, columns]
-            return mixed, partner, share
+            return mixed, (partner, share)
         mixed = inputs * share + inputs[partner] * (1 - share)
         mixed = mixed.round() if inputs.dtype == torch.uint8 else mixed
-        return mixed.to(inputs.dtype), partner, share
+        return mixed.to(inputs.dtype), (partner, share)
 
 
-def soft_targets(labels: Tensor, partner: Tensor, share: float, num_classes: int) -> Tensor:
-    """Shares of the classes ``[N, num_classes]`` of mixed samples."""
+def soft_targets(labels: Tensor, mixed: Mixed, num_classes: int) -> Tensor:
+    """Shares of the classes ``[N, num_classes]`` of mixed samples with labels ``[N]``.
+
+    Raises:
+        OptionError: labels per step.
+    """
+    if labels.dim() != 1:
+        raise OptionError(
+            f"Mixing: labels of shape {tuple(labels.shape)} are not allowed; use one class per sample"
+        )
+    partner, share = mixed
     own = F.one_hot(labels, num_classes).float()
     return share * own + (1 - share) * own[partner]
 
