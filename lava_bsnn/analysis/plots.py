@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import BLUE, GREEN, GREY, ORANGE, integers, tidy
+from ._style import BLUE, GREEN, GREY, ORANGE, integers, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def plot_raster(spikes: np.ndarray, axes: Axes, *, title: str = "", most: int = 
     )
     which = "neuron" if every == 1 else f"neuron (1 in {every} drawn)"
     axes.set(xlabel="time step", ylabel=which)
-    axes.set_title(f"{title}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
+    axes.set_title(f"{short(title)}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
     axes.xaxis.set_major_locator(integers())
     return tidy(axes)
 
@@ -100,7 +100,8 @@ def plot_membrane(
     fired = np.flatnonzero(spikes)
     axes.plot(fired, potential[fired], "^", color=GREEN, markersize=8, label="spike, reset to 0")
     axes.axhline(0, color=GREY, linewidth=0.5)
-    axes.set(xlabel="time step", ylabel="membrane potential (thresholds)", title=title)
+    axes.set(xlabel="time step", ylabel="potential (thresholds)")
+    axes.set_title(title, loc="right", fontsize="medium")
     axes.xaxis.set_major_locator(integers())
-    axes.legend(frameon=False, fontsize="small", loc="best")
+    axes.legend(frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return tidy(axes)

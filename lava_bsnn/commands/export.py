@@ -121,6 +121,7 @@ def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: C
         figure = f"loss {epoch.test_loss:.4f}" if accuracy is None else f"{accuracy:.2%}"
         console.print(f"fine-tuning, epoch {epoch.epoch}/{options.finetune}: test {figure}")
 
+    more: dict[str, Any] = {} if recipe.targets == "classes" else {"loss": build_loss(recipe, model)}
     finetune(
         model,
         splits.train,
@@ -131,7 +132,7 @@ def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: C
         target=options.profile if options.profile in TARGETS else TARGETS[0],
         progress=False,
         on_epoch=tell,
-        **({} if recipe.targets == "classes" else {"loss": build_loss(recipe, model)}),
+        **more,
     )
     model.eval()
 

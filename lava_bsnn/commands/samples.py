@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,24 @@ def of_recipe(recipe: Recipe, split: str, number: int) -> tuple[Any, np.ndarray 
     from ..training.run import load_data
 
     return _first(getattr(load_data(dataclasses.replace(recipe, augment=())), split), number)
+
+
+def test_batches(
+    recipe: Recipe, limit: int | None, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Inputs and labels of the first test samples, all of them without limit, so many at a time; their sum.
+
+    What was random in the training, as augmentation, is left out.
+    """
+    from ..training.run import load_data
+
+    samples = load_data(dataclasses.replace(recipe, augment=())).test
+    total = len(samples) if limit is None else min(limit, len(samples))
+    for start in range(0, total, size):
+        inputs, labels = _some(samples, range(start, min(start + size, total)))
+        if labels is None:
+            raise DataError(f"{recipe.dataset}: targets are no classes; use eval without backend and limit")
+        yield inputs.numpy(), labels, total
 
 
 def of_data_set(net: FixedPointNetwork, name: str, number: int, num_steps: int) -> Given:
@@ -77,10 +96,14 @@ def of_file(path: Path, number: int) -> Given:
 
 
 def _first(samples: Any, number: int) -> tuple[Any, np.ndarray | None]:
+    return _some(samples, range(min(number, len(samples))))
+
+
+def _some(samples: Any, indices: range) -> tuple[Any, np.ndarray | None]:
     import numpy as np
     import torch
 
-    pairs = [samples[index] for index in range(min(number, len(samples)))]
+    pairs = [samples[index] for index in indices]
     labels = [label for _, label in pairs]
     classes = np.array(labels) if all(isinstance(label, int) for label in labels) else None
     return torch.stack([inputs for inputs, _ in pairs]), classes

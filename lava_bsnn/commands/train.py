@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .output import Flag, JsonOutput, warnings_told
+from .output import Assignments, Flag, JsonOutput, warnings_told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from ..training.history import Epoch, Step
     from ..training.recipe import Recipe
     from ..training.result import Result
-
-Assignments = Annotated[
-    tuple[tuple[str, ...], ...],
-    tyro.conf.UseAppendAction,
-    tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +134,7 @@ class Train(JsonOutput):
             self.write(_dry_run(recipe, name, self.console()))
             return
         out = Path("runs") / name if self.out is None else self.out
-        _run(self, recipe, out, resume=self.resume, overwrite=self.overwrite)
+        run_recipe_in(self, recipe, out, resume=self.resume, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,34 +156,7 @@ class Resume(JsonOutput):
         recipe = run_recipe(self.folder)
         if self.epochs is not None:
             recipe = recipe.replace([f"epochs={self.epochs}"])
-        _run(self, recipe, self.folder, resume=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Eval(JsonOutput):
-    """Test a trained run again.
-
-    Example: lava-bsnn eval runs/events --json -
-    """
-
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """The --out of lava-bsnn train."""
-    best: Flag = False
-    """Take the weights of the best epoch, not those of the last."""
-
-    def __call__(self) -> None:
-        from ..training.recipe import run_recipe
-
-        self.check_json()
-        run_recipe(self.folder)  # raises before slow imports
-        from ..training.run import evaluate_run
-        from ..training.run_folder import BEST, LAST
-
-        console = self.console()
-        with console.status("testing"):
-            result = evaluate_run(self.folder, BEST if self.best else LAST)
-        console.print(f"{result.figure} ({result.checkpoint})")
-        self.write(asdict(result))
+        run_recipe_in(self, recipe, self.folder, resume=True)
 
 
 def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
@@ -224,7 +191,10 @@ def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
     return {**asdict(figures), "agreement": figures.agreement.as_dict()}
 
 
-def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool, overwrite: bool = False) -> None:
+def run_recipe_in(
+    output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool, overwrite: bool = False
+) -> None:
+    """Train a recipe in a folder, with a progress bar and a line per epoch."""
     from ..training.run import train
 
     console = output.console()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import analysis
+from ..analysis.training_memory import Memory, SavedBytes
 from ..data.info import DatasetInfo
 from ..data.loading import check_options
 from ..data.transforms import build
@@ -32,26 +33,6 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 14
 """Values of a sample up to which there are eight samples, else two."""
-_LARGE = 24e9
-"""Bytes of a usual GPU."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Memory of a training step in bytes. An estimate.
-
-    Attributes:
-        fixed: parameters, gradients and the optimizer's memories.
-        per_sample: what autograd keeps of a sample, measured.
-    """
-
-    fixed: int
-    per_sample: float
-
-    @property
-    def largest_batch(self) -> int:
-        """Samples whose training step takes 24 GB."""
-        return max(0, int((_LARGE - self.fixed) / self.per_sample))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +70,17 @@ class DryRun:
     agreement: Agreement
 
 
+def fresh_model(recipe: Recipe, info: DatasetInfo | None = None) -> SpikingNetwork:
+    """The model of a recipe as its training begins; of a hybrid, with other weights.
+
+    Data of the user's own are loaded where ``info`` is not given.
+    """
+    info = info or _info(recipe)
+    seed_everything(recipe.seed)
+    ann = start_recipe(recipe) if recipe.start is not None else None
+    return build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
+
+
 def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     """Build a recipe's model, take one training step on synthetic samples, convert it and run it.
 
@@ -96,7 +88,6 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     """
     import netx_export
 
-    seed_everything(recipe.seed)
     info = _info(recipe)
     shape = info.sized(recipe.size)
     check_options(
@@ -107,8 +98,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         denoise=recipe.denoise,
     )
     build(info, recipe.augment, shape)  # raises where a name is wrong
-    ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann, info)
+    model = fresh_model(recipe, info)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
@@ -134,7 +124,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         size_mb=analysis.model_size(model) / 1e6,
         sops_per_step=operations.sops / recipe.num_steps,
         macs_per_step=operations.macs / recipe.num_steps,
-        memory_mb=round((memory.fixed + memory.per_sample * recipe.batch_size) / 1e6, 1),
+        memory_mb=round(memory.at(recipe.batch_size) / 1e6, 1),
         largest_batch=memory.largest_batch,
         loss=float(value),
         encoding=str(coding),
@@ -146,10 +136,8 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
 def training_memory(recipe: Recipe) -> Memory:
     """Memory of a recipe's training step, from one on few synthetic samples."""
     info = _info(recipe)
-    ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
     inputs, labels = _samples(recipe, info)
-    return _train_step(recipe, model, inputs, labels)[1]
+    return _train_step(recipe, fresh_model(recipe, info), inputs, labels)[1]
 
 
 def _info(recipe: Recipe) -> DatasetInfo:
@@ -173,23 +161,14 @@ def _train_step(
     recipe: Recipe, model: SpikingNetwork, inputs: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, Memory]:
     """Loss and memory of a step without its update."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     loss = build_loss(recipe, model)
+    saved = SavedBytes()
     model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved:
         value = loss(model(inputs), labels)
     value.backward()
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    activations = sum(size for address, size in kept.items() if address not in weights)
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    copies = {"sgd": 3, "adam": 4, "adamw": 4}[recipe.optimizer] + (recipe.ema_decay is not None)
-    return value.detach(), Memory(fixed=4 * copies * parameters, per_sample=activations / len(inputs))
+    averaged = recipe.ema_decay is not None
+    return value.detach(), saved.memory(model, len(inputs), recipe.optimizer, averaged=averaged)
 
 
 def _deployed(model: SpikingNetwork) -> SpikingNetwork:

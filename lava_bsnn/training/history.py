@@ -16,7 +16,8 @@ class Epoch:
 
     Attributes:
         loss: mean over the steps of the epoch, all terms.
-        validation_loss, test_loss: of the weights after the epoch, without terms that regulate activity.
+        validation_loss: of the weights after the epoch, without terms that regulate activity.
+        test_loss: likewise.
         firing_rate: spikes per neuron and step in training, mean over the layers, sampled.
         flip_ratio: share of 1-bit weights that changed sign (AGMM eq. 8); None without any.
         learning_rate: of the last step.

@@ -95,6 +95,8 @@ class Recipe:
         spike_term: that term: ``"sum"`` over the layers, or ``"mean"``, without the last spiking layer.
         sop_budget: synaptic operations per sample above which the loss grows; None for no budget.
         target: of export, for which to train: ``"stock"`` and ``"loihi"`` have no gates.
+        matched: go on with the network of ``start`` in the integers of ``target`` (or ``"extended"``);
+            ``lava-bsnn finetune`` sets it.
         ema_decay: moving average of the weights.
         precision: ``"32-true"``, ``"16-mixed"`` or ``"bf16-mixed"``.
         seed: seeds weights, order, augmentation.
@@ -156,6 +158,7 @@ class Recipe:
     spike_term: str = "sum"
     sop_budget: float | None = None
     target: str | None = None
+    matched: bool = False
     ema_decay: float | None = None
     precision: str = "32-true"
     seed: int = 0

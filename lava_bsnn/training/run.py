@@ -17,6 +17,7 @@ from ..errors import LavaBsnnError, OptionError
 from .build import build_loss, build_mixing, build_model, build_optimizer, class_weights_of, make_fabric
 from .checkpoint import load_checkpoint
 from .evaluation import Scores, score
+from .finetuning import begin_finetuning, restore_grid
 from .history import Epoch, Step, is_stopped
 from .holdout import hold_out
 from .hybrid import to_lmht
@@ -168,7 +169,8 @@ def _train(
     model = _model_in(out, recipe, splits.info)
     model.classes = splits.classes
     if recipe.start is not None and not resume:
-        _take_weights(recipe, model, splits)
+        _take_weights(recipe, model, splits, out)
+    restore_grid(out, model)
     if on_start is not None and is_first:
         on_start(
             f"{recipe.dataset}: {len(splits.train)} training"
@@ -265,6 +267,7 @@ def load_run(
     with code.allowing(allow_code):
         model = _model_in(out, recipe, info)
     model.classes = info.classes
+    restore_grid(out, model)
     load_checkpoint(out / checkpoint, model)
     return recipe, model.eval()
 
@@ -295,9 +298,14 @@ def _model_in(out: Path, recipe: Recipe, info: data.DatasetInfo) -> models.Spiki
     return build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
 
 
-def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits) -> None:
+def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits, out: Path) -> None:
     """Fill the model from ``recipe.start``; of a hybrid, through the QCFS network."""
     start = Path(str(recipe.start))
+    if recipe.matched:
+        trained = load_run(start)[1]
+        begin_finetuning(trained, splits.train, recipe.target or "extended", out)
+        model.load_state_dict(trained.state_dict())
+        return
     if recipe.method != HYBRID:
         load_checkpoint(start / LAST, model)
         return

@@ -12,7 +12,7 @@ from ..errors import LavaBsnnError
 from ..files import atomic_path, check_writable
 from .checkpoint import read_checkpoint
 from .history import Epoch
-from .recipe import CONFIG, HYBRID, Recipe, run_recipe
+from .recipe import CONFIG, HYBRID, Recipe, load_recipe, run_recipe
 
 START, LAST, BEST, RESULT = "start.yaml", "last.pt", "best.pt", "result.json"
 METRICS, CURVES, CONFUSION = "metrics.csv", "training_curve.png", "confusion.png"
@@ -121,14 +121,25 @@ def start_folder(recipe: Recipe, out: Path, *, overwrite: bool = False) -> None:
     Raises:
         LavaBsnnError: it holds a run already, or cannot be made, or the recipe has no start.
     """
+    if recipe.matched and recipe.start is None:
+        raise LavaBsnnError(
+            "recipe: matched=true goes on from a trained run; use --set start=DIR, or lava-bsnn finetune DIR"
+        )
     if recipe.method == HYBRID and recipe.start is None:
         raise LavaBsnnError(
             "recipe: a hybrid starts from a trained QCFS network; use --set start=DIR, the folder of its run"
         )
     make_room("train", out, overwrite=overwrite)
     if recipe.start is not None:
-        _write_recipe(start_recipe(recipe), out / START)
+        _write_recipe(ann_recipe(recipe), out / START)
     _write_recipe(recipe, out / CONFIG)
+
+
+def ann_recipe(recipe: Recipe) -> Recipe:
+    """Recipe of the run that the network is made of: the start's, or of a fine-tuned hybrid the ANN's."""
+    first = start_recipe(recipe)
+    before = Path(str(recipe.start)) / START
+    return load_recipe(before) if recipe.matched and before.is_file() else first
 
 
 def start_recipe(recipe: Recipe) -> Recipe:
@@ -139,6 +150,6 @@ def start_recipe(recipe: Recipe) -> Recipe:
     """
     start = Path(str(recipe.start))
     first = run_recipe(start)
-    if recipe.method == HYBRID and first.method != "qcfs":
+    if recipe.method == HYBRID and not recipe.matched and first.method != "qcfs":
         raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
     return first
