@@ -77,6 +77,22 @@ METHODS: dict[str, Method] = {
         standardize="layer",
         neuron_params={"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 8},
     ),
+    # the same as its authors' program has it: docs/papers.md
+    "qsnn-authors": Method(
+        hidden="power_of_two",
+        shortcut="power_of_two",
+        standardize="filter",
+        estimator="annealed",
+        ends=8,
+        ends_scale="signed_maximum",
+        neuron_params={
+            "threshold": 1.0,
+            "voltage_decay": 0.5,
+            "strict": True,
+            "membrane_bits": 8,
+            "membrane_mode": "authors",
+        },
+    ),
     # LM-HT, trained directly: L = 2 thresholds of 2 / L, learned mixing of steps
     "lmht": Method(
         hidden=None,

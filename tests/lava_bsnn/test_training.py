@@ -142,6 +142,6 @@ def test_the_mean_spike_term_leaves_the_last_spiking_layer_out_too():
     squares = [(rate - 0.5) ** 2 for rate in rates[1:-1]]
     assert len(squares) == 2
     torch.testing.assert_close(term(x, torch.zeros(5)), sum(squares) / 2)
+    two = models.create("mlp", num_classes=3, in_shape=(12,), num_steps=4, hidden=(8, 9))
     with pytest.raises(OptionError, match="no hidden spiking layer; use at least three"):
-        two = models.create("mlp", num_classes=3, in_shape=(12,), num_steps=4, hidden=(8, 9))
         training.SpikeRegulation(two, reduce="mean")
