@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..errors import OptionError, check_option
 
 if TYPE_CHECKING:
-    from torch.nn import Module, Parameter
+    import torch
+    from torch.nn import Parameter
     from torch.optim import Optimizer
 
     MakeOptimizer = Callable[[Iterable[Parameter]], Optimizer]
@@ -26,7 +27,7 @@ def optimizer(
     momentum: float = 0.9,
     nesterov: bool = False,
     decay: str = "weights",
-    model: Module | None = None,
+    model: torch.nn.Module | None = None,
     flip_threshold: float = 5e-7,
     flip_decay: float = 0.999,
 ) -> MakeOptimizer:
