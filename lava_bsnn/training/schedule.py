@@ -58,6 +58,9 @@ def optimizer(
         )
     if name == "bso" and model is None:
         raise OptionError("optimizer: 'bso' flips weights of a model; give model=model")
+    for what, value, top in (("lr", lr, 100), ("weight_decay", weight_decay, 1), ("momentum", momentum, 1)):
+        if not isinstance(value, (int, float)) or not 0 <= value <= top:
+            raise OptionError(f"optimizer: {what}={value} is not allowed; use 0..{top}")
 
     def make(parameters: Iterable[Parameter]) -> Optimizer:
         import torch
