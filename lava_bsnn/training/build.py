@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import torch
 
 from .. import data, models
 from ..code import is_code
-from ..errors import OptionError
+from ..errors import LavaBsnnWarning, OptionError
 from .batches import labels_of
 from .hybrid import to_lmht
 from .losses import (
@@ -23,12 +25,16 @@ from .losses import (
     TotalLoss,
     balanced_weights,
 )
+from .mixing import Mixing
 from .recipe import HYBRID, Recipe
 from .run_data import encoding_of, known_info
+from .schedule import optimizer
 from .targets import train_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from .schedule import MakeOptimizer
 
 
 def build_model(
@@ -65,6 +71,27 @@ def build_model(
     return model
 
 
+def build_optimizer(recipe: Recipe, model: torch.nn.Module) -> MakeOptimizer:
+    """Maker of a recipe's optimizer for its model."""
+    return optimizer(
+        recipe.optimizer,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        decay=recipe.decay,
+        model=model,
+        flip_threshold=recipe.flip_threshold,
+        flip_decay=recipe.flip_decay,
+    )
+
+
+def build_mixing(recipe: Recipe) -> Mixing | None:
+    """How a recipe mixes its batches."""
+    mixing = Mixing(mixup=recipe.mixup, cutmix=recipe.cutmix)
+    return None if mixing == Mixing() else mixing
+
+
 def build_loss(
     recipe: Recipe, model: torch.nn.Module, class_weights: Sequence[float] | None = None
 ) -> TotalLoss:
@@ -78,7 +105,7 @@ def build_loss(
         term = CrossEntropy(recipe.loss, label_smoothing=recipe.label_smoothing, class_weights=class_weights)
     terms: dict[str, Any] = {recipe.loss: (1.0, term)}
     if recipe.spike_regulation:
-        terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model))
+        terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model, reduce=recipe.spike_term))
     if recipe.sop_budget is not None:
         terms["sops"] = (1.0, SopBudget(model, recipe.sop_budget))
     return TotalLoss(terms)
@@ -108,9 +135,26 @@ def make_fabric(recipe: Recipe) -> Fabric:
 
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if recipe.precision == "bf16-mixed" and accelerator == "cpu" and not _has_bfloat16():
+        warnings.warn(
+            "recipe: precision=bf16-mixed is slower than float32 on a processor without instructions for "
+            "bfloat16; set precision=32-true",
+            LavaBsnnWarning,
+            stacklevel=2,
+        )
     options: dict[str, Any] = {"devices": 1}
     if "LOCAL_RANK" in os.environ:
         options = {"devices": local, "num_nodes": world // local, "strategy": "ddp"}
     fabric = Fabric(accelerator=accelerator, precision=recipe.precision, **options)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16; other kinds than x86 are taken at their word."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    checks = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+    return not all(checks) or any(
+        check() for check in checks if check is not None
+    )  # torch before 2.6: unknown

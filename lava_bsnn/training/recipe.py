@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ import yaml
 
 from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
-from .recipe_fields import RANGES, checked
-from .schedule import OPTIMIZERS, SCHEDULES
+from .recipe_fields import RANGES, assign, check_loss, checked
+from .schedule import DECAYS, OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
@@ -25,6 +24,7 @@ LOSSES = ("tet", "rate", "multilabel", "mse")
 SAMPLERS = ("shuffled", "balanced")
 CONFIG = RUN_FILE
 """Recipe in the folder of a run."""
+SPIKE_TERMS = ("sum", "mean")
 HYBRID = "hybrid"
 """Method of a recipe that turns a trained QCFS network into LM-HT and fine-tunes it."""
 
@@ -71,10 +71,14 @@ class Recipe:
         epochs: passes over the training set.
         patience: stop after so many epochs without a better one on the validation set; None goes on.
         batch_size: samples per step, over all processes.
-        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
+        optimizer: ``"sgd"``, ``"adam"``, ``"adamw"``, or ``"bso"``: 1-bit weights flip, without latent ones.
         lr: learning rate.
         momentum: of SGD.
-        weight_decay: on weights.
+        nesterov: Nesterov's momentum.
+        weight_decay: on what ``decay`` names.
+        decay: ``"weights"``, or ``"all"``: norms, biases and thresholds, too.
+        flip_threshold: of ``"bso"``: sign times mean gradient above which a weight flips.
+        flip_decay: of ``"bso"``: what a step keeps of the mean gradient.
         schedule: ``"cosine"`` or ``"constant"``.
         warmup_epochs: epochs in which the learning rate rises.
         clip_norm: largest norm of the gradient.
@@ -83,8 +87,11 @@ class Recipe:
             ``"mse"`` for data of your own with such targets; or a function of your own of logits
             ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
         class_weights: factor on the loss of each class, or ``"balanced"``: N / (classes * samples of it).
+        mixup: strength of mixup (:class:`lava_bsnn.training.Mixing`); 0 for none.
+        cutmix: of CutMix, likewise.
         sampler: ``"shuffled"``: each sample once an epoch; ``"balanced"``: drawn so that classes come alike.
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
+        spike_term: that term: ``"sum"`` over the layers, or ``"mean"``, without the last spiking layer.
         sop_budget: synaptic operations per sample above which the loss grows; None for no budget.
         target: of export, for which to train: ``"stock"`` and ``"loihi"`` have no gates.
         matched: go on with the network of ``start`` in the integers of ``target`` (or ``"extended"``);
@@ -132,15 +139,22 @@ class Recipe:
     optimizer: str = "adamw"
     lr: float = 2e-3
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 1e-4
+    decay: str = "weights"
+    flip_threshold: float = 5e-7
+    flip_decay: float = 0.999
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     loss: str = "tet"
     class_weights: str | tuple[float, ...] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
     sampler: str = "shuffled"
     spike_regulation: float = 0.0
+    spike_term: str = "sum"
     sop_budget: float | None = None
     target: str | None = None
     matched: bool = False
@@ -155,6 +169,8 @@ class Recipe:
             object.__setattr__(self, name, checked(name, getattr(self, name), kind))
         for name, allowed in (
             ("optimizer", OPTIMIZERS),
+            ("decay", DECAYS),
+            ("spike_term", SPIKE_TERMS),
             ("schedule", SCHEDULES),
             ("loss", (self.loss,) if is_code(self.loss) else LOSSES),
             ("sampler", SAMPLERS),
@@ -166,7 +182,12 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
-        _check_loss(self)
+        if self.optimizer == "bso" and self.ema_decay is not None:
+            raise OptionError(
+                f"recipe: ema_decay={self.ema_decay} is not allowed with optimizer='bso', whose weights are "
+                "+1 and -1; leave it out"
+            )
+        check_loss(self)
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -191,7 +212,7 @@ class Recipe:
             key, equals, value = text.partition("=")
             if not equals:
                 raise OptionError(f"--set {text}: is not key=value; use e.g. --set lr=0.01")
-            _assign(values, key.strip(), value, text)
+            assign(values, key.strip(), value, text)
         return from_mapping(values, "--set")
 
     def to_yaml(self, *, full: bool = True) -> str:
@@ -203,52 +224,11 @@ class Recipe:
         return text
 
 
-def _check_loss(recipe: Recipe) -> None:
-    """Refuse options of cross entropy that are none, or that another loss would ignore."""
-    weights = recipe.class_weights
-    numbers = () if isinstance(weights, str) or weights is None else weights
-    if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
-        raise OptionError(
-            f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
-        )
-    if recipe.targets != "classes" and recipe.sampler != "shuffled":
-        raise OptionError(
-            f"recipe: sampler={recipe.sampler!r} is for classes, not for {recipe.targets}; leave it out"
-        )
-    if recipe.loss not in ("tet", "rate"):
-        for name in ("class_weights", "label_smoothing"):
-            if getattr(recipe, name):
-                raise OptionError(
-                    f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"
-                )
-
-
 _KINDS: dict[str, Any] = typing.get_type_hints(Recipe)
 _DEFAULTS = {
     f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     for f in dataclasses.fields(Recipe)
 }
-
-
-def _assign(values: dict[str, Any], key: str, text: str, source: str) -> None:
-    *path, last = key.split(".")
-    target: Any = values
-    for part in path:
-        if not isinstance(target, dict) or (target is values and part not in values):
-            raise _unknown(key, source)
-        target = target.setdefault(part, {})
-    if not isinstance(target, dict) or (target is values and last not in values):
-        raise _unknown(key, source)
-    try:
-        target[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise OptionError(f"--set {source}: {text!r} is not a YAML value") from error
-
-
-def _unknown(key: str, source: str) -> OptionError:
-    near = difflib.get_close_matches(key.split(".")[0], _KINDS, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(_KINDS)}"
-    return OptionError(f"--set {source}: a recipe has no field {key!r}; {hint}")
 
 
 def from_mapping(values: Any, where: str) -> Recipe:
