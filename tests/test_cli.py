@@ -17,6 +17,7 @@ from support.processes import ONE_THREAD, wait_until
 
 from lava_bsnn import __version__, models, training
 from lava_bsnn.cli import COMMANDS, _commands
+from lava_bsnn.commands.output import JsonOutput
 from lava_bsnn.demo import MODEL
 from netx_export import read
 
@@ -206,3 +207,8 @@ def test_datasets_tells_how_to_get_what_is_missing(tmp_path, monkeypatch):
     done = command("datasets", "--root", tmp_path)
     assert f"\ncifar10 is not in {tmp_path}; to get it: torchvision.datasets.CIFAR10(" in done.stdout
     assert "embedded" in done.stdout and "missing" in done.stdout
+
+
+def test_names_are_shown_as_they_are(capsys):
+    JsonOutput().console().print("bad:one: classes a[/b], [bold]c")
+    assert capsys.readouterr().out == "bad:one: classes a[/b], [bold]c\n"

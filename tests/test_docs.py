@@ -191,6 +191,8 @@ ELSEWHERE = {
         "tests/lava_bsnn/test_new.py and test_own_pages.py run them",
     ),
     "python tests/benchmarks/make_zoo.py": "trains for minutes; test_zoo.py compares what it made",
+    "lava-bsnn summary recipe.yaml": "tests/lava_bsnn/test_analysis_summary.py runs it on a recipe",
+    "lava-bsnn sweep recipe.yaml --seeds 3": "tests/lava_bsnn/test_sweep.py runs such",
     "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
     f"pip install . && {INSTALL_LAVA}": "make installs the same packages in the same two steps",

@@ -96,7 +96,9 @@ def plot_comparison(comparison: RunComparison, axes: Sequence[Axes]) -> Sequence
             capsize=4,
             ms=7,
         )
-        ends.plot(values, np.full(len(values), index - 0.22), "o", color=colour, ms=5, mfc="none", linestyle="")
+        ends.plot(
+            values, np.full(len(values), index - 0.22), "o", color=colour, ms=5, mfc="none", linestyle=""
+        )
     ends.set_yticks(range(len(names)), names, fontsize="small")
     ends.set_ylim(len(names) - 0.4, -0.6)
     ends.set(xlabel="test accuracy (%): runs, mean and deviation")

@@ -103,10 +103,12 @@ def logits(subject: Subject) -> Made:
     with evaluating(subject.model):
         sums = subject.model(inputs)[0].cumsum(-1).numpy()
     label = int(subject.labels[0])
+    names = subject.model.classes
+    shown = f"class {names[label] if names else label}"
     figure, axes = new_figure()
     for index, values in enumerate(sums):
         look = {"color": "black", "lw": 2, "zorder": 3} if index == label else {"color": "#999999", "lw": 0.8}
-        axes.plot(np.arange(len(values)), values, label=f"class {label}" if index == label else None, **look)
+        axes.plot(np.arange(len(values)), values, label=shown if index == label else None, **look)
     axes.set(xlabel="time step", ylabel="sum of logits so far", title=f"all {len(sums)} classes")
     axes.xaxis.set_major_locator(integers())
     axes.legend(frameon=False, fontsize="small")

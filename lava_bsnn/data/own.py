@@ -90,7 +90,7 @@ def open_own(
         if getattr(given_data, split) is not None
     }
     train = sets[TRAIN]
-    form = _form(name, train, layout)
+    form = _form(name, train, layout, notes)
     sensor = given_data.sensor_size or attribute(train, "sensor_size") if form.kind == "events" else None
     sizes: dict[str, Any] = {}
     found: dict[str, np.ndarray] = {}
@@ -158,6 +158,14 @@ def _outputs(name: str, found: Mapping[str, np.ndarray], names: Sequence[str], n
         counted = " of labels that count from 0" if absent[0] == 0 else ""
         notes.append(f"no training sample has label {', '.join(map(str, absent[:5]))}{counted}")
     return number
+
+
+def _odd_duration(times: np.ndarray) -> list[str]:
+    """A note where times (us) are of a length that other units explain better."""
+    seconds = (int(times.max()) - int(times.min())) / 1e6 if len(times) else 0.0
+    if seconds <= 60 and (seconds >= 1e-3 or len(times) < 100):
+        return []
+    return [f"train[0] lasts {seconds:.3g} s, with t in us: check its unit"]
 
 
 def own_data(name: str, returned: Any) -> OwnData:
@@ -254,12 +262,12 @@ def _axes_of(where: str, layout: str | None, dimensions: int, batch: int) -> str
     raise DataError(f"{where} has {dimensions} dimensions; allowed are {allowed}; set layout in the recipe")
 
 
-def _form(name: str, train: Any, layout: str | None) -> Form:
+def _form(name: str, train: Any, layout: str | None, notes: list[str]) -> Form:
     where = f"{name}: {TRAIN}[0]"
     try:
         item, _ = pair_of(train, 0)
         if looks_like_events(item):
-            as_events(item)
+            notes += _odd_duration(as_events(item)["t"])
             return Form(kind="events")
         array = numbers(item)
     except ValueError as error:

@@ -279,8 +279,8 @@ def run_recipe(out: Path) -> Recipe:
     """
     if not (out / CONFIG).is_file():
         inside = sorted(path.parent.name for path in out.glob(f"*/{CONFIG}"))
-        remedy = f"give {out / inside[0]}, or another run in it" if inside else "give the --out of lava-bsnn train"
-        raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); {remedy}")
+        better = f"{out / inside[0]}, or another run in it" if inside else "the --out of lava-bsnn train"
+        raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); give {better}")
     values = {"validation_fraction": 0, **_mapping(out / CONFIG, depth=0)}
     return from_mapping(values, str(out / CONFIG))
 

@@ -131,6 +131,20 @@ def test_sensor_and_names_may_be_given():
     assert splits.shape == (2, 80, 100)
     assert (splits.info.num_classes, splits.classes) == (4, ("left", "right", "up", "down"))
     assert splits.notes == ("no training sample has label 3",)
+    given = (RECORDINGS, LABELS + 1)
+    from_one = load(OwnData(train=given, test=given, sensor_size=(100, 80, 2)), num_steps=4)
+    assert from_one.notes == ("no training sample has label 0 of labels that count from 0",)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1e4, "100 s"), (1, None), (1e-2, "0.0001 s")])
+def test_recordings_that_last_oddly_long_or_short_are_noted(factor, said):
+    events = np.repeat(recording(last=10_000), 20)
+    events["t"] = np.linspace(0, 10_000 * factor, len(events)).astype(np.int64)
+    notes = load(
+        OwnData(train=([events] * 4, LABELS), test=(RECORDINGS, LABELS), sensor_size=(64, 48, 2)), num_steps=4
+    ).notes
+    told = [note for note in notes if note.startswith("train[0] lasts")]
+    assert told == ([] if said is None else [f"train[0] lasts {said}, with t in us: check its unit"])
 
 
 # frames and images -----------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_recipes_of_own_data_train(page, monkeypatch):
         "data:make: 81 training, 9 validation and 30 test samples of 2 x 48 x 60 (events), 3 classes" in said
     )
     assert figures["test_accuracy"] > 0.9
-    exec(page[0], {})  # writes two.npz
+    exec(page[-1], {})  # writes two.npz
     _, said = trained("packed.yaml", "--set", "epochs=1")
     assert "of 2 x 48 x 64 (events), 2 classes (a, b)" in said
     figures, said = trained("frames.yaml")
