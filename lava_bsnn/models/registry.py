@@ -105,7 +105,7 @@ def create(
         name: one of ``models.MODELS``.
         num_classes: classes C; the model maps ``NCHWT`` to logits per step ``[N, C, T]``.
         in_shape: ``(C, H, W)``, or ``(C,)`` for ``"mlp"`` and ``"recurrent"``.
-        num_steps: time steps T.
+        num_steps: time steps T; input with a time axis has ``mix_frames`` of them where the method has such.
         method: a name of ``models.METHODS``, or a :class:`Method`.
         width: factor on all hidden features.
         input_bits: 0 for spikes; k for intensities in [0, 1] or uint8 pixels, which become k-bit
@@ -122,7 +122,8 @@ def create(
         ShapeError: the input is too small for the architecture.
     """
     check_option("models.create", "name", name, MODELS)
-    layers = method_of(method, **(method_options or {})).layers(num_steps)
+    method = method_of(method, **(method_options or {}))
+    layers = method.layers(num_steps)
     try:
         first = block.Input(bits=input_bits, encoding=encoding)
         blocks: list[torch.nn.Module] = [first]
@@ -139,4 +140,4 @@ def create(
     if len(shape) == 3:
         blocks.append(block.Flatten())
     blocks.append(layers.readout(prod(shape), num_classes))
-    return SpikingNetwork(blocks, in_shape=in_shape, num_steps=num_steps)
+    return SpikingNetwork(blocks, in_shape=in_shape, num_steps=method.mix_frames or num_steps)

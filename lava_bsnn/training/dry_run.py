@@ -96,7 +96,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     info = data.DATASETS[recipe.dataset]
     check_options(
         info,
-        num_steps=recipe.num_steps,
+        num_steps=recipe.frames,
         size=recipe.size,
         counts=recipe.counts,
         denoise=recipe.denoise,
@@ -120,7 +120,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()
     if info.kind != "events":
-        inputs = direct_code(inputs, recipe.num_steps)
+        inputs = direct_code(inputs, recipe.frames)
     operations = analysis.count_operations(model, inputs[:1])
     return DryRun(
         recipe=name,
@@ -154,7 +154,7 @@ def _samples(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[torch.Tensor,
 
     info = data.DATASETS[recipe.dataset]
     number = 8 if math.prod(shape) <= _SMALL else 2
-    size = (number, *shape, recipe.num_steps)
+    size = (number, *shape, recipe.frames)
     inputs = torch.from_numpy(random_samples(input_encoding(recipe), size, recipe.seed).copy())
     if info.kind != "events":
         inputs = inputs[..., 0]

@@ -38,7 +38,7 @@ class Recipe:
         data_root: where the data set is; by default where ``data.find`` looks.
         cache: folder that keeps the frames of event recordings; by default they are made anew.
         skip_bad: leave samples out that cannot be read, instead of stopping.
-        num_steps: time steps T.
+        num_steps: time steps T, and frames of event data unless ``method_options`` has ``mix_frames``.
         size: height and width that images or events are brought to.
         counts: event frames hold counts instead of 0 and 1.
         saturate: counts beyond ``input_bits`` become the largest, and are reported, instead of an error.
@@ -122,6 +122,11 @@ class Recipe:
     seed: int = 0
     num_workers: int = 0
     checkpoint_steps: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Frames of a sample: those that first neurons mix into time steps, else T."""
+        return self.method_options.get("mix_frames") or self.num_steps
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():

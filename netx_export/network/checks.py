@@ -54,16 +54,27 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
     if sound:
         yield from chosen.network_problems(net)
         yield from _stream_problems(net)
-    lengths = {
-        part.num_steps
-        for layer in net.layers
-        for part in (layer.mix, *(c.gate for c in layer.connections))
-        if part is not None
-    } | {count for layer in net.layers for count in layer.neuron.step_counts}
-    if len(lengths) > 1:
-        yield f"gates and mixings are made for {sorted(lengths)} steps; use one number"
+    yield from _length_problems(net)
     yield from step_problems(net)
     yield from class_problems(net)
+
+
+def _length_problems(net: FixedPointNetwork) -> Iterator[str]:
+    """Gates and mixings of other numbers of steps than reach them."""
+    lengths: dict[int | None, set[int]] = {count: {count} if count else set() for count in net.mixed_steps.values()}
+    for layer in net.layers:
+        sources = {c.source for c in layer.connections if c.source != layer.name}
+        counts = {net.mixed_steps[source] for source in sources}
+        if len(counts) > 1:
+            yield f"{layer.name}: paths with and without a mixing of frames meet; mix in front of both"
+            continue
+        reaching = lengths[counts.pop()]
+        reaching |= {c.gate.num_steps for c in layer.connections if c.gate is not None}
+        reaching |= set() if layer.mix is None else {layer.mix.num_frames}
+        lengths[net.mixed_steps[layer.name]] |= set(layer.neuron.step_counts)
+    for found in lengths.values():
+        if len(found) > 1:
+            yield f"gates and mixings are made for {sorted(found)} steps; use one number"
 
 
 def _stream_problems(net: FixedPointNetwork) -> Iterator[str]:
@@ -188,8 +199,8 @@ def _gate_problems(gate: Gate, channels: int, limits: Limits) -> Iterator[str]:
 
 
 def _mix_problems(mix: Mix, limits: Limits) -> Iterator[str]:
-    if mix.omega.ndim != 2 or len(set(mix.omega.shape)) > 1 or not 1 <= len(mix.omega) <= limits.steps_max:
-        yield f"mixing matrix of shape {mix.omega.shape} does not fit; use (T, T)"
+    if mix.omega.ndim != 2 or not all(1 <= count <= limits.steps_max for count in mix.omega.shape):
+        yield f"mixing matrix of shape {mix.omega.shape} does not fit; use (T, F) of 1..{limits.steps_max} each"
     else:
         yield from range_problems("mixing matrix", mix.omega, -limits.factor_max, limits.factor_max)
 
