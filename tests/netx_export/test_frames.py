@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from support import generators, oracle
 
 from lava_bsnn.errors import ExportError, NetXFormatError, ShapeError
-from netx_export import Stepper, compare, network, read, run, simulate, verify, write
+from lava_bsnn.limits import LIMITS
+from netx_export import Stepper, compare, network, read, run, simulate, write
 from netx_export.costs.activity import count_messages
+from netx_export.verify import verify
 from netx_export.verify.streamed import step_by_step
 
 
-def drawn(count, first=0):
+def drawn(count, first=0, most_layers=9):
     """The first valid random networks, with data of several samples."""
     found, seed = [], first
     while len(found) < count:
@@ -23,7 +27,8 @@ def drawn(count, first=0):
         except ExportError:
             pass
         else:
-            found.append((seed, net, generators.random_data(net, 3, frames, seed)))
+            if len(net.layers) <= most_layers:
+                found.append((seed, net, generators.random_data(net, 3, frames, seed)))
         seed += 1
     return found
 
@@ -54,7 +59,7 @@ def test_samples_back_to_back_equal_each_alone():
 @pytest.mark.lava
 @pytest.mark.parametrize("backend", ["lava", "lava-fused"])
 def test_lava_gives_the_same(backend):
-    for seed, net, x in drawn(3, 2000):
+    for seed, net, x in drawn(2, 2000, most_layers=2):
         result = compare(simulate(net, x, trace=True), run(net, x, backend, trace=True))
         assert result.mismatches == 0, f"seed {seed}: {result.first}"
 
@@ -68,7 +73,7 @@ def small(frames=6, steps=2, **changes):
     rng = np.random.default_rng(0)
     layers = (
         network.Layer(
-            name="frames",
+            name="mixed",
             connections=(dense(rng, "input", (5, 4)),),
             neuron=network.MultiThreshold(threshold=2000, levels=2),
             shape=(5,),
@@ -76,7 +81,7 @@ def small(frames=6, steps=2, **changes):
         ),
         network.Layer(
             name="hidden",
-            connections=(dense(rng, "frames", (6, 5)),),
+            connections=(dense(rng, "mixed", (6, 5)),),
             neuron=network.LIF(threshold=30, bias=np.full(6, 40)),
             shape=(6,),
         ),
@@ -97,7 +102,7 @@ def test_a_sample_takes_the_larger_number_of_steps(frames, steps):
     assert (net.num_steps, net.period(frames), net.latency) == (frames, 6, frames - 1 + 3)
     assert {name: net.steps(name, frames) for name in net.shapes} == {
         "input": frames,
-        "frames": steps,
+        "mixed": steps,
         "hidden": steps,
         "readout": steps,
     }
@@ -143,22 +148,21 @@ def test_files_hold_frames(tmp_path):
     assert compare(simulate(tmp_path / "frames.net", x), simulate(net, x)).mismatches == 0
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (2, 0), (2, 3, 4), (2, LIMITS.steps_max + 1)])
 def test_impossible_matrices_are_refused_by_name(shape):
-    with pytest.raises(ExportError, match=rf"frames: mixing matrix of shape .* does not fit; use \(T, F\)"):
-        small(frames={"mix": network.Mix(omega=np.ones(shape, int))})
+    with pytest.raises(ExportError, match=r"mixed: mixing matrix of shape .* does not fit; use \(T, F\), each in 1\.\."):
+        small(mixed={"mix": network.Mix(omega=np.ones(shape, int))})
 
 
 def test_a_file_with_an_impossible_matrix_is_refused(tmp_path):
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "frames.net"
     write(small(), path)
     with h5py.File(path, "r+") as file:
-        found = []
-        file.visit(lambda name: found.append(name) if name.endswith("omega") else None)
-        del file[found[0]]
-        file[found[0]] = np.ones((2, 3, 4), np.int32)
-    with pytest.raises((ExportError, NetXFormatError), match=r"mixing matrix of shape \(2, 3, 4\)"):
+        data = json.loads(file["network"][()].tobytes())
+        data["layers"][0]["mix"]["omega"]["integers"] = [2, 2, 3]
+        del file["network"]
+        file["network"] = np.frombuffer(json.dumps(data).encode(), dtype=np.uint8)
+    with pytest.raises(NetXFormatError, match=r"mixed: mixing matrix of shape \(2, 2, 3\) does not fit"):
         read(path)
 
 
@@ -177,5 +181,5 @@ def test_parts_for_other_numbers_of_steps_are_refused():
 def test_verify_runs_frames_everywhere():
     found = verify(small(), num_samples=2)
     assert found.steps == 6
-    assert [name for name, one in found.backends.items() if one.ran] == ["simulator", "lava", "lava-fused"]
+    assert [name for name, one in found.backends.items() if one.ran] == ["lava", "lava-fused"]
     assert found.equal
