@@ -32,7 +32,7 @@ class Method:
         neuron: ``"lif"``, ``"multi_threshold"``, ``"qcfs"`` (an ANN for hybrid training), or the name of a
             class that :func:`netx_export.register_neuron` got.
         neuron_params: parameters of the neuron.
-        mix_frames: event frames F that multi-threshold neurons of the first layer mix into T steps; None for T.
+        mix_frames: frames F that multi-threshold neurons of the first layer mix into T steps; None for T.
     """
 
     hidden: str | int | None = "channel"

@@ -287,10 +287,9 @@ class TemporalMix(torch.nn.Module):
             seen = torch.cat([self.past, steps])
         if len(seen) > self.num_frames or (len(seen) < self.num_frames and not streams):
             hint = "; call reset_state() before the next sample" if streams else ""
+            name = "num_steps" if self.num_frames == self.num_steps else "num_frames"
             raise ShapeError(
-                f"TemporalMix: input of {len(seen)} steps does not fit; "
-                f"use {self.num_frames} ({'num_steps' if self.num_frames == self.num_steps else 'num_frames'})"
-                f"{hint}"
+                f"TemporalMix: input of {len(seen)} steps does not fit; use {self.num_frames} ({name}){hint}"
             )
         if self.logits is None:
             return x

@@ -61,7 +61,7 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
 
 def _length_problems(net: FixedPointNetwork) -> Iterator[str]:
     """Gates and mixings of other numbers of steps than reach them."""
-    lengths: dict[int | None, set[int]] = {count: {count} if count else set() for count in net.mixed_steps.values()}
+    lengths: dict[int | None, set[int]] = {n: {n} if n else set() for n in net.mixed_steps.values()}
     for layer in net.layers:
         sources = {c.source for c in layer.connections if c.source != layer.name}
         counts = {net.mixed_steps[source] for source in sources}

@@ -2,10 +2,11 @@
 
 Every synapse sends on what it received one step before, so a layer of depth d works on input
 step t at Lava time ``t + d + 1`` (Lava counts from 1). Messages of shorter paths wait for the
-longest one. Behind a mixing of F frames into T steps, a sample takes the larger number of steps: neurons
-pause, sending nothing and keeping their state, where they have less to do. Biases act while the pipeline fills; therefore layers are reset one after the
+longest one. Biases act while the pipeline fills; therefore layers are reset one after the
 other, each when the first step of a sample reaches it. Streamed back to back with such resets,
-samples give what :func:`netx_export.simulate` gives for each alone.
+samples give what :func:`netx_export.simulate` gives for each alone. Where F frames are mixed into T steps,
+a sample takes the larger number of steps; the other layers pause when they are done: they send nothing
+and keep their state until the next sample.
 """
 
 from __future__ import annotations

@@ -208,11 +208,18 @@ def test_what_is_trained_on_frames_keeps_its_classes_in_integers():
     train, test = moving_bars(160), moving_bars(80, seed=1)
     training.seed_everything(0)
     model = models.create(
-        "cnn", num_classes=4, in_shape=(2, 8, 8), num_steps=2, method="lmht", channels=(8, 8), hidden=32,
+        "cnn",
+        num_classes=4,
+        in_shape=(2, 8, 8),
+        num_steps=2,
+        method="lmht",
+        channels=(8, 8),
+        hidden=32,
         method_options={"mix_frames": 10, "neuron_params": {"levels": 2, "threshold": 0.5}},
     )
     before = mixes(model)[0].omega.detach().clone()
-    history = training.fit(model, train, test, epochs=10, batch_size=16, optimizer=training.optimizer("adamw", lr=0.01))
+    adamw = training.optimizer("adamw", lr=0.01)
+    history = training.fit(model, train, test, epochs=10, batch_size=16, optimizer=adamw)
     assert history[-1].test_accuracy > 0.85
     assert (mixes(model)[0].omega - before).abs().max() > 0.005
     found = agreement(model, convert(model, "extended"), test[0], test[1].numpy())

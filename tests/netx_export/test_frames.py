@@ -12,8 +12,9 @@ from support import generators, oracle
 
 from lava_bsnn.errors import ExportError, NetXFormatError, ShapeError
 from lava_bsnn.limits import LIMITS
-from netx_export import Stepper, compare, network, read, run, simulate, write
+from netx_export import Stepper, compare, cost, network, place, read, report, run, simulate, write
 from netx_export.costs.activity import count_messages
+from netx_export.reports import html
 from netx_export.verify import verify
 from netx_export.verify.streamed import step_by_step
 
@@ -150,7 +151,8 @@ def test_files_hold_frames(tmp_path):
 
 @pytest.mark.parametrize("shape", [(), (3,), (0, 3), (2, 0), (2, 3, 4), (2, LIMITS.steps_max + 1)])
 def test_impossible_matrices_are_refused_by_name(shape):
-    with pytest.raises(ExportError, match=r"mixed: mixing matrix of shape .* does not fit; use \(T, F\), each in 1\.\."):
+    message = r"mixed: mixing matrix of shape .* does not fit; use \(T, F\), each in 1\.\."
+    with pytest.raises(ExportError, match=message):
         small(mixed={"mix": network.Mix(omega=np.ones(shape, int))})
 
 
@@ -183,3 +185,17 @@ def test_verify_runs_frames_everywhere():
     assert found.steps == 6
     assert [name for name, one in found.backends.items() if one.ran] == ["lava", "lava-fused"]
     assert found.equal
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(6, 2), (2, 6)])
+def test_costs_and_reports_know_the_steps_of_each_layer(frames, steps):
+    net = small(frames, steps)
+    x = generators.random_data(net, 4, frames)
+    found = cost(net, x, place(net))
+    assert found.steps == 6
+    assert [len(layer.messages_per_step) for layer in found.layers] == [frames, steps, steps, steps]
+    traces = simulate(net, x, trace=True).layers
+    for layer in found.layers[1:]:
+        expected = np.count_nonzero(traces[layer.name].spikes, axis=1).mean(0)
+        np.testing.assert_allclose(layer.messages_per_step, expected)
+    assert "samples of 6 steps" in html(report(net, x))

@@ -393,7 +393,7 @@ def as_stream(net):
 
 
 def random_frames(seed):
-    """A network that mixes F frames into T steps in front of other layers, and F; raises ExportError for some seeds."""
+    """A network that mixes F frames into T steps, and F; raises ExportError for some seeds."""
     rng = np.random.default_rng(seed)
     frames, steps = rng.choice(np.arange(1, 9), 2, replace=False).tolist()
     net, _ = random_extended(seed, num_steps=steps, depth=int(rng.integers(1, 4)))
