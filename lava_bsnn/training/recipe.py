@@ -126,7 +126,8 @@ class Recipe:
     @property
     def frames(self) -> int:
         """Frames of a sample: those that first neurons mix into time steps, else T."""
-        return self.method_options.get("mix_frames") or self.num_steps
+        frames = self.method_options.get("mix_frames")
+        return frames if type(frames) is int else self.num_steps  # else the model names it
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
@@ -139,6 +140,8 @@ class Recipe:
             ("target", (None, *TARGETS)),
         ):
             check_option("recipe", name, getattr(self, name), allowed)
+        for name in self.method_options if self.method == HYBRID else ():
+            check_option("recipe", "method_options", name, ("levels", "mix"))
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

@@ -191,6 +191,13 @@ def test_bad_parameters_are_named(make, error, message):
         make()
 
 
+def test_a_hybrid_is_not_told_to_mix_frames():
+    with pytest.raises(
+        OptionError, match="recipe: method_options='mix_frames' is unknown; use one of 'levels'"
+    ):
+        load_recipe("digits-hybrid").replace(["method_options.mix_frames=4"])
+
+
 def moving_bars(number, frames=10, seed=0):
     """Bars that move up or down, left or right: no frame alone tells which, 4 classes."""
     rng = np.random.default_rng(seed)
