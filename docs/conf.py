@@ -21,7 +21,7 @@ nitpick_ignore_regex = [
     ),
     (
         "py:class",
-        r"Axes|Data|Table|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+",
+        r"Axes|Figure|Data|Table|Fabric|MakeOptimizer|Tensor|.*\.Array|.*\._\w+",
     ),  # names of type checkers
     (
         "py:.*",

@@ -14,27 +14,41 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import subcommand
 
-from . import __version__
+from . import __version__, code
+from .commands.analyze import Analyze
 from .commands.bench import Bench
+from .commands.compare import Compare
 from .commands.doctor import Doctor
+from .commands.evaluate import Eval
 from .commands.export import Export, Nir
+from .commands.finetune import Finetune
 from .commands.net import Demo, Inspect, Verify
-from .commands.output import as_options
+from .commands.new import New
+from .commands.output import FIRST, as_options
 from .commands.report import Report
-from .commands.train import Datasets, Eval, Recipes, Resume, Train
+from .commands.summary import Summary
+from .commands.sweep import Sweep
+from .commands.train import Datasets, Recipes, Resume, Train
 from .commands.zoo import Zoo
 from .errors import LavaBsnnError, OptionError
 
+ALLOW = "--allow-code"
 COMMANDS = {
     command.__name__.lower(): command
     for command in (
         Demo,
         Doctor,
         Datasets,
+        New,
         Recipes,
+        Summary,
         Train,
         Resume,
         Eval,
+        Analyze,
+        Sweep,
+        Compare,
+        Finetune,
         Export,
         Inspect,
         Report,
@@ -44,6 +58,23 @@ COMMANDS = {
         Bench,
     )
 }
+
+
+def _overview() -> str:
+    """The list of commands, a line each; tyro's own does not fit a screen."""
+    lines = [f"  {name:9} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
+    return "\n".join(
+        (
+            "usage: lava-bsnn [--import FILE] COMMAND ...",
+            "",
+            f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}.",
+            "--import FILE runs a Python file first, as one that registers neurons.",
+            "",
+            *lines,
+            "",
+            "Example: lava-bsnn train --help",
+        )
+    )
 
 
 def _commands(asked: str) -> Any:
@@ -65,11 +96,13 @@ def _import_files(arguments: list[str]) -> list[str]:
         OptionError: no such file, or it cannot be run.
     """
     rest = list(arguments)
+    FIRST.clear()
     while "--import" in rest:
         at = rest.index("--import")
         file = Path(rest[at + 1]) if at + 1 < len(rest) else Path()
         if not file.is_file() or file.suffix != ".py":
             raise OptionError(f"--import: {str(file)!r} is no Python file; give the path of one")
+        FIRST.extend(rest[at : at + 2])
         del rest[at : at + 2]
         spec = importlib.util.spec_from_file_location(file.stem, file)
         assert spec is not None and spec.loader is not None
@@ -98,18 +131,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"lava-bsnn {__version__}")
         return 0
+    if arguments in (["--help"], ["-h"]):
+        print(_overview())
+        return 0
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    code: object = 0
+    result: object = 0
     try:
         arguments = _import_files(arguments)
-        code = tyro.cli(
-            _commands(next(iter(arguments), "")),
-            args=arguments,
-            prog="lava-bsnn",
-            description=f"Binary-weight spiking networks for Lava and Loihi 2, version {__version__}. "
-            "--import FILE in front of a command runs a Python file first, as one that registers neurons.\n\n"
-            "Example: lava-bsnn train --help",
-        )()
+        allow = ALLOW in arguments
+        arguments = [argument for argument in arguments if argument != ALLOW]
+        if allow:
+            FIRST.append(ALLOW)
+        with code.allowing(allow):
+            result = tyro.cli(
+                _commands(next(iter(arguments), "")),
+                args=arguments,
+                prog="lava-bsnn",
+            )()
         if sys.stdout is not None:  # None where it was closed before
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -124,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("lava-bsnn: this is a defect; please report it with the lines above", file=sys.stderr)
         return 3
-    return code if isinstance(code, int) else 0
+    return result if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":

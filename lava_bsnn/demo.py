@@ -115,9 +115,9 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
             text = f"training, test accuracy {epoch.test_accuracy:.1%}"
             progress.update(task, advance=1, description=text)
 
-        seed = config.seed
-        history = training.fit(model, train, test, epochs=config.epochs, seed=seed, on_epoch=on_epoch)
-        tuned = training.finetune(model, train, test, epochs=1, target="stock", seed=seed, on_epoch=on_epoch)
+        options: dict[str, Any] = {"seed": config.seed, "progress": False, "on_epoch": on_epoch}
+        history = training.fit(model, train, test, epochs=config.epochs, **options)
+        tuned = training.finetune(model, train, test, epochs=1, target="stock", **options)
         history += [replace(epoch, epoch=config.epochs + epoch.epoch) for epoch in tuned]
         model.eval()
         training.save_checkpoint(
@@ -143,8 +143,10 @@ def run_demo(config: DemoConfig, console: Console) -> DemoResult:
         _draw(config.out, history, net, simulation)
         slayer_bytes = _slayer_net_bytes(net, config.num_steps)
 
+    float_accuracy = history[-1].test_accuracy
+    assert float_accuracy is not None  # digits are classes
     result = DemoResult(
-        float_accuracy=history[-1].test_accuracy,
+        float_accuracy=float_accuracy,
         fixed_accuracy=float((simulation.prediction == test[1]).mean()),
         lava_samples=len(shown),
         lava_steps=len(shown) * config.num_steps,

@@ -26,7 +26,15 @@ class DataError(LavaBsnnError):
 
 
 class ExportError(LavaBsnnError):
-    """A model or a network cannot be expressed in the export profile asked for."""
+    """A model or a network cannot be expressed in the export profile asked for.
+
+    Attributes:
+        problems: one by one what the message lists.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class NetXFormatError(LavaBsnnError):

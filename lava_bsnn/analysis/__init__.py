@@ -3,6 +3,8 @@
 from ._style import style
 from .activity import LayerActivity, activity, plot_firing_rates, plot_spike_entropy, spikes
 from .animation import Gif, animate_raster, plot_events
+from .comparison import plot_comparison, plot_curves
+from .confusion import confusion_figure, plot_confusion
 from .landscape import Landscape, filter_direction, loss_landscape, plot_landscape
 from .operations import (
     ENERGY_45NM,
@@ -28,6 +30,8 @@ from .size import (
     plot_footprint,
     plot_model_size,
 )
+from .summaries import LayerSummary, ProfileSummary, Summary
+from .summarise import summary
 from .weights import (
     FlipRecorder,
     GradientStatistics,
@@ -52,10 +56,14 @@ __all__ = [
     "Landscape",
     "LayerActivity",
     "LayerOperations",
+    "LayerSummary",
     "OperationCount",
     "ParameterGroup",
+    "ProfileSummary",
+    "Summary",
     "activity",
     "animate_raster",
+    "confusion_figure",
     "count_operations",
     "entropy",
     "estimate_energy",
@@ -68,6 +76,9 @@ __all__ = [
     "model_size",
     "neuron_counts",
     "parameter_groups",
+    "plot_comparison",
+    "plot_confusion",
+    "plot_curves",
     "plot_energy",
     "plot_events",
     "plot_firing_rates",
@@ -84,5 +95,6 @@ __all__ = [
     "plot_weight_entropy",
     "spikes",
     "style",
+    "summary",
     "weight_entropy",
 ]

@@ -44,6 +44,32 @@ def neurons(model: torch.nn.Module) -> dict[str, Any]:
     return _by_layer(model, neuron_base.Neuron, "neuron")
 
 
+def layer_labels(model: torch.nn.Module) -> dict[str, str]:
+    """Names of :func:`synapses` and :func:`neurons`, and what exports call these layers.
+
+    A shortcut is its layer and ``skip``. What is in no chain of blocks keeps its name.
+    """
+    from netx_export.lowering.names import spiking_layers
+
+    from .. import block
+
+    chain = getattr(model, "blocks", model)
+    exported = {}
+    if isinstance(chain, (torch.nn.Sequential, torch.nn.ModuleList)):
+        exported = {id(module): name for name, module in spiking_layers(chain)}
+    for module in model.modules():
+        if isinstance(module, block.Residual):
+            owner = exported.get(id(module.blocks[-1]))
+            exported |= {id(one): f"{owner} skip" for one in module.shortcut if owner}
+    labels: dict[str, str] = {}
+    for parts, attribute in ((synapses(model), "synapse"), (neurons(model), "neuron")):
+        holders = {
+            id(getattr(module, attribute, None)): exported.get(id(module)) for module in model.modules()
+        }
+        labels |= {name: label for name, part in parts.items() if (label := holders.get(id(part)))}
+    return {name: labels.get(name, name) for name in (*synapses(model), *neurons(model))}
+
+
 def weight_bits(synapse: Any) -> int:
     """Bits per weight: those of the weight hook, 32 without hook or where it does not say."""
     return int(getattr(synapse.pre_hook_fx, "bits", 32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 """Okabe-Ito colours."""
@@ -63,7 +64,29 @@ def integers() -> MaxNLocator:
     """Ticks at integers only."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(integer=True)
+    return MaxNLocator(integer=True, min_n_ticks=1)
+
+
+def short(name: str) -> str:
+    """A layer's name as labels have it: ``blocks.8.blocks.0`` is ``8.0``, a shortcut ``8 skip``."""
+    name = re.sub(r"(^|\.)blocks\.(?=\d)", r"\1", name)
+    return re.sub(r"\.shortcut\.0$", " skip", name)
+
+
+def prefixes(unit: str = "") -> EngFormatter:
+    """Ticks with prefixes, ``20 k`` or ``3 µJ``."""
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter(unit=unit)
+
+
+def name_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """Write a name below each bar; upright where there is no room for them side by side."""
+    shown = [short(name) for name in names]
+    inches = axes.get_window_extent().width / axes.figure.dpi
+    crowded = sum(len(name) + 1 for name in shown) > 10 * inches
+    axes.set_xticks(range(len(shown)), shown, rotation=90 if crowded else 0, fontsize="small")
+    axes.set_xlim(-0.6, len(shown) - 0.4)
 
 
 def bars(
@@ -77,7 +100,7 @@ def bars(
     bottom: list[float] | None = None,
     hatch: str | None = None,
 ) -> Axes:
-    """Draw a bar per name; the names stand upright where there is no room for them side by side."""
+    """Draw a bar per name."""
     positions = range(len(values))
     axes.bar(
         positions,
@@ -88,8 +111,7 @@ def bars(
         hatch=hatch,
         edgecolor="white",
     )
-    crowded = sum(len(name) + 2 for name in values) > 60
-    axes.set_xticks(positions, list(values), rotation=90 if crowded else 0, fontsize="small")
+    name_ticks(axes, list(values))
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return tidy(axes)
 

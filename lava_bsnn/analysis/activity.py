@@ -108,7 +108,7 @@ def spikes(model: torch.nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 def plot_firing_rates(activities: Mapping[str, LayerActivity], axes: Axes) -> Axes:
     """Draw each layer's firing rate in percent of neuron-steps."""
     rates = {name: 100 * one.firing_rate for name, one in activities.items()}
-    return bars(rates, axes, ylabel="firing rate (% of neurons per step)")
+    return bars(rates, axes, ylabel="firing rate (%)")
 
 
 def plot_spike_entropy(activities: Mapping[str, LayerActivity], axes: Axes) -> Axes:

@@ -151,7 +151,7 @@ def _picture(
     best = int(sums.argmax())
     bars = logit_axes.barh(range(len(sums)), sums, color=GREY)
     bars[best].set(color=ORANGE, hatch="//", edgecolor="white")
-    reach = 1.05 * np.abs(logits.cumsum(-1)).max()
+    reach = 1.05 * float(np.abs(logits.cumsum(-1)).max()) or 1.0
     logit_axes.set(xlim=(-reach, reach), xlabel="sum of logits so far", ylabel="class")
     logit_axes.set_yticks(range(len(sums)))
     truth = "" if label is None else f", label {label}"

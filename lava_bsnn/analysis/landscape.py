@@ -115,12 +115,16 @@ def loss_landscape(
 
 def plot_landscape(landscape: Landscape, axes: Axes, *, levels: int = 12, unit: str = "nats") -> Axes:
     """Draw lines of equal loss, and the model itself in the middle."""
+    from matplotlib.ticker import MaxNLocator
+
     losses = np.ma.masked_invalid(landscape.losses.T)
     low, high = float(losses.min()), float(losses.max())
     heights = np.linspace(low, high if high > low else low + 1, levels)
     filled = axes.contourf(landscape.alphas, landscape.betas, losses, levels=heights, cmap="cividis")
-    axes.figure.colorbar(filled, ax=axes, label=f"loss ({unit})", format="%.3g")
+    axes.figure.colorbar(filled, ax=axes, label=f"loss ({unit})", format="%.4g")
     axes.contour(landscape.alphas, landscape.betas, losses, levels=heights, colors="white", linewidths=0.5)
     axes.plot(0, 0, "o", color=ORANGE)
     axes.set(xlabel="direction 1 (filter norms)", ylabel="direction 2 (filter norms)", aspect="equal")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     return tidy(axes)

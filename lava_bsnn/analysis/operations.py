@@ -15,7 +15,7 @@ from ..errors import OptionError, ShapeError
 from ..functional.time import is_constant_in_time
 from ..modes import evaluating
 from ._model import observing, synapses
-from ._style import BLUE, HATCHES, ORANGE, bars, legend_above
+from ._style import BLUE, HATCHES, ORANGE, bars, legend_above, prefixes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -274,19 +274,21 @@ def estimate_energy(count: OperationCount, constants: EnergyConstants = ENERGY_4
 def plot_operations(count: OperationCount, axes: Axes) -> Axes:
     """Draw each layer's operations per sample: SOPs blue, MACs orange, logarithmic."""
     from matplotlib.patches import Patch
+    from matplotlib.ticker import LogLocator
 
     values = {name: one.operations / count.samples for name, one in count.layers.items()}
     colours = [BLUE if one.kind == "SOP" else ORANGE for one in count.layers.values()]
     bars(values, axes, ylabel="operations per sample", colour=colours)
     axes.set_yscale("log")
+    if max(values.values()) < 100 * min((value for value in values.values() if value), default=1):
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # a power of ten alone says little
+    axes.yaxis.set_major_formatter(prefixes())
     handles = [Patch(color=BLUE, label="SOPs"), Patch(color=ORANGE, label="MACs")]
     return legend_above(axes, handles=handles)
 
 
 def plot_energy(estimates: Mapping[str, EnergyEstimate], axes: Axes) -> Axes:
     """Draw estimates, each split into its SOPs' and its MACs' part."""
-    from matplotlib.ticker import EngFormatter
-
     sops = {name: one.constants.accumulate * one.sops for name, one in estimates.items()}
     macs = {name: one.constants.multiply_accumulate * one.macs for name, one in estimates.items()}
     constants = ", ".join(sorted({one.constants.name for one in estimates.values()}))
@@ -296,5 +298,5 @@ def plot_energy(estimates: Mapping[str, EnergyEstimate], axes: Axes) -> Axes:
     }
     bars(sops, axes, colour=BLUE, label="SOPs", **options)
     bars(macs, axes, colour=ORANGE, label="MACs", bottom=list(sops.values()), hatch=HATCHES[1], **options)
-    axes.yaxis.set_major_formatter(EngFormatter(unit="J"))
+    axes.yaxis.set_major_formatter(prefixes("J"))
     return legend_above(axes)

@@ -7,25 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import BLUE, GREEN, GREY, ORANGE, integers, tidy
+from ._style import BLUE, GREEN, GREY, ORANGE, integers, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def plot_training(history: Sequence[Any], axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the loss of epochs of ``fit`` on the first of two axes, accuracies in percent on the second."""
+    """Draw losses of epochs of ``fit`` on the first of two axes, accuracies in percent on the second.
+
+    Test figures that only some epochs have, as with a validation set, are single marks.
+    """
     epochs = [epoch.epoch for epoch in history]
     loss_axes, accuracy_axes = axes
-    loss_axes.plot(epochs, [epoch.loss for epoch in history], color=BLUE)
-    loss_axes.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
-    for label, colour, dashes, values in (
-        ("training set", BLUE, "-", [100 * epoch.train_accuracy for epoch in history]),
-        ("test set", ORANGE, "--", [100 * epoch.test_accuracy for epoch in history]),
+    for label, name, colour, dashes in (
+        ("training set", "train", BLUE, "-"),
+        ("validation set", "validation", GREEN, "-."),
+        ("test set", "test", ORANGE, "--"),
     ):
-        accuracy_axes.plot(epochs, values, color=colour, linestyle=dashes, label=label)
+        losses = [getattr(epoch, "loss" if name == "train" else f"{name}_loss", None) for epoch in history]
+        accuracies = [getattr(epoch, f"{name}_accuracy", None) for epoch in history]
+        percent = [None if value is None else 100 * value for value in accuracies]
+        for one, values in ((loss_axes, losses), (accuracy_axes, percent)):
+            known = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
+            if known:
+                few = len(known) < len(epochs)
+                one.plot(
+                    *zip(*known, strict=True),
+                    color=colour,
+                    linestyle="" if few else dashes,
+                    marker="o" if few else "",
+                    label=label,
+                )
+    loss_axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
-    accuracy_axes.legend(frameon=False, loc="lower right")
+    if accuracy_axes.lines:  # the same lines as those of the losses
+        accuracy_axes.legend(frameon=False, loc="lower right")
+    else:
+        loss_axes.legend(frameon=False, loc="best")
     for one in axes:
         one.xaxis.set_major_locator(integers())
         tidy(one)
@@ -56,7 +75,7 @@ def plot_raster(spikes: np.ndarray, axes: Axes, *, title: str = "", most: int = 
     )
     which = "neuron" if every == 1 else f"neuron (1 in {every} drawn)"
     axes.set(xlabel="time step", ylabel=which)
-    axes.set_title(f"{title}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
+    axes.set_title(f"{short(title)}, {flat.mean():.0%} fire per step".strip(", "), fontsize="medium")
     axes.xaxis.set_major_locator(integers())
     return tidy(axes)
 
@@ -81,7 +100,8 @@ def plot_membrane(
     fired = np.flatnonzero(spikes)
     axes.plot(fired, potential[fired], "^", color=GREEN, markersize=8, label="spike, reset to 0")
     axes.axhline(0, color=GREY, linewidth=0.5)
-    axes.set(xlabel="time step", ylabel="membrane potential (thresholds)", title=title)
+    axes.set(xlabel="time step", ylabel="potential (thresholds)")
+    axes.set_title(title, loc="right", fontsize="medium")
     axes.xaxis.set_major_locator(integers())
-    axes.legend(frameon=False, fontsize="small", loc="best")
+    axes.legend(frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return tidy(axes)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import OptionError, ShapeError, check_option
 from ..modes import evaluating
 from ._model import latent_weight, neurons, observing, synapses, weight_bits
-from ._style import BLUE, HATCHES, ORANGE, bars, legend_above
+from ._style import BLUE, HATCHES, ORANGE, bars, legend_above, prefixes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -205,23 +205,25 @@ def plot_model_size(models: Mapping[str, torch.nn.Module], axes: Axes, **options
     bottom = [0.0] * len(groups)
     for index, (bits, kind) in enumerate(kinds):
         part = {
-            name: sum(one.count * one.bits for one in listed if (one.bits, one.kind) == (bits, kind)) / 8e6
+            name: sum(one.count * one.bits for one in listed if (one.bits, one.kind) == (bits, kind)) / 8
             for name, listed in groups.items()
         }
         label = f"{kind}, {bits} bit"
         colour = colormaps["viridis"](0.9 * index / max(1, len(kinds) - 1))
         look: dict[str, Any] = {"colour": [colour], "label": label, "hatch": HATCHES[index % len(HATCHES)]}
-        bars(part, axes, xlabel="model", ylabel="size (MB)", bottom=bottom, **look)
+        bars(part, axes, xlabel="model", ylabel="size (bytes)", bottom=bottom, **look)
         bottom = [low + more for low, more in zip(bottom, part.values(), strict=True)]
+    axes.yaxis.set_major_formatter(prefixes("B"))
     return legend_above(axes)
 
 
 def plot_footprint(footprints: Mapping[str, Footprint], axes: Axes) -> Axes:
     """Draw each footprint, parameters below, membranes on top."""
-    parameters = {name: one.parameters / 1e6 for name, one in footprints.items()}
-    membranes = {name: one.membranes / 1e6 for name, one in footprints.items()}
-    options: dict[str, Any] = {"ylabel": "memory (MB)", "xlabel": "model and bits"}
+    parameters = {name: one.parameters for name, one in footprints.items()}
+    membranes = {name: one.membranes for name, one in footprints.items()}
+    options: dict[str, Any] = {"ylabel": "memory (bytes)", "xlabel": "model and bits"}
     bars(parameters, axes, colour=BLUE, label="parameters", **options)
-    below = list(parameters.values())
+    below = [float(size) for size in parameters.values()]
     bars(membranes, axes, colour=ORANGE, label="membranes", bottom=below, hatch=HATCHES[1], **options)
+    axes.yaxis.set_major_formatter(prefixes("B"))
     return legend_above(axes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import OptionError, ShapeError
 from ._model import latent_weight, select, weight_bits
-from ._style import BLUE, GREEN, LINES, bars, entropy_limit, integers, line, tidy
+from ._style import BLUE, GREEN, LINES, bars, entropy_limit, integers, line, prefixes, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,15 +137,18 @@ def gradient_statistics(model: torch.nn.Module, which: str = "binary") -> dict[s
 def plot_flip_ratio(ratios: Mapping[str, Sequence[float]], axes: Axes) -> Axes:
     """Draw each layer's flip ratio in percent over epochs, and their mean.
 
-    Up to six layers have a line of their own look and a name, more go from dark (first) to light.
+    Up to six layers have a line of their own look and a name; more go from dark to light, and the first and
+    the last have a name.
     """
     from matplotlib import colormaps
 
+    names = list(ratios)
     for index, (name, values) in enumerate(ratios.items()):
-        look: dict[str, Any] = {"label": name, **line(index)}
+        look: dict[str, Any] = {"label": short(name), **line(index)}
         if len(ratios) > len(LINES["color"]):
             colour = colormaps["viridis"](0.85 * index / (len(ratios) - 1))
             look = {"color": colour, "linestyle": "-", "marker": ""}
+            look["label"] = short(name) if name in (names[0], names[-1]) else None
         axes.plot(np.arange(1, len(values) + 1), 100 * np.asarray(values), lw=1, ms=4, **look)
     if len(ratios) > 1:
         mean = 100 * np.mean(list(ratios.values()), axis=0)
@@ -166,9 +169,11 @@ def plot_weight_entropy(entropies: Mapping[str, float], axes: Axes) -> Axes:
 def plot_gradient_statistics(
     statistics: Mapping[str, GradientStatistics], axes: Sequence[Axes]
 ) -> Sequence[Axes]:
-    """Draw the gradients' mean on the first of two axes, their variance on the second."""
+    """Draw the gradients' mean per unit weight on the first of two axes, their variance on the second."""
     means = {name: one.mean for name, one in statistics.items()}
     variances = {name: one.variance for name, one in statistics.items()}
-    bars(means, axes[0], ylabel="gradient mean (nats per unit weight)", colour=BLUE)
-    bars(variances, axes[1], ylabel="gradient variance (nats² per unit weight²)", colour=GREEN)
+    bars(means, axes[0], ylabel="gradient, mean (nats)", colour=BLUE)
+    bars(variances, axes[1], ylabel="gradient, variance (nats²)", colour=GREEN)
+    for one in axes:
+        one.yaxis.set_major_formatter(prefixes())
     return axes

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netx_export.verify.agree import Agreement
 
     from ..models import SpikingNetwork
-    from ..training import Recipe
+    from ..training import Epoch, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +110,18 @@ class Nir(JsonOutput):
 def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: Console) -> None:
     """Train on in the integers of the profile, or in our own for targets that have none in training."""
     from ..training import finetune
+    from ..training.build import build_loss
     from ..training.run import load_data
     from ..training.targets import TARGETS
 
     splits = load_data(recipe)
+
+    def tell(epoch: Epoch) -> None:
+        accuracy = epoch.test_accuracy
+        figure = f"loss {epoch.test_loss:.4f}" if accuracy is None else f"{accuracy:.2%}"
+        console.print(f"fine-tuning, epoch {epoch.epoch}/{options.finetune}: test {figure}")
+
+    more: dict[str, Any] = {} if recipe.targets == "classes" else {"loss": build_loss(recipe, model)}
     finetune(
         model,
         splits.train,
@@ -122,9 +130,9 @@ def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: C
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         target=options.profile if options.profile in TARGETS else TARGETS[0],
-        on_epoch=lambda epoch: console.print(
-            f"fine-tuning, epoch {epoch.epoch}/{options.finetune}: test {epoch.test_accuracy:.2%}"
-        ),
+        progress=False,
+        on_epoch=tell,
+        **more,
     )
     model.eval()
 
@@ -185,7 +193,7 @@ def _export(options: Export, console: Console) -> dict[str, Any]:
 
 def _remember(recipe: Recipe, model: SpikingNetwork) -> None:
     """Give the model's Input some training samples, by which rounding is chosen; checkpoints hold none."""
-    with contextlib.suppress(DataError):
+    with contextlib.suppress(DataError, OptionError):  # of a user's own data, whose code may be gone
         model.blocks[0].samples = of_recipe(recipe, "train", 16)[0]
 
 
@@ -225,11 +233,11 @@ def _compare(
 
     try:
         inputs, labels = of_recipe(recipe, "test", options.test)
-    except DataError as error:
+    except (DataError, OptionError) as error:
         console.print(f"not compared on test data: {error}", soft_wrap=True)
         return None
     with console.status("") as status:
-        total = len(labels)
+        total = len(inputs)
         return netx_export.agreement(
             model,
             net,

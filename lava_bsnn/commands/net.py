@@ -6,13 +6,18 @@ import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ..demo import DemoConfig, run_demo
 from ..errors import OptionError
 from .output import Flag, HowToRead, JsonOutput
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from netx_export import FixedPointNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,7 @@ class Inspect(HowToRead):
 class Verify(HowToRead, JsonOutput):
     """Run the same inputs on every backend, compare every spike.
 
-    The inputs are random. Exits with 1 on any mismatch, with 3 if a run fails.
+    Exits with 1 on any mismatch, with 3 if a run fails.
 
     Example: lava-bsnn verify runs/demo/demo.net --samples 5 --layers
     """
@@ -69,13 +74,15 @@ class Verify(HowToRead, JsonOutput):
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The .net or .nir file."""
     samples: int = 5
-    """Samples, streamed back to back with resets."""
+    """Samples, streamed back to back."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Time steps per sample; by default the network's own, else 8."""
     backends: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """lava, lava-fused, stock, loihi2; by default all that can run. The reference is the simulator."""
     layers: Flag = False
-    """Also print the mismatches of each layer."""
+    """Print mismatches of each layer."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Run whose test samples enter; else random ones."""
     seed: int = 0
     """Of the random inputs."""
     timeout: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
@@ -88,8 +95,10 @@ class Verify(HowToRead, JsonOutput):
         console, found = self.console(), self.describe(self.file)
         for note in found.notes:
             print(f"note: {note}", file=sys.stderr)
-        with console.status("running on the simulator") as status, warnings.catch_warnings():
+        with console.status("reading samples") as status, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the file, which was told
+            data = None if self.data is None else self._samples_of(self.data, found.net)
+            status.update("running on the simulator")
             result = verify(
                 self.file if found.origin == "lava-dl" else found.net,
                 input_shape=self.shape(),
@@ -98,6 +107,7 @@ class Verify(HowToRead, JsonOutput):
                 backends=self.backends or None,
                 seed=self.seed,
                 timeout=self.timeout,
+                data=data,
                 progress=lambda name: status.update(f"running on {name}"),
             )
         console.print(result.table(layers=self.layers))
@@ -110,3 +120,15 @@ class Verify(HowToRead, JsonOutput):
         if result.mismatches:
             return 1
         return 0 if result.equal else 3
+
+    def _samples_of(self, folder: Path, net: FixedPointNetwork) -> np.ndarray:
+        """The first test samples of a run, as integers."""
+        from ..training.recipe import run_recipe
+        from .samples import of_recipe
+
+        if self.samples < 1:
+            raise OptionError(f"verify: samples={self.samples} is not allowed; use 1 or more")
+        recipe = run_recipe(folder)
+        samples, _ = of_recipe(recipe, "test", self.samples)
+        timed = samples.ndim == len(net.input.shape) + 2
+        return net.encode(samples, self.steps or (None if timed else net.num_steps or recipe.num_steps))

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option without ``--no-`` form."""
+FIRST: list[str] = []
+"""Options in front of the command, such as ``--import FILE``, for processes that it starts."""
+Assignments = Annotated[
+    tuple[tuple[str, ...], ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
+]
 Semantics = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 TimeStep = Annotated[float | None, tyro.conf.arg(metavar="SECONDS")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +33,29 @@ class Given:
     source: str
 
 
-def of_recipe(recipe: Recipe, split: str, number: int) -> tuple[Any, np.ndarray]:
-    """Inputs and labels of the first samples, without augmentation."""
+def of_recipe(recipe: Recipe, split: str, number: int) -> tuple[Any, np.ndarray | None]:
+    """Inputs and labels of the first samples, without augmentation; None where they are no classes."""
     from ..training.run import load_data
 
     return _first(getattr(load_data(dataclasses.replace(recipe, augment=())), split), number)
+
+
+def test_batches(
+    recipe: Recipe, limit: int | None, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Inputs and labels of the first test samples, all of them without limit, so many at a time; their sum.
+
+    What was random in the training, as augmentation, is left out.
+    """
+    from ..training.run import load_data
+
+    samples = load_data(dataclasses.replace(recipe, augment=())).test
+    total = len(samples) if limit is None else min(limit, len(samples))
+    for start in range(0, total, size):
+        inputs, labels = _some(samples, range(start, min(start + size, total)))
+        if labels is None:
+            raise DataError(f"{recipe.dataset}: targets are no classes; use eval without backend and limit")
+        yield inputs.numpy(), labels, total
 
 
 def of_data_set(net: FixedPointNetwork, name: str, number: int, num_steps: int) -> Given:
@@ -76,9 +95,15 @@ def of_file(path: Path, number: int) -> Given:
     return Given(samples=np.array(samples[:number]), labels=None, source=f"samples of {path.name}")
 
 
-def _first(samples: Any, number: int) -> tuple[Any, np.ndarray]:
+def _first(samples: Any, number: int) -> tuple[Any, np.ndarray | None]:
+    return _some(samples, range(min(number, len(samples))))
+
+
+def _some(samples: Any, indices: range) -> tuple[Any, np.ndarray | None]:
     import numpy as np
     import torch
 
-    pairs = [samples[index] for index in range(min(number, len(samples)))]
-    return torch.stack([inputs for inputs, _ in pairs]), np.array([label for _, label in pairs])
+    pairs = [samples[index] for index in indices]
+    labels = [label for _, label in pairs]
+    classes = np.array(labels) if all(isinstance(label, int) for label in labels) else None
+    return torch.stack([inputs for inputs, _ in pairs]), classes

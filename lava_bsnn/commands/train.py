@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -12,20 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .output import Flag, JsonOutput
+from .output import Assignments, Flag, JsonOutput, warnings_told
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..training.engine import Epoch, Step
+    from ..training.history import Epoch, Step
     from ..training.recipe import Recipe
-    from ..training.run import Result
-
-Assignments = Annotated[
-    tuple[tuple[str, ...], ...],
-    tyro.conf.UseAppendAction,
-    tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
-]
+    from ..training.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +114,9 @@ class Train(JsonOutput):
     assignments: Assignments = ()
     """Change fields of the recipe, e.g. lr=0.01 method_options.ends=8."""
     resume: Flag = False
-    """Continue a run that was stopped, bit for bit."""
+    """Continue a run that was stopped, bit for bit; with more epochs, for longer."""
+    overwrite: Flag = False
+    """Replace a run that is in the folder."""
     skip_bad: Flag = False
     """Leave samples out that cannot be read, instead of stopping."""
     dry_run: Flag = False
@@ -138,51 +134,29 @@ class Train(JsonOutput):
             self.write(_dry_run(recipe, name, self.console()))
             return
         out = Path("runs") / name if self.out is None else self.out
-        _run(self, recipe, out, resume=self.resume)
+        run_recipe_in(self, recipe, out, resume=self.resume, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(JsonOutput):
-    """Continue a run that was stopped, bit for bit.
+    """Continue a run that was stopped, bit for bit, or a finished one for longer.
 
-    Example: lava-bsnn resume runs/events
+    Example: lava-bsnn resume runs/events --epochs 40
     """
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """The --out of lava-bsnn train."""
+    epochs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Train until so many epochs are done, more than the run was started with."""
 
     def __call__(self) -> None:
         from ..training.recipe import run_recipe
 
         self.check_json()
-        _run(self, run_recipe(self.folder), self.folder, resume=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Eval(JsonOutput):
-    """Test a trained run again.
-
-    Example: lava-bsnn eval runs/events --json -
-    """
-
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """The --out of lava-bsnn train."""
-    best: Flag = False
-    """Take the weights of the best epoch, not those of the last."""
-
-    def __call__(self) -> None:
-        from ..training.recipe import run_recipe
-
-        self.check_json()
-        run_recipe(self.folder)  # raises before slow imports
-        from ..training.run import evaluate_run
-        from ..training.run_folder import BEST, LAST
-
-        console = self.console()
-        with console.status("testing"):
-            result = evaluate_run(self.folder, BEST if self.best else LAST)
-        console.print(f"test accuracy {result.test_accuracy:.2%} ({result.checkpoint})")
-        self.write(asdict(result))
+        recipe = run_recipe(self.folder)
+        if self.epochs is not None:
+            recipe = recipe.replace([f"epochs={self.epochs}"])
+        run_recipe_in(self, recipe, self.folder, resume=True)
 
 
 def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
@@ -217,13 +191,16 @@ def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
     return {**asdict(figures), "agreement": figures.agreement.as_dict()}
 
 
-def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None:
+def run_recipe_in(
+    output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool, overwrite: bool = False
+) -> None:
+    """Train a recipe in a folder, with a progress bar and a line per epoch."""
     from ..training.run import train
 
     console = output.console()
     try:
-        with _display(recipe, console) as callbacks:
-            result = train(recipe, out, resume=resume, **callbacks)
+        with warnings_told(), _display(recipe, console) as callbacks:
+            result = train(recipe, out, resume=resume, overwrite=overwrite, **callbacks)
     except KeyboardInterrupt:
         console.print(f"continue with: lava-bsnn resume {out}", soft_wrap=True)
         raise
@@ -235,9 +212,11 @@ def _run(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool) -> None
 
 
 @contextmanager
-def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Callable[..., None]]]:
+def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Any]]:
     """A progress bar over all steps, and a line per epoch."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from ..training.display import told
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
@@ -251,29 +230,40 @@ def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Callable[..
 
         def step(now: Step) -> None:
             done = (now.epoch - 1) * now.num_steps + now.step
-            text = (
-                f"epoch {now.epoch}/{recipe.epochs} loss {now.loss:.3f} accuracy {now.accuracy:.1%} "
-                f"rate {now.firing_rate:.1%}"
-            )
-            progress.update(task, completed=done, total=recipe.epochs * now.num_steps, description=text)
+            text, total = told(now, recipe.epochs), recipe.epochs * now.num_steps
+            progress.update(task, completed=done, total=total, description=text)
 
         def epoch(one: Epoch) -> None:
             flips = "" if one.flip_ratio is None else f"  flips {one.flip_ratio:.2%}"
+            held = "test" if one.validation_loss is None else "validation"
+            figures = "".join(
+                f"  {name} {_percent(accuracy)}" if accuracy is not None else f"  {name} loss {loss:.4f}"
+                for name, accuracy, loss in (
+                    ("train", one.train_accuracy, one.loss),
+                    (held, getattr(one, f"{held}_accuracy"), getattr(one, f"{held}_loss")),
+                )
+            )
             console.print(
-                f"epoch {one.epoch:3d}/{recipe.epochs}  loss {one.loss:.4f}  train {one.train_accuracy:.2%}  "
-                f"test {one.test_accuracy:.2%}  rate {one.firing_rate:.1%}{flips}  {one.seconds:.1f} s",
+                f"epoch {one.epoch:3d}/{recipe.epochs}  loss {one.loss:.4f}{figures}  "
+                f"rate {one.firing_rate:.1%}{flips}  {one.seconds:.1f} s",
                 soft_wrap=True,
             )
 
         yield {"on_data": data, "on_start": say, "on_step": step, "on_epoch": epoch}
 
 
+def _percent(accuracy: float | None) -> str:
+    return "none" if accuracy is None else f"{accuracy:.2%}"
+
+
 def _report(result: Result, recipe: Recipe, out: Path, console: Console) -> None:
     published = "" if recipe.published is None else f"; published: {recipe.published:.2f}%"
-    epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
+    epochs = f"{result.epochs} epoch{'s' * (result.epochs != 1)}"
+    stopped = f", stopped early of {recipe.epochs}" if result.epochs < recipe.epochs else ""
+    best = "" if result.best_test_accuracy is None else f"{result.best_test_accuracy:.2%} "
     console.print(
-        f"test accuracy {result.test_accuracy:.2%} after {epochs}, at best "
-        f"{result.best_test_accuracy:.2%} (epoch {result.best_epoch}, chosen on the test set){published}",
+        f"{result.figure} after {epochs}{stopped}, at best {best}(epoch {result.best_epoch}, chosen on the "
+        f"{result.chosen_on} set){published}",
         soft_wrap=True,
     )
     if result.saturated:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .catalog import DATASETS
 from .digits import Split, digits
 from .info import DatasetInfo
+from .own import OwnData
 from .packed import PackedSource, write_packed
 from .registry import find, status
 from .saccades import saccades
@@ -25,6 +26,7 @@ __all__ = [
     "DATASETS",
     "Augmented",
     "DatasetInfo",
+    "OwnData",
     "PackedSource",
     "Split",
     "Splits",

@@ -14,7 +14,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
-    """Items (``transform(tensor)``, label) of ``dataset``.
+    """Items (``transform(tensor)``, label) of ``dataset``, which may draw as well.
 
     Before each item torch's CPU generator is seeded from (seed, epoch, index), and put back afterwards, so
     the draws are the same for any number of workers, in any order, and in a run resumed in mid-epoch.
@@ -38,10 +38,10 @@ class Augmented(Dataset[tuple[Tensor, int]]):
         return len(dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        tensor, label = self.dataset[index]
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would seed the GPUs too
             torch.default_generator.manual_seed(mix(self.seed, self.epoch, index))
+            tensor, label = self.dataset[index]
             return self.transform(tensor), label
 
 

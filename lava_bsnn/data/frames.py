@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from .packed import EVENT, in_order
-
-LONGEST = 3_600_000_000
-"""Longest recording in us: an hour; beyond it a time is taken for damaged."""
+from .events import EVENT, check_events, in_order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +14,8 @@ class Framing:
     """Events to frames int16 or uint8 ``[C, H, W, T]`` of ``num_steps`` equal time bins, with tonic.
 
     As in tonic, bins last ``(t[-1] - t[0]) // num_steps`` us from the first event on, and what
-    comes after the last bin (at least the last event) is in none.
+    comes after the last bin (at least the last event) is in none. With ``bin_us`` they last as long as that
+    says: a shorter recording ends with empty bins, and what comes after the last bin is in none.
 
     Attributes:
         sensor: (H, W) of the events.
@@ -27,6 +24,7 @@ class Framing:
         counts: events per pixel and bin (int16) instead of 0/1 (uint8).
         denoise: us within which a neighbouring pixel must have an event; None keeps all.
         polarities: C.
+        bin_us: us of a bin; None divides each recording.
 
     Raises:
         ValueError: the recording is empty, leaves the sensor, or lasts fewer us than steps.
@@ -38,6 +36,7 @@ class Framing:
     counts: bool = False
     denoise: float | None = None
     polarities: int = 2
+    bin_us: int | None = None
 
     def __call__(self, events: np.ndarray) -> np.ndarray:
         from tonic import transforms
@@ -54,10 +53,13 @@ class Framing:
         if len(events) == 0:
             raise ValueError(f"no event is left by denoise={self.denoise} us; use a longer time")
         lasts = int(events["t"][-1] - events["t"][0])
-        if lasts < self.num_steps:
-            raise ValueError(f"it lasts {lasts} us, allowed is num_steps={self.num_steps} or more")
         sensor = (width, height, self.polarities)
-        frames = transforms.ToFrame(sensor_size=sensor, n_time_bins=self.num_steps)(events)
+        if self.bin_us is not None:
+            frames = fixed_bins(events, sensor, self.num_steps, self.bin_us)
+        elif lasts < self.num_steps:
+            raise ValueError(f"it lasts {lasts} us, allowed is num_steps={self.num_steps} or more")
+        else:
+            frames = transforms.ToFrame(sensor_size=sensor, n_time_bins=self.num_steps)(events)
         if not self.counts:
             frames = (frames > 0).astype(np.uint8)
         result: np.ndarray = np.ascontiguousarray(frames.transpose(1, 2, 3, 0))
@@ -65,22 +67,24 @@ class Framing:
 
     def _checked(self, events: np.ndarray) -> np.ndarray:
         """Events as tonic's dtype, sorted by time."""
-        if len(events) == 0:
-            raise ValueError("it holds no events")
-        fields: Any = events.dtype.names
-        for name, limit in (("x", self.sensor[1]), ("y", self.sensor[0]), ("p", self.polarities)):
-            if fields is None or name not in fields or "t" not in fields:
-                raise ValueError(f"its fields are {fields}; allowed are x, y, t, p")
-            low, high = int(events[name].min()), int(events[name].max())
-            if low < 0 or high >= limit:
-                raise ValueError(f"{name} is {low}..{high}, allowed is 0..{limit - 1}")
-        low, high = int(events["t"].min()), int(events["t"].max())
-        if low < 0 or high - low > LONGEST:
-            raise ValueError(f"t is {low}..{high} us, allowed are times from 0 and {LONGEST} us in all")
+        check_events(events, self.sensor, self.polarities)
         clean = np.empty(len(events), dtype=EVENT)
         for name in "xytp":
             clean[name] = events[name]
         return in_order(clean)
+
+
+def fixed_bins(
+    events: np.ndarray, sensor_size: tuple[int, int, int], num_steps: int, bin_us: int
+) -> np.ndarray:
+    """Counts int16 ``[T, P, H, W]`` of sorted events in bins of ``bin_us`` us from the first one on."""
+    width, height, polarities = sensor_size
+    step = (events["t"] - events["t"][0]) // bin_us
+    kept = events[step < num_steps]
+    frames = np.zeros((num_steps, polarities, height, width), dtype=np.int16)
+    where = (step[: len(kept)], kept["p"].astype(np.int64), kept["y"], kept["x"])
+    np.add.at(frames, where, 1)
+    return frames
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,3 +129,18 @@ class DatasetInfo:
         if normalize:
             return Encoding.images(self.mean, self.std, bits=width)
         return Encoding(kind="counts" if counts else "intensities", bits=width, saturate=saturate)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """Sources of a dataset, and what is known of it; ``notes`` are told when training starts."""
+
+    info: DatasetInfo
+    train: Source
+    test: Source | None
+    validation: Source | None = None
+    notes: tuple[str, ...] = ()
+    framed: bool = False
+    """Whether samples of an event set are frames already."""
+    path: Path | None = None
+    """Where it was found."""

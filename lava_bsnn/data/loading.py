@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, OptionError
+from ..code import is_code
+from ..errors import DataError, OptionError, check_option
 from .augment import Augmented, Compose, Mapped, ToFloat
-from .frames import Framing, Sizing
-from .info import DatasetInfo, Place, Progress
+from .catalog import DATASETS
+from .frames import Framing
+from .info import DatasetInfo, Opened, Place, Progress
+from .own import TARGETS, check_steps, open_own
+from .packed import PACKED, open_packed
+from .parts import cache_folder, divided, frame_bytes, sizing
 from .registry import get, locate
 from .samples import Samples
 from .slicing import SlicedSource
-from .sources import Source, stratified
 from .transforms import Limit, build
 
 MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
@@ -29,9 +31,12 @@ MEMORY_LIMIT = 1 << 29  # bytes of frames that are kept in memory
 class Splits:
     """Training and test data of one set; items are (float32 tensor, int label).
 
+    With other ``targets`` than classes, a label is a tensor bool or float32 ``[num_classes]``.
+
     Attributes:
         train: with augmentation; ``train.set_epoch(epoch)`` selects the draws of an epoch.
         test: without augmentation.
+        validation: likewise, of sets that have one; else None.
         shape: (C, H, W) of the items; those of event sets are ``[C, H, W, T]``.
         classes: names of the classes in the order of labels; those of the set, or of its folders.
         skipped: what was wrong with the samples that ``skip_bad`` left out.
@@ -45,6 +50,7 @@ class Splits:
     classes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    validation: Mapped | None = None
 
 
 def load(
@@ -56,6 +62,10 @@ def load(
     counts: bool = False,
     denoise: float | None = None,
     slice_us: int | None = None,
+    bin_us: int | None = None,
+    layout: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    targets: str = "classes",
     augment: str | Sequence[str] = (),
     cutout_fill: Sequence[float] | None = None,
     normalize: bool = False,
@@ -66,9 +76,12 @@ def load(
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Splits:
-    """Load a dataset of ``data.DATASETS``; nothing is downloaded.
+    """Load a dataset of ``data.DATASETS``, packed recordings, or data of your own; nothing is downloaded.
 
     Args:
+        name: of ``data.DATASETS``; or ``"packed"``, what :func:`write_packed` wrote at ``root``; or code,
+            ``"my_package.module:function"``, which returns what :class:`OwnData` describes. It is called with
+            those of ``root``, ``num_steps``, ``size``, ``seed`` (``split_seed``) that it takes.
         root: folder or file to look in first, see :func:`find`.
         num_steps: time bins T of event sets; images have no time and are repeated by the model.
         size: side of the items in pixels, or the number of channels of sounds; None keeps the set's own.
@@ -76,6 +89,12 @@ def load(
         denoise: us, drops events without a neighbour within that time; event sets only.
         slice_us: cut recordings into slices of so many us, each a sample; the split is made before, so that
             no recording is on both sides; event sets only.
+        bin_us: us of a time bin; None divides each recording into ``num_steps`` equal ones; event sets only.
+        layout: axes of arrays of your own, a permutation of ``NCHWT`` (the default), ``NCHW`` or ``NCT``,
+            such as ``TNCHW``; samples of datasets have the same without N.
+        options: further arguments of a function of your own.
+        targets: what a sample of your own has: ``"classes"``, one integer; ``"labels"``, 0 or 1 for each
+            class; ``"values"``, real numbers, of which ``info.num_classes`` is the number.
         augment: name or names of random transforms of the training data, see docs/data.md.
         cutout_fill: what cutout sets pixels to, one number per channel in units of the items; None is 0.
             Where the network subtracts the mean: the mean (``DATASETS[name].mean``); static sets only.
@@ -91,7 +110,19 @@ def load(
         OptionError: an option is unknown, out of range, or not for this kind of set.
         DataError: the set is missing or damaged; later, on access, a sample is.
     """
-    info = get(name)
+    opened = _open_own(
+        name,
+        root,
+        given={"num_steps": num_steps, "size": size, "seed": split_seed},
+        options=options or {},
+        layout=layout,
+        progress=progress,
+        tolerant=skip_bad,
+        targets=targets,
+    )
+    if opened is not None and cache is not None:
+        raise OptionError(f"data.load: cache is not for {name}; leave it out")
+    info = get(name) if opened is None else opened.info
     fraction = info.test_fraction if test_fraction is None else test_fraction
     check_options(
         info,
@@ -100,25 +131,37 @@ def load(
         counts=counts,
         denoise=denoise,
         slice_us=slice_us,
+        bin_us=bin_us,
         normalize=normalize,
         test_fraction=fraction,
+        framed=opened is not None and opened.framed,
     )
+    if opened is not None and opened.framed:
+        check_steps(name, opened.train, num_steps)
     shape = info.sized(size)
     names = (augment,) if isinstance(augment, str) else tuple(augment)
     before, after = build(info, names, shape, cutout_fill)
     folder = None if cache is None else Path(cache)
-    path = locate(name, root)
-    source, held_out = info.loader(info, Place(path=path, cache=folder, progress=progress))
-    parts, notes = _split(info, source, held_out, fraction, split_seed)
+    if opened is None:
+        path = locate(name, root)
+        train, test = info.loader(info, Place(path=path, cache=folder, progress=progress))
+        opened = Opened(info=info, train=train, test=test, path=path)
+    source, path = opened.train, opened.path
+    parts, notes = divided(opened, fraction, split_seed)
+    if bin_us is not None:
+        notes += (f"what comes {num_steps * bin_us} us after the first event is left out, by bin_us",)
 
     datasets: list[Samples] = []
     skipped: tuple[str, ...] = ()
-    for split, part, indices in parts:
+    for split, part, indices in parts:  # train, test, and validation where there is one
         if slice_us is not None:
             part = SlicedSource(part, indices, slice_us)
             indices = np.arange(len(part))
-        options: dict[str, Any] = {"num_classes": info.num_classes}
-        if info.kind == "events":
+        options_of: dict[str, Any] = {"num_classes": info.num_classes}
+        if opened.framed:
+            options_of |= {"convert": _as_is, "shape": (*shape, num_steps)}
+            in_memory = False
+        elif info.kind == "events":
             framing = Framing(
                 sensor=info.shape[1:],
                 num_steps=num_steps,
@@ -126,16 +169,19 @@ def load(
                 counts=counts,
                 denoise=denoise,
                 polarities=info.shape[0],
+                bin_us=bin_us,
             )
-            options |= {"convert": framing, "shape": (*shape, num_steps)}
-            in_memory = part.in_memory and _bytes(len(indices), options["shape"], counts) <= MEMORY_LIMIT
+            options_of |= {"convert": framing, "shape": (*shape, num_steps)}
+            in_memory = (
+                part.in_memory and frame_bytes(len(indices), options_of["shape"], counts) <= MEMORY_LIMIT
+            )
             if folder is not None and not in_memory:
-                options["cache"] = _cache_folder(folder, info, split, path, part, framing)
+                options_of["cache"] = cache_folder(folder, info, split, path, part, framing)
         else:
             native = "random-resized-crop" in names and split == "train"
-            options |= _sizing(info, part, size, shape, native)
+            options_of |= sizing(info, part, size, shape, native)
             in_memory = False
-        samples = Samples(name, split, part, indices, **options)
+        samples = Samples(name, split, part, indices, **options_of)
         if in_memory:
             samples.keep()
         if skip_bad:
@@ -149,12 +195,48 @@ def load(
     return Splits(
         train=Augmented(datasets[0], Compose([*before, finish, *after]), seed),
         test=Mapped(datasets[1], finish),
+        validation=Mapped(datasets[2], finish) if len(datasets) > 2 else None,
         info=info,
         shape=shape,
         classes=info.classes or getattr(source, "classes", ()),
         skipped=skipped,
         notes=notes,
     )
+
+
+def _open_own(
+    name: str,
+    root: str | os.PathLike[str] | None,
+    *,
+    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+    layout: str | None,
+    progress: Progress | None,
+    tolerant: bool,
+    targets: str,
+) -> Opened | None:
+    """Sources of packed recordings or of the user's own code; None of a dataset by name."""
+    check_option("data.load", "targets", targets, TARGETS)
+    if is_code(name):
+        place = None if root is None else Path(root)
+        return open_own(
+            name,
+            given={"root": place, **given},
+            options=options,
+            layout=layout,
+            progress=progress,
+            tolerant=tolerant,
+            targets=targets,
+        )
+    if options or layout is not None or targets != "classes":
+        what = "data_options" if options else f"layout={layout!r}" if layout else f"targets={targets!r}"
+        raise OptionError(f"data.load: {what} is for data of your own, not for {name}; leave it out")
+    if name == PACKED:
+        if root is None:
+            raise DataError("packed: needs data_root, the file that data.write_packed wrote; set it")
+        return open_packed(name, Path(root).expanduser())
+    check_option("data.load", "name", name, (*DATASETS, PACKED, "package.module:function"))
+    return None
 
 
 def check_options(
@@ -165,10 +247,15 @@ def check_options(
     counts: bool = False,
     denoise: float | None = None,
     slice_us: int | None = None,
+    bin_us: int | None = None,
     normalize: bool = False,
     test_fraction: float = 0.5,
+    framed: bool = False,
 ) -> None:
-    """Raise :class:`OptionError` for options of :func:`load` that are out of range or not for this kind."""
+    """Raise :class:`OptionError` for options of :func:`load` that are out of range or not for this kind.
+
+    ``framed``: samples of an event set are frames already.
+    """
     if num_steps < 1:
         raise OptionError(f"data.load: num_steps={num_steps} is not allowed; use 1 or more")
     if not 0.01 <= test_fraction <= 0.99:
@@ -177,7 +264,11 @@ def check_options(
     if size is not None and not 1 <= size <= largest:
         raise OptionError(f"data.load: size={size} is not allowed for {info.name}; use 1..{largest}")
 
-    events_only = {"counts": counts, "denoise": denoise, "slice_us": slice_us}
+    recordings_only = {"denoise": denoise, "slice_us": slice_us, "bin_us": bin_us}
+    for name, value in ({"size": size, **recordings_only} if framed else {}).items():
+        if value is not None:
+            raise OptionError(f"data.load: {name} is for recordings, {info.name} gives frames; leave it out")
+    events_only = {"counts": counts, **recordings_only}
     for name, value in (events_only if info.kind == "static" else {"normalize": normalize}).items():
         if value:
             raise OptionError(f"data.load: {name} is not for {info.name} ({info.kind}); leave it out")
@@ -187,54 +278,9 @@ def check_options(
         raise OptionError(
             f"data.load: slice_us={slice_us} is not allowed; use num_steps={num_steps} us or more"
         )
+    if bin_us is not None and bin_us < 1:
+        raise OptionError(f"data.load: bin_us={bin_us} is not allowed; use 1 us or more, or None")
 
 
-def _split(
-    info: DatasetInfo, source: Source, held_out: Source | None, fraction: float, seed: int
-) -> tuple[list[tuple[str, Source, np.ndarray]], tuple[str, ...]]:
-    """Split name, source and indices of both parts; and notes on their sizes."""
-    if held_out is not None:
-        parts = [("train", source), ("test", held_out)]
-        sizes = (info.train_size, info.test_size)
-        notes = [
-            f"{split} has {len(part)} of {size} samples"
-            for (split, part), size in zip(parts, sizes, strict=True)
-            if len(part) != size
-        ]
-        return [(split, part, np.arange(len(part))) for split, part in parts], tuple(notes)
-    if len(source) < 2:
-        raise DataError(
-            f"{info.name}: {len(source)} sample cannot be split into train and test; use 2 or more"
-        )
-    train, test, by_class = stratified(source.labels, info.num_classes, fraction, seed)
-    notes = [f"{len(source)} samples, {len(test)} of them held out for test with split_seed={seed}"]
-    if not by_class:
-        notes.append("too few samples a class to split by class")
-    return [("train", source, train), ("test", source, test)], tuple(notes)
-
-
-def _sizing(
-    info: DatasetInfo, source: Source, size: int | None, shape: tuple[int, int, int], native: bool
-) -> dict[str, Any]:
-    """Converter of images, and the shape that must result; images in files may have any size."""
-    if source.in_memory:
-        sizing = Sizing(shape=info.shape, size=None if native else size)
-    else:
-        sizing = Sizing(shape=None, size=None if native else shape[1], crop=info.name == "imagenet")
-    return {"convert": sizing, "shape": None if native else shape}
-
-
-def _bytes(number: int, shape: tuple[int, ...], counts: bool) -> int:
-    return number * math.prod(shape) * (2 if counts else 1)
-
-
-def _cache_folder(
-    cache: Path, info: DatasetInfo, split: str, path: Path | None, source: Source, framing: Framing
-) -> Path:
-    """Folder named by all that the frames depend on."""
-    key = hashlib.sha256(f"{path} {split} {framing}".encode())
-    if path is not None and path.is_file():
-        key.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
-    for index in range(len(source)):
-        key.update(source.where(index).encode())
-    return cache / f"{info.name}-{split}-{key.hexdigest()[:16]}"
+def _as_is(frames: np.ndarray) -> np.ndarray:
+    return frames

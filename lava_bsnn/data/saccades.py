@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from ..errors import OptionError
-from . import packed
+from .events import EVENT, structured
 from .info import Progress
 
 VERSION = 1  # of the events; a change of them makes old cache files invalid
@@ -169,7 +169,7 @@ def _record(
     sample, pixel = np.divmod(pixel, sensor * sensor)
     order = np.lexsort((pixel, t, sample))
     sample, pixel, t, p = sample[order], pixel[order], t[order], p[order]
-    events = packed.structured(pixel % sensor, pixel // sensor, t, p, packed.EVENT)
+    events = structured(pixel % sensor, pixel // sensor, t, p, EVENT)
     return np.split(events, np.searchsorted(sample, np.arange(1, len(canvas))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ..files import atomic_path
 from .sources import Source
 
 
-class Samples(Dataset[tuple[Tensor, int]]):
+class Samples(Dataset[tuple[Tensor, Any]]):
     """Items (tensor, label) of one split; integers as the converter gives them, not yet scaled.
 
     Args:
@@ -52,15 +53,22 @@ class Samples(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         if not 0 <= index < len(self.indices):
             raise IndexError(f"{self.name} {self.split}: sample {index} of {len(self.indices)}")
         raw = int(self.indices[index])
         if raw in self.memory:
-            return self.memory[raw], int(self.source.labels[raw])
+            return self.memory[raw], self._target(raw)
         if self.disk is not None:
-            return torch.from_numpy(self.disk.read(index, raw)), int(self.source.labels[raw])
-        return torch.from_numpy(self.compute(index)), int(self.source.labels[raw])
+            return torch.from_numpy(self.disk.read(index, raw)), self._target(raw)
+        return torch.from_numpy(self.compute(index)), self._target(raw)
+
+    def _target(self, raw: int) -> Any:
+        """Class; of a source with other targets, a tensor bool or float32 ``[K]``."""
+        targets = getattr(self.source, "targets", None)
+        if targets is None or targets.ndim == 1:
+            return int(self.source.labels[raw])
+        return torch.from_numpy(targets[raw])
 
     def compute(self, index: int) -> np.ndarray:
         """Read, convert and check sample ``index`` of the split."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .packed import in_order
+from .events import in_order
 from .sources import Source
 
 
@@ -31,7 +31,10 @@ class SlicedSource:
                 self.slices.append((index, slice(None)))
                 continue
             self.slices += [(index, slice(int(start), int(stop))) for start, stop in spans]
-        self.labels = source.labels[[index for index, _ in self.slices]]
+        taken = [index for index, _ in self.slices]
+        self.labels = source.labels[taken]
+        targets = getattr(source, "targets", None)
+        self.targets = None if targets is None else targets[taken]
 
     def __len__(self) -> int:
         return len(self.slices)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, OptionError
+from .events import in_order, structured
 from .info import DatasetInfo, Place
-from .packed import PackedSource, in_order, structured
+from .packed import PackedSource
 
 CHANNELS = 64
 DURATION = 1_000_000

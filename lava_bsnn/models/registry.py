@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from .. import block
+from ..code import is_code
 from ..encoding import Encoding
 from ..errors import OptionError, check_option
 from .method import Layers, Method, method_of
 from .network import SpikingNetwork
+from .own import own
 from .resnet import resnet
 from .vgg import VGG13, VGG16, VGGSNN, vgg
 
@@ -102,7 +104,8 @@ def create(
     """Build a model for one input shape.
 
     Args:
-        name: one of ``models.MODELS``.
+        name: one of ``models.MODELS``, or code of your own, ``"package.module:Net"``, which is called as
+            :func:`lava_bsnn.models.own` says; ``global_pool`` is not for it.
         num_classes: classes C; the model maps ``NCHWT`` to logits per step ``[N, C, T]``.
         in_shape: ``(C, H, W)``, or ``(C,)`` for ``"mlp"`` and ``"recurrent"``.
         num_steps: time steps T; input with a time axis has ``mix_frames`` of them where the method has such.
@@ -121,9 +124,20 @@ def create(
         OptionError: an unknown name or option.
         ShapeError: the input is too small for the architecture.
     """
-    check_option("models.create", "name", name, MODELS)
-    method = method_of(method, **(method_options or {}))
-    layers = method.layers(num_steps)
+    preset = method_of(method, **(method_options or {}))
+    if is_code(name):
+        return own(
+            name,
+            num_classes=num_classes,
+            in_shape=in_shape,
+            num_steps=num_steps,
+            method=preset,
+            encoding=block.Input(bits=input_bits, encoding=encoding).encoding,
+            width=width,
+            options=options,
+        )
+    check_option("models.create", "name", name, (*MODELS, "package.module:Net"))
+    layers = preset.layers(num_steps)
     try:
         first = block.Input(bits=input_bits, encoding=encoding)
         blocks: list[torch.nn.Module] = [first]
@@ -140,4 +154,4 @@ def create(
     if len(shape) == 3:
         blocks.append(block.Flatten())
     blocks.append(layers.readout(prod(shape), num_classes))
-    return SpikingNetwork(blocks, in_shape=in_shape, num_steps=method.mix_frames or num_steps)
+    return SpikingNetwork(blocks, in_shape=in_shape, num_steps=preset.mix_frames or num_steps)

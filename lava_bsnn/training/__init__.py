@@ -7,31 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-    from .engine import Epoch, Step
-    from .evaluation import accuracy, evaluate, predict
+    from .evaluation import Scores, accuracy, evaluate, predict, score
     from .finetuning import finetune, match_device
+    from .history import Epoch, Step
     from .loop import fit, seed_everything
     from .losses import (
+        CrossEntropy,
         SopBudget,
         SpikeRegulation,
         TotalLoss,
+        balanced_weights,
+        mean_squared_error,
+        multilabel_cross_entropy,
         rate_cross_entropy,
         spike_regulation,
         tet_cross_entropy,
     )
     from .recipe import Recipe, load_recipe, recipe_names
-    from .run import Result, evaluate_run, load_run, train
+    from .result import Result
+    from .run import evaluate_run, load_run, train
     from .schedule import optimizer
 
 _HOME = {
-    "Epoch": "engine",
+    "CrossEntropy": "losses",
+    "Epoch": "history",
     "Recipe": "recipe",
-    "Result": "run",
+    "Result": "result",
+    "Scores": "evaluation",
     "SopBudget": "losses",
     "SpikeRegulation": "losses",
-    "Step": "engine",
+    "Step": "history",
     "TotalLoss": "losses",
     "accuracy": "evaluation",
+    "balanced_weights": "losses",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "finetune": "finetuning",
@@ -40,26 +48,32 @@ _HOME = {
     "load_recipe": "recipe",
     "load_run": "run",
     "match_device": "finetuning",
+    "mean_squared_error": "losses",
+    "multilabel_cross_entropy": "losses",
     "optimizer": "schedule",
     "predict": "evaluation",
     "rate_cross_entropy": "losses",
     "read_checkpoint": "checkpoint",
     "recipe_names": "recipe",
     "save_checkpoint": "checkpoint",
+    "score": "evaluation",
     "seed_everything": "loop",
     "spike_regulation": "losses",
     "tet_cross_entropy": "losses",
     "train": "run",
 }
 __all__ = [
+    "CrossEntropy",
     "Epoch",
     "Recipe",
     "Result",
+    "Scores",
     "SopBudget",
     "SpikeRegulation",
     "Step",
     "TotalLoss",
     "accuracy",
+    "balanced_weights",
     "evaluate",
     "evaluate_run",
     "finetune",
@@ -68,12 +82,15 @@ __all__ = [
     "load_recipe",
     "load_run",
     "match_device",
+    "mean_squared_error",
+    "multilabel_cross_entropy",
     "optimizer",
     "predict",
     "rate_cross_entropy",
     "read_checkpoint",
     "recipe_names",
     "save_checkpoint",
+    "score",
     "seed_everything",
     "spike_regulation",
     "tet_cross_entropy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -63,6 +64,25 @@ def load_checkpoint(path: str | os.PathLike[str], model: torch.nn.Module) -> dic
     except (RuntimeError, LookupError, AttributeError, TypeError) as error:
         raise LavaBsnnError(f"{path}: not a checkpoint of this model ({reason(error)})") from error
     return facts
+
+
+def check_settings(path: object, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse to continue a checkpoint with other settings; settings that it does not have are new.
+
+    Raises:
+        LavaBsnnError: one differs, or there are fewer epochs.
+    """
+    for name, value in ours.items():
+        before = theirs.get(name, value)
+        if name == "epochs" and before > value:
+            raise LavaBsnnError(
+                f"{path}: was written with epochs={before}, not {value}; a run can only be made longer"
+            )
+        if name != "epochs" and before != value:
+            raise LavaBsnnError(
+                f"{path}: was written with {name}={before}, not {value}; a run is resumed with the settings "
+                "that it was started with"
+            )
 
 
 def reason(error: Exception) -> str:

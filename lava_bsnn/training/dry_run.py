@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .. import analysis, data
+from .. import analysis
+from ..analysis.training_memory import Memory, SavedBytes
+from ..data.info import DatasetInfo
 from ..data.loading import check_options
 from ..data.transforms import build
 from ..functional import direct_code
 from ..models import SpikingNetwork
 from ..neuron import QCFS
 from ..norm import BatchNorm
+from .build import build_loss, build_model
 from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import build_loss, build_model, input_encoding, input_shape
+from .run import load_data
+from .run_data import encoding_of, is_own, known_info
 from .run_folder import start_recipe
 from .schedule import optimizer
 
@@ -30,26 +34,6 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 14
 """Values of a sample up to which there are eight samples, else two."""
-_LARGE = 24e9
-"""Bytes of a usual GPU."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Memory of a training step in bytes. An estimate.
-
-    Attributes:
-        fixed: parameters, gradients and the optimizer's memories.
-        per_sample: what autograd keeps of a sample, measured.
-    """
-
-    fixed: int
-    per_sample: float
-
-    @property
-    def largest_batch(self) -> int:
-        """Samples whose training step takes 24 GB."""
-        return max(0, int((_LARGE - self.fixed) / self.per_sample))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +71,26 @@ class DryRun:
     agreement: Agreement
 
 
+def fresh_model(recipe: Recipe, info: DatasetInfo | None = None) -> SpikingNetwork:
+    """The model of a recipe as its training begins; of a hybrid, with other weights.
+
+    Data of the user's own are loaded where ``info`` is not given.
+    """
+    info = info or _info(recipe)
+    seed_everything(recipe.seed)
+    ann = start_recipe(recipe) if recipe.start is not None else None
+    return build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
+
+
 def dry_run(recipe: Recipe, name: str = "") -> DryRun:
-    """Build a recipe's model, take one training step on synthetic samples, convert it and run it."""
+    """Build a recipe's model, take one training step on synthetic samples, convert it and run it.
+
+    Data of the user's own are loaded, as nothing is known of them before.
+    """
     import netx_export
 
-    seed_everything(recipe.seed)
-    shape = input_shape(recipe)
-    info = data.DATASETS[recipe.dataset]
+    info = _info(recipe)
+    shape = info.sized(recipe.size)
     check_options(
         info,
         num_steps=recipe.frames,
@@ -102,13 +99,12 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         denoise=recipe.denoise,
     )
     build(info, recipe.augment, shape)  # raises where a name is wrong
-    ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann)
+    model = fresh_model(recipe, info)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.momentum = None  # one step is enough for usual rates in evaluation
-    coding = input_encoding(recipe)
-    inputs, labels = _samples(recipe, shape)
+    coding = encoding_of(recipe, info)
+    inputs, labels = _samples(recipe, info)
     update = optimizer(
         recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
     )(model.parameters())
@@ -131,7 +127,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
         size_mb=analysis.model_size(model) / 1e6,
         sops_per_step=operations.sops / recipe.num_steps,
         macs_per_step=operations.macs / recipe.num_steps,
-        memory_mb=round((memory.fixed + memory.per_sample * recipe.batch_size) / 1e6, 1),
+        memory_mb=round(memory.at(recipe.batch_size) / 1e6, 1),
         largest_batch=memory.largest_batch,
         loss=float(value),
         encoding=str(coding),
@@ -142,20 +138,23 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
 
 def training_memory(recipe: Recipe) -> Memory:
     """Memory of a recipe's training step, from one on few synthetic samples."""
-    info, shape = data.DATASETS[recipe.dataset], input_shape(recipe)
-    ann = start_recipe(recipe) if recipe.start is not None else None
-    model = build_model(recipe, shape, info.num_classes, ann)
-    inputs, labels = _samples(recipe, shape)
-    return _train_step(recipe, model, inputs, labels)[1]
+    info = _info(recipe)
+    inputs, labels = _samples(recipe, info)
+    return _train_step(recipe, fresh_model(recipe, info), inputs, labels)[1]
 
 
-def _samples(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def _info(recipe: Recipe) -> DatasetInfo:
+    """What is known of a recipe's data; the user's own are loaded for it."""
+    return load_data(recipe).info if is_own(recipe) else known_info(recipe)
+
+
+def _samples(recipe: Recipe, info: DatasetInfo) -> tuple[torch.Tensor, torch.Tensor]:
     from netx_export.lowering.observe import random_samples
 
-    info = data.DATASETS[recipe.dataset]
+    shape = info.sized(recipe.size)
     number = 8 if math.prod(shape) <= _SMALL else 2
     size = (number, *shape, recipe.frames)
-    inputs = torch.from_numpy(random_samples(input_encoding(recipe), size, recipe.seed).copy())
+    inputs = torch.from_numpy(random_samples(encoding_of(recipe, info), size, recipe.seed).copy())
     if info.kind != "events":
         inputs = inputs[..., 0]
     return inputs, torch.arange(number) % info.num_classes
@@ -165,23 +164,14 @@ def _train_step(
     recipe: Recipe, model: SpikingNetwork, inputs: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, Memory]:
     """Loss and memory of a step without its update."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     loss = build_loss(recipe, model)
+    saved = SavedBytes()
     model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved:
         value = loss(model(inputs), labels)
     value.backward()
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    activations = sum(size for address, size in kept.items() if address not in weights)
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    copies = {"sgd": 3, "adam": 4, "adamw": 4}[recipe.optimizer] + (recipe.ema_decay is not None)
-    return value.detach(), Memory(fixed=4 * copies * parameters, per_sample=activations / len(inputs))
+    averaged = recipe.ema_decay is not None
+    return value.detach(), saved.memory(model, len(inputs), recipe.optimizer, averaged=averaged)
 
 
 def _deployed(model: SpikingNetwork) -> SpikingNetwork:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,55 +13,20 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..errors import LavaBsnnError, OptionError
+from ..errors import LavaBsnnError
 from ..waiting import LOOK_EVERY
 from .averaging import MovingAverage
 from .batches import as_input, loader, mixed_seed, share
-from .checkpoint import read_checkpoint, reason, save_checkpoint
+from .checkpoint import check_settings, load_checkpoint, read_checkpoint, reason, save_checkpoint
 from .diagnose import Watch, gradient_not_finite, is_finite, loss_not_finite
-from .evaluation import check_batch, check_classes, count_correct
-from .rates import RateMeter
+from .evaluation import Scores, check_batch, check_classes, right_per_sample, score_share
+from .history import Epoch, Step, best_epoch
+from .rates import RateMeter, flip_recorder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from .schedule import MakeOptimizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """Figures of one epoch; accuracies, rates and ratios in 0..1.
-
-    Attributes:
-        firing_rate: spikes per neuron and step in training, mean over the layers, sampled.
-        flip_ratio: share of 1-bit weights that changed sign (AGMM eq. 8); None without any.
-        learning_rate: of the last step.
-        seconds: wall time, evaluation included.
-    """
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    test_accuracy: float
-    firing_rate: float = 0.0
-    flip_ratio: float | None = None
-    learning_rate: float = 0.0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Where a run is: figures of the current epoch up to and with this step (counted from 1).
-
-    On a GPU, which is asked only now and then, they may be of up to 16 steps before.
-    """
-
-    epoch: int
-    step: int
-    num_steps: int
-    loss: float
-    accuracy: float
-    firing_rate: float
 
 
 class Engine:
@@ -80,8 +45,11 @@ class Engine:
         seed: int,
         num_workers: int,
         settings: Mapping[str, Any],
+        validation: Any = None,
+        classes: bool = True,
     ) -> None:
         self.model, self.train, self.test, self.fabric = model, train, test, fabric
+        self.validation, self.classes = validation, classes
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.world_size, self.rank = fabric.world_size, fabric.global_rank
         self.is_first = self.rank == 0
@@ -89,7 +57,7 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         self.average: Any = None if ema_decay is None else MovingAverage(model, ema_decay)
-        self._settings = {
+        self.settings = {
             "seed": seed,
             "batch_size": batch_size,
             "samples": len(train),
@@ -99,9 +67,11 @@ class Engine:
             **settings,
         }
         self.meter = RateMeter(model)
-        self.flips = _flip_recorder(model)
+        self.flips = flip_recorder(model)
         self.epoch = self.step = 0
         self.history: list[Epoch] = []
+        self.tested: Scores | None = None  # of the last epoch
+        self._guesses = True  # targets are such that a prediction is right or wrong
         self.sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)  # loss, correct, seen
         # a loss scaler waits for the device at each step by itself
         at_once = fabric.device.type == "cpu" or self._scales_loss
@@ -122,7 +92,7 @@ class Engine:
     def train_step(self, indices: Tensor, batch: Any, loss: Any, factor: float, clip: float | None) -> None:
         """Take one step on the samples ``indices`` of the training set."""
         inputs, labels = batch
-        check_batch("train", indices, inputs, labels)
+        check_batch("train", indices, inputs, labels, self.classes)
         torch.manual_seed(mixed_seed(self.seed, self.epoch, self.step, self.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
@@ -133,6 +103,9 @@ class Engine:
         logits = self.wrapped(inputs)
         check_classes("train", indices, given, logits)
         value = loss(logits, labels)
+        if not isinstance(value, Tensor) or value.dim():
+            kind = f"{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise LavaBsnnError(f"fit: the loss is {kind}; return a scalar tensor, the mean over the samples")
         if self.watch is None and not torch.isfinite(value):
             raise loss_not_finite(self.model, inputs, value.item(), self.epoch, self.step)
         self.optimizer.zero_grad()
@@ -151,7 +124,8 @@ class Engine:
         if self.average is not None:
             self.average.update_parameters(self.model)
         with torch.no_grad():
-            correct = (logits.detach().sum(-1).argmax(1) == labels).sum()
+            self._guesses = not labels.is_floating_point()
+            correct = right_per_sample(logits.detach(), labels)
             seen = torch.full_like(correct, len(labels))
             self.sums += torch.stack([value.detach() * len(labels), correct, seen])
         self.step += 1
@@ -189,26 +163,27 @@ class Engine:
             step=self.step,
             num_steps=num_steps,
             loss=loss / seen,
-            accuracy=correct / seen,
+            accuracy=correct / seen if self._guesses else None,
             firing_rate=self.meter.mean(),
         )
         return self._shown
 
-    def end_epoch(self) -> Epoch:
+    def end_epoch(self, loss: Any) -> Epoch:
         self._look()
         self._shown = None
-        loss, correct, seen = distributed.total(self.sums).tolist()
-        evaluated = self.model if self.average is None else self.average.module
-        with self.fabric.autocast():
-            hits = count_correct(
-                evaluated, self.test, self.batch_size, self.rank, self.world_size, self.num_workers
-            )
-        right = distributed.total(torch.tensor(hits, dtype=torch.float64, device=self.fabric.device))
+        total, correct, seen = distributed.total(self.sums).tolist()
+        self.tested = None
+        if self.validation is None:
+            scores = self.tested = self.score("test", loss)
+            figures = {"test_accuracy": scores.accuracy, "test_loss": scores.loss}
+        else:
+            scores = self.score("validation", loss)
+            figures = {"validation_accuracy": scores.accuracy, "validation_loss": scores.loss}
         record = Epoch(
             epoch=self.epoch + 1,
-            loss=loss / seen,
-            train_accuracy=correct / seen,
-            test_accuracy=float(right) / len(self.test),
+            loss=total / seen,
+            train_accuracy=None if scores.accuracy is None else correct / seen,
+            **figures,
             firing_rate=self.meter.mean(reduce=True),
             flip_ratio=None if self.flips is None else self._record_flips(),
             learning_rate=self.optimizer.param_groups[0]["lr"],
@@ -220,6 +195,44 @@ class Engine:
         self.meter.reset()
         self.seconds, self._since = 0.0, time.perf_counter()
         return record
+
+    def score(self, split: str, loss: Any) -> Scores:
+        """Scores of the weights, or of their average, on ``"test"`` or ``"validation"``."""
+        return score_share(
+            self.model if self.average is None else self.average.module,
+            getattr(self, split),
+            loss,
+            split=split,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            rank=self.rank,
+            world_size=self.world_size,
+            classes=self.classes,
+        )
+
+    def finish(self, loss: Any, best: Path | None) -> Scores:
+        """Scores of the last weights on the test set.
+
+        With a validation set the history gets the test figures of the last epoch, and of the best one, whose
+        weights are in ``best``.
+        """
+        if self.tested is None:
+            self.tested = self.score("test", loss)
+        if self.validation is not None:
+            chosen = best_epoch(self.history).epoch
+            if best is not None and chosen < self.epoch and self.history[chosen - 1].test_loss is None:
+                model = self.model if self.average is None else self.average.module
+                last = {name: value.clone() for name, value in model.state_dict().items()}
+                load_checkpoint(best, model)
+                self._note(chosen, self.score("test", loss))
+                model.load_state_dict(last)
+            self._note(self.epoch, self.tested)
+        return self.tested
+
+    def _note(self, epoch: int, scores: Scores) -> None:
+        self.history[epoch - 1] = replace(
+            self.history[epoch - 1], test_accuracy=scores.accuracy, test_loss=scores.loss
+        )
 
     def _record_flips(self) -> float:
         self.flips.record()
@@ -245,7 +258,7 @@ class Engine:
                 averaged=None if self.average is None else self.average.n_averaged,
                 optimizer=self.optimizer.state_dict(),
                 flips=None if self.flips is None else self.flips.signs,
-                run=self._settings,
+                run=self.settings,
                 epoch=self.epoch,
                 step=self.step,
                 sums=self.sums,
@@ -258,19 +271,21 @@ class Engine:
     def save_weights(self, path: Path) -> None:
         if self.is_first:
             model = self.model if self.average is None else self.average.module
-            save_checkpoint(path, model, epoch=self.epoch, test_accuracy=self.history[-1].test_accuracy)
+            last = self.history[-1]
+            save_checkpoint(
+                path,
+                model,
+                epoch=self.epoch,
+                validation_accuracy=last.validation_accuracy,
+                test_accuracy=last.test_accuracy,
+            )
 
     def load(self, path: Path) -> None:
         content = read_checkpoint(path)
         theirs = content.get("run")
         if not isinstance(theirs, dict):
             raise LavaBsnnError(f"{path}: holds weights only, no run to continue; start a new one")
-        for name, value in self._settings.items():
-            if theirs.get(name) != value:
-                raise LavaBsnnError(
-                    f"{path}: was written with {name}={theirs.get(name)}, not {value}; a run is resumed with "
-                    "the settings that it was started with"
-                )
+        check_settings(path, theirs, self.settings)
         try:
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
@@ -286,12 +301,3 @@ class Engine:
         except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise LavaBsnnError(f"{path}: does not fit this run ({reason(error)})") from error
         self._since = time.perf_counter()
-
-
-def _flip_recorder(model: torch.nn.Module) -> Any:
-    from ..analysis import FlipRecorder
-
-    try:
-        return FlipRecorder(model)
-    except OptionError:  # no 1-bit weights
-        return None

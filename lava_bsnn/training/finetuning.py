@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import block, device, fixed_point
 from .._slayer import neuron_base
-from ..errors import LavaBsnnError
+from ..errors import LavaBsnnError, line_of
+from ..files import write_json
+from ..fixed_point import ALIGN_BITS
 from ..limits import LOIHI
 from ..modulation import AGMM
 from ..norm import BatchNorm
 from .batches import Data, as_dataset
-from .engine import Epoch
 from .gates import freeze_gates, has_gates
+from .history import Epoch
 from .loop import fit
 from .schedule import optimizer
 from .targets import check_target, on_chip
 
+GRID = "matched.json"
+"""In the folder of a fine-tuned run: what :func:`match_device` chose for each neuron."""
 _CALIBRATION = 512
 """Samples of the training set over which gates are averaged."""
 
@@ -79,12 +85,20 @@ def _neurons(model: torch.nn.Module) -> list[torch.nn.Module]:
     return [neuron for neuron in found if isinstance(neuron, torch.nn.Module)]
 
 
-def _match(model: torch.nn.Module, *, mantissas: bool) -> None:
+def _prepare(model: torch.nn.Module, *, mantissas: bool) -> None:
+    """Tell blocks and neurons whose integers they will have; keep the statistics of batch norm."""
     for part in model.modules():
         if isinstance(part, block.SpikingBlock):
             part.mantissas = mantissas
             if part.neuron is not None:
                 part.neuron.mantissas = mantissas  # type: ignore[assignment]
+        elif isinstance(part, BatchNorm):
+            part.frozen = True
+            part.eval()
+
+
+def _match(model: torch.nn.Module, *, mantissas: bool) -> None:
+    _prepare(model, mantissas=mantissas)
     shortcuts = {
         module.blocks[-1]: module  # type: ignore[index]
         for module in model.modules()
@@ -93,9 +107,6 @@ def _match(model: torch.nn.Module, *, mantissas: bool) -> None:
     for part in model.modules():  # in the order of the chain: messages depend on the layers before
         if isinstance(part, block.SpikingBlock) and part.neuron is not None and part.input_shape is not None:
             part.neuron.match_device(_scale(part, shortcuts.get(part)))  # type: ignore[operator]
-        elif isinstance(part, BatchNorm):
-            part.frozen = True
-            part.eval()
     for part in model.modules():
         if isinstance(part, neuron_base.Neuron) and hasattr(part, "match_device"):  # those of no block
             part.match_device()
@@ -156,11 +167,53 @@ def finetune(
     grid and still learn. See :func:`match_device`; options are those of :func:`fit`. Where ``target`` has no
     gates, those of AGMM begin as their means over the first samples of ``train``.
     """
+    _match_to(model, as_dataset(train, "train"), target)
+    return fit(model, train, test, epochs=epochs, optimizer=optimizer(lr=lr), **options)
+
+
+def _match_to(model: torch.nn.Module, train: Any, target: str) -> None:
+    """Match a model to a target; gates become their means over the first samples of a dataset."""
     calibration = None
     if on_chip(target) and has_gates(model):
-        data = as_dataset(train, "train")
-        calibration = torch.stack(
-            [torch.as_tensor(data[index][0]) for index in range(min(_CALIBRATION, len(data)))]
-        )
+        samples = range(min(_CALIBRATION, len(train)))
+        calibration = torch.stack([torch.as_tensor(train[index][0]) for index in samples])
     match_device(model, target, calibration)
-    return fit(model, train, test, epochs=epochs, optimizer=optimizer(lr=lr), **options)
+
+
+def begin_finetuning(model: torch.nn.Module, train: Any, target: str, out: Path) -> None:
+    """Match a trained model to a target, and keep the grid in the folder of its new run."""
+    _match_to(model, train, target)
+    grid = {
+        name: [neuron.unit >> ALIGN_BITS, getattr(neuron, "membrane_shift", None)]
+        for name, neuron in _matched(model).items()
+    }
+    write_json(out / GRID, {"target": target, "neurons": grid})
+
+
+def restore_grid(out: Path, model: torch.nn.Module) -> None:
+    """Match a model as the one whose grid is in a run's folder; without one, do nothing.
+
+    Raises:
+        LavaBsnnError: the file is damaged, or of another model.
+    """
+    if not (out / GRID).is_file():
+        return
+    neurons = _matched(model)
+    try:
+        content = json.loads((out / GRID).read_text(encoding="utf-8"))
+        mantissas, grid = on_chip(content["target"]), content["neurons"]
+        scales = {name: (int(scale), shift) for name, (scale, shift) in grid.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise LavaBsnnError(f"{out / GRID}: is damaged ({line_of(error)}); fine-tune again") from error
+    if scales.keys() != neurons.keys():
+        raise LavaBsnnError(f"{out / GRID}: is of another model; fine-tune again")
+    _prepare(model, mantissas=mantissas)
+    for name, (scale, shift) in scales.items():
+        if shift is not None:
+            neurons[name].membrane_shift = shift
+        neurons[name].match_device(scale)
+
+
+def _matched(model: torch.nn.Module) -> dict[str, Any]:
+    """Neurons that can compute in the device's integers, by name."""
+    return {name: module for name, module in model.named_modules() if hasattr(module, "match_device")}

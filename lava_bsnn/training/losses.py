@@ -3,37 +3,139 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .. import block, distributed
 from ..analysis.operations import fan_out_sum
+from ..code import imported, told
 from ..errors import LavaBsnnError, OptionError
 from .rates import spiking_modules
 
 Term = Callable[[Tensor, Tensor], Tensor]
 
 
-def tet_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def tet_cross_entropy(
+    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
     """Cross entropy at each time step, averaged over batch and steps (TET; Q-SNN eq. 18, first term).
 
     Args:
         logits: ``[N, classes, T]``.
-        labels: int64 ``[N]``.
+        labels: int64 ``[N]``, or ``[N, T]``: a class per step.
         label_smoothing: share of the target spread over all classes, 0..1.
+        class_weights: ``[classes]``, factors on the terms of each class; the mean is over the samples, not
+            over their weights, so that batches of several processes add up.
     """
-    targets = labels[:, None].expand(-1, logits.shape[-1])
-    return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    targets = labels if labels.dim() == 2 else labels[:, None].expand(-1, logits.shape[-1])
+    return _cross_entropy(logits, targets, label_smoothing, class_weights)
 
 
-def rate_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of the logits averaged over time; arguments as in :func:`tet_cross_entropy`."""
-    return F.cross_entropy(logits.mean(-1), labels, label_smoothing=label_smoothing)
+def rate_cross_entropy(
+    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross entropy of the logits averaged over time; labels ``[N]``, else as :func:`tet_cross_entropy`."""
+    return _cross_entropy(logits.mean(-1), labels, label_smoothing, class_weights)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    weights = weights.to(logits)
+    return F.cross_entropy(
+        logits, targets, weight=weights, label_smoothing=smoothing, reduction="none"
+    ).mean()
+
+
+def multilabel_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross entropy per class of the logits averaged over time; targets ``[N, classes]`` in 0..1."""
+    return F.binary_cross_entropy_with_logits(logits.mean(-1), targets.to(logits.dtype))
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of means over time, targets ``[N, outputs]``, or per step, ``[N, outputs, T]``."""
+    return F.mse_loss(
+        outputs if targets.dim() == outputs.dim() else outputs.mean(-1), targets.to(outputs.dtype)
+    )
+
+
+BY_NAME: dict[str, Term] = {"multilabel": multilabel_cross_entropy, "mse": mean_squared_error}
+"""Losses without options, by the names that recipes have for them."""
+
+
+class CrossEntropy:
+    """Cross entropy with options, as a term.
+
+    Args:
+        name: ``"tet"`` or ``"rate"``.
+        label_smoothing: share of the target spread over all classes, 0..1.
+        class_weights: a factor per class.
+    """
+
+    def __init__(
+        self, name: str = "tet", *, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None
+    ) -> None:
+        self._entropy = tet_cross_entropy if name == "tet" else rate_cross_entropy
+        self._smoothing = label_smoothing
+        self._weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits ``[N, classes, T]`` and labels ``[N]``."""
+        if self._weights is not None and self._weights.device != logits.device:  # once
+            self._weights = self._weights.to(logits.device)
+        return self._entropy(logits, labels, self._smoothing, self._weights)
+
+
+class OwnLoss:
+    """A function of the user's own that a recipe names.
+
+    Args:
+        name: ``"package.module:function"``.
+
+    Raises:
+        OptionError: it cannot be imported.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._function = name, imported(name)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits ``[N, classes, T]`` and labels ``[N]``.
+
+        Raises:
+            OptionError: the function raised something.
+        """
+        try:
+            value: Tensor = self._function(logits, labels)
+        except LavaBsnnError:
+            raise
+        except Exception as error:
+            raise OptionError(f"{self._name}: raised {told(error)}; mend it") from error
+        return value
+
+
+def balanced_weights(labels: np.ndarray, num_classes: int) -> list[float]:
+    """A weight per class, ``N / (classes that occur * samples of it)``: all count alike, with mean 1.
+
+    Args:
+        labels: int ``[N]``.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    occurring = int((counts > 0).sum())
+    return [len(labels) / (occurring * int(count)) if count else 0.0 for count in counts]
+
+
+def wants_classes(loss: Term) -> bool:
+    """Whether a loss takes classes only; of a function that is not ours nothing is known."""
+    if isinstance(loss, TotalLoss):
+        return any(wants_classes(term) for _, term in loss.terms.values())
+    return isinstance(loss, CrossEntropy) or loss in (tet_cross_entropy, rate_cross_entropy)
 
 
 def spike_regulation(rates: Tensor, target: float = 0.5) -> Tensor:
@@ -68,11 +170,13 @@ class SpikeRegulation:
             self._rates[layer] = (output[0] if isinstance(output, tuple) else output).mean()
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the term for the last forward pass and forget its rates.
+        """Return the term for the last forward pass and forget its rates; 0 in evaluation, without gradients.
 
         Raises:
             LavaBsnnError: there was no forward pass with gradients since the last call.
         """
+        if not torch.is_grad_enabled():
+            return logits.new_zeros(())
         if not self._rates:
             raise LavaBsnnError("SpikeRegulation: no rates recorded; run the model with gradients first")
         rates = distributed.mean(torch.stack(list(self._rates.values())))
@@ -128,9 +232,13 @@ class SopBudget:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the term for the last forward pass; ``sops`` holds its operations per sample.
 
+        In evaluation, without gradients, it is 0.
+
         Raises:
             LavaBsnnError: there was no forward pass with gradients since the last call.
         """
+        if not torch.is_grad_enabled():
+            return logits.new_zeros(())
         if not self._parts:
             raise LavaBsnnError("SopBudget: no spikes recorded; run the model with gradients first")
         total = distributed.mean(torch.stack(self._parts).sum())
@@ -145,7 +253,7 @@ class SopBudget:
 
 
 class TotalLoss:
-    """Weighted sum of named terms; ``values`` holds each term of the last call, unweighted.
+    """Weighted sum of named terms; ``values`` holds each term of the last call with gradients, unweighted.
 
     Args:
         terms: name -> (weight, term); a term maps logits and labels to a scalar.
@@ -168,7 +276,8 @@ class TotalLoss:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the sum for logits ``[N, classes, T]`` and labels ``[N]``."""
         parts = {name: term(logits, labels) for name, (_, term) in self.terms.items()}
-        self._values = {name: part.detach() for name, part in parts.items()}
+        if torch.is_grad_enabled():
+            self._values = {name: part.detach() for name, part in parts.items()}
         total = sum(weight * parts[name] for name, (weight, _) in self.terms.items())
         assert isinstance(total, Tensor)
         return total

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import block, distributed
+from ..errors import OptionError
 
 
 def spiking_modules(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -70,3 +71,13 @@ class RateMeter:
         """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
+
+
+def flip_recorder(model: torch.nn.Module) -> Any:
+    """Recorder of the sign flips of a model's 1-bit weights; None without any."""
+    from ..analysis import FlipRecorder
+
+    try:
+        return FlipRecorder(model)
+    except OptionError:
+        return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
-import types
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +14,16 @@ from typing import Any
 
 import yaml
 
+from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
+from .recipe_fields import RANGES, checked
 from .schedule import OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-LOSSES = ("tet", "rate")
-CONFIG = "config.yaml"
+LOSSES = ("tet", "rate", "multilabel", "mse")
+SAMPLERS = ("shuffled", "balanced")
+CONFIG = RUN_FILE
 """Recipe in the folder of a run."""
 HYBRID = "hybrid"
 """Method of a recipe that turns a trained QCFS network into LM-HT and fine-tunes it."""
@@ -34,8 +36,11 @@ class Recipe:
     Attributes:
         summary: what it is, and the row of the table that it aims at.
         published: test accuracy that the source prints, percent.
-        dataset: a name of ``data.DATASETS``.
+        dataset: a name of ``data.DATASETS``, ``"packed"``, or a function of your own,
+            ``"package.module:function"``; see :func:`lava_bsnn.data.load`.
         data_root: where the data set is; by default where ``data.find`` looks.
+        data_options: further arguments of a function of your own.
+        layout: axes of arrays of your own, such as ``"TNCHW"``; by default time comes last.
         cache: folder that keeps the frames of event recordings; by default they are made anew.
         skip_bad: leave samples out that cannot be read, instead of stopping.
         num_steps: time steps T, and frames of event data unless ``method_options`` has ``mix_frames``.
@@ -43,13 +48,19 @@ class Recipe:
         counts: event frames hold counts instead of 0 and 1.
         saturate: counts beyond ``input_bits`` become the largest, and are reported, instead of an error.
         denoise: drop events without a neighbour within so many microseconds.
+        bin_us: microseconds of a time bin; by default each recording is divided into ``num_steps``.
+        slice_us: cut recordings into samples of so many microseconds.
         augment: names of ``data`` augmentations, in order.
         normalize: the network subtracts the set's mean and divides by its deviation per channel, and takes
             the result as signed messages.
         test_fraction: held-out share of data sets without a split of their own; by default
             the usual one.
-        split_seed: seed of that split; by default ``seed``.
-        model: a name of ``models.MODELS``.
+        split_seed: seed of that split, and of the next; by default ``seed``.
+        validation_fraction: share of the training set, by class, that is held out to choose ``best.pt`` on
+            and to stop early; the test set is used once, at the end. 0, as published recipes have it: the
+            test set chooses. Sets with a validation set of their own keep that.
+        model: a name of ``models.MODELS``, or a class or function of your own,
+            ``"package.module:Net"``; see :func:`lava_bsnn.models.own`.
         method: a name of ``models.METHODS``, or ``"hybrid"``: the network of ``start``, trained
             with method ``qcfs``, becomes LM-HT and is fine-tuned.
         width: factor on all hidden features.
@@ -58,6 +69,7 @@ class Recipe:
         method_options: changes to the method; of a hybrid, ``levels`` and ``mix``.
         start: folder of a run whose weights are taken first.
         epochs: passes over the training set.
+        patience: stop after so many epochs without a better one on the validation set; None goes on.
         batch_size: samples per step, over all processes.
         optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
         lr: learning rate.
@@ -67,10 +79,16 @@ class Recipe:
         warmup_epochs: epochs in which the learning rate rises.
         clip_norm: largest norm of the gradient.
         label_smoothing: share of the target spread over all classes.
-        loss: ``"tet"`` (cross entropy at each step) or ``"rate"`` (of the mean over time).
+        loss: ``"tet"`` (cross entropy at each step), ``"rate"`` (of the mean over time); ``"multilabel"`` and
+            ``"mse"`` for data of your own with such targets; or a function of your own of logits
+            ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
+        class_weights: factor on the loss of each class, or ``"balanced"``: N / (classes * samples of it).
+        sampler: ``"shuffled"``: each sample once an epoch; ``"balanced"``: drawn so that classes come alike.
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
         sop_budget: synaptic operations per sample above which the loss grows; None for no budget.
         target: of export, for which to train: ``"stock"`` and ``"loihi"`` have no gates.
+        matched: go on with the network of ``start`` in the integers of ``target`` (or ``"extended"``);
+            ``lava-bsnn finetune`` sets it.
         ema_decay: moving average of the weights.
         precision: ``"32-true"``, ``"16-mixed"`` or ``"bf16-mixed"``.
         seed: seeds weights, order, augmentation.
@@ -85,6 +103,8 @@ class Recipe:
     published: float | None = None
     dataset: str
     data_root: str | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    layout: str | None = None
     cache: str | None = None
     skip_bad: bool = False
     num_steps: int = 4
@@ -92,10 +112,13 @@ class Recipe:
     counts: bool = False
     saturate: bool = False
     denoise: float | None = None
+    bin_us: int | None = None
+    slice_us: int | None = None
     augment: tuple[str, ...] = ()
     normalize: bool = False
     test_fraction: float | None = None
     split_seed: int | None = None
+    validation_fraction: float = 0.1
     model: str
     method: str = "agmm"
     width: float = 1.0
@@ -104,6 +127,7 @@ class Recipe:
     method_options: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None
     epochs: int
+    patience: int | None = None
     batch_size: int = 64
     optimizer: str = "adamw"
     lr: float = 2e-3
@@ -114,9 +138,12 @@ class Recipe:
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     loss: str = "tet"
+    class_weights: str | tuple[float, ...] | None = None
+    sampler: str = "shuffled"
     spike_regulation: float = 0.0
     sop_budget: float | None = None
     target: str | None = None
+    matched: bool = False
     ema_decay: float | None = None
     precision: str = "32-true"
     seed: int = 0
@@ -131,21 +158,33 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
+            object.__setattr__(self, name, checked(name, getattr(self, name), kind))
         for name, allowed in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
-            ("loss", LOSSES),
+            ("loss", (self.loss,) if is_code(self.loss) else LOSSES),
+            ("sampler", SAMPLERS),
             ("precision", PRECISIONS),
             ("target", (None, *TARGETS)),
         ):
             check_option("recipe", name, getattr(self, name), allowed)
         for name in self.method_options if self.method == HYBRID else ():
             check_option("recipe", "method_options", name, ("levels", "mix"))
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
+        _check_loss(self)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Names of code in the recipe, which is imported when data or model are made."""
+        return tuple(name for name in (self.dataset, self.model, self.loss) if is_code(name))
+
+    @property
+    def targets(self) -> str:
+        """What the loss compares with, as :func:`lava_bsnn.data.load` names it."""
+        return {"multilabel": "labels", "mse": "values"}.get(self.loss, "classes")
 
     def replace(self, assignments: Iterable[str]) -> Recipe:
         """Return the recipe with fields changed by ``"name=value"`` texts.
@@ -168,38 +207,34 @@ class Recipe:
         values = dataclasses.asdict(self)
         if not full:
             values = {name: value for name, value in values.items() if value != _DEFAULTS.get(name, ...)}
-        values["augment"] = list(self.augment)
         text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
         return text
+
+
+def _check_loss(recipe: Recipe) -> None:
+    """Refuse options of cross entropy that are none, or that another loss would ignore."""
+    weights = recipe.class_weights
+    numbers = () if isinstance(weights, str) or weights is None else weights
+    if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
+        raise OptionError(
+            f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
+        )
+    if recipe.targets != "classes" and recipe.sampler != "shuffled":
+        raise OptionError(
+            f"recipe: sampler={recipe.sampler!r} is for classes, not for {recipe.targets}; leave it out"
+        )
+    if recipe.loss not in ("tet", "rate"):
+        for name in ("class_weights", "label_smoothing"):
+            if getattr(recipe, name):
+                raise OptionError(
+                    f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"
+                )
 
 
 _KINDS: dict[str, Any] = typing.get_type_hints(Recipe)
 _DEFAULTS = {
     f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     for f in dataclasses.fields(Recipe)
-}
-_RANGES: dict[str, tuple[float, float]] = {
-    "num_steps": (1, 1024),
-    "size": (4, 1024),
-    "denoise": (1, 1e9),
-    "test_fraction": (0.01, 0.99),
-    "split_seed": (0, (1 << 32) - 1),
-    "width": (0.01, 16),
-    "input_bits": (0, 8),
-    "epochs": (1, 100_000),
-    "batch_size": (1, 1 << 20),
-    "lr": (0, 100),
-    "momentum": (0, 1),
-    "weight_decay": (0, 1),
-    "warmup_epochs": (0, 100_000),
-    "clip_norm": (1e-6, 1e6),
-    "label_smoothing": (0, 1),
-    "spike_regulation": (0, 100),
-    "sop_budget": (1e-6, 1e15),
-    "ema_decay": (0, 1),
-    "seed": (0, (1 << 32) - 1),
-    "num_workers": (0, 256),
-    "checkpoint_steps": (0, 1 << 30),
 }
 
 
@@ -222,32 +257,6 @@ def _unknown(key: str, source: str) -> OptionError:
     near = difflib.get_close_matches(key.split(".")[0], _KINDS, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(_KINDS)}"
     return OptionError(f"--set {source}: a recipe has no field {key!r}; {hint}")
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """Return the value as its field's type holds it."""
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if value is None and type(None) in options:
-        return None
-    kind = options[0]
-    origin = typing.get_origin(kind) or kind
-    if origin is tuple and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if origin is tuple and isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if origin is Mapping and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return dict(value)
-    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as a text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    wanted = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(
-        kind, "a list of texts" if origin is tuple else "a mapping"
-    )
-    raise OptionError(f"recipe: {name}={value!r} is not allowed; use {wanted}")
 
 
 def from_mapping(values: Any, where: str) -> Recipe:
@@ -291,14 +300,15 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def run_recipe(out: Path) -> Recipe:
-    """Recipe of a run's folder.
+    """Recipe of a run's folder; one of before there were validation sets has none.
 
     Raises:
         LavaBsnnError: the folder holds no run.
     """
     if not (out / CONFIG).is_file():
         raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); give the --out of lava-bsnn train")
-    return load_recipe(out / CONFIG)
+    values = {"validation_fraction": 0, **_mapping(out / CONFIG, depth=0)}
+    return from_mapping(values, str(out / CONFIG))
 
 
 def _mapping(name: str | Path, depth: int) -> dict[str, Any]:

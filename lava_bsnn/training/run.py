@@ -5,23 +5,35 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import data, models
+from .. import code, data, models
 from ..encoding import Encoding
-from ..errors import LavaBsnnError, check_option
+from ..errors import LavaBsnnError, OptionError
+from .build import build_loss, build_model, class_weights_of, make_fabric
 from .checkpoint import load_checkpoint
-from .engine import Epoch, Step
-from .evaluation import evaluate
+from .evaluation import Scores, score
+from .finetuning import begin_finetuning, restore_grid
+from .history import Epoch, Step, is_stopped
+from .holdout import hold_out
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
-from .losses import SopBudget, SpikeRegulation, TotalLoss, rate_cross_entropy, tet_cross_entropy
 from .recipe import HYBRID, Recipe, load_recipe, run_recipe
+from .result import Result, result_of
+from .run_data import (
+    check_first,
+    check_info,
+    described,
+    encoding_of,
+    info_of_run,
+    is_own,
+    known_info,
+    write_info,
+)
 from .run_folder import (
     LAST,
     START,
@@ -34,130 +46,55 @@ from .run_folder import (
 )
 from .run_log import RunLog
 from .schedule import optimizer
-from .targets import train_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """Outcome of a run; accuracies in 0..1.
-
-    Attributes:
-        test_accuracy: of the weights in ``checkpoint``, those after the last epoch.
-        best_test_accuracy: the highest of all epochs, an optimistic figure: the test set chose it.
-        skipped: what was wrong with the samples that were left out.
-        saturated: share of the training's input counts that were above the largest message.
-    """
-
-    test_accuracy: float
-    best_test_accuracy: float
-    best_epoch: int
-    train_seconds: float
-    checkpoint: str
-    config: dict[str, Any]
-    skipped: list[str]
-    saturated: float = 0.0
-
-
 def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
-    """Training and test set of a recipe; ``progress(done, total)`` is called in long preparations."""
-    return data.load(
+    """Training, validation and test set of a recipe; ``progress(done, total)`` is called in long work."""
+    split_seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+    splits = data.load(
         recipe.dataset,
         root=recipe.data_root,
         num_steps=recipe.frames,
         size=recipe.size,
         counts=recipe.counts,
         augment=recipe.augment,
-        cutout_fill=data.DATASETS[recipe.dataset].mean if recipe.normalize else None,
+        cutout_fill=known_info(recipe).mean if recipe.normalize and not is_own(recipe) else None,
         test_fraction=recipe.test_fraction,
-        split_seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
+        split_seed=split_seed,
         seed=recipe.seed,
         skip_bad=recipe.skip_bad,
         cache=recipe.cache,
         denoise=recipe.denoise,
+        bin_us=recipe.bin_us,
+        slice_us=recipe.slice_us,
+        layout=recipe.layout,
+        options=recipe.data_options,
+        targets=recipe.targets,
         progress=progress,
     )
+    check_first(recipe, splits)
+    return hold_out(splits, recipe.validation_fraction, split_seed)
 
 
 def input_shape(recipe: Recipe) -> tuple[int, int, int]:
     """``(C, H, W)`` of a recipe's samples, known without the data.
 
     Raises:
-        OptionError: an unknown data set.
+        OptionError: an unknown data set, or one of the user's own.
     """
-    check_option("recipe", "dataset", recipe.dataset, data.DATASETS)
-    return data.DATASETS[recipe.dataset].sized(recipe.size)
+    return known_info(recipe).sized(recipe.size)
 
 
 def input_encoding(recipe: Recipe) -> Encoding:
-    """What a recipe's samples are for its network.
+    """What samples of a data set by name are for a recipe's network.
 
     Raises:
         OptionError: no device takes them so.
     """
-    return data.DATASETS[recipe.dataset].encoding(
-        bits=recipe.input_bits,
-        counts=recipe.counts,
-        normalize=recipe.normalize,
-        saturate=recipe.saturate,
-    )
-
-
-def build_model(
-    recipe: Recipe, in_shape: tuple[int, ...], num_classes: int, ann: Recipe | None = None
-) -> models.SpikingNetwork:
-    """Model of a recipe with fresh weights.
-
-    Args:
-        ann: of a hybrid, the recipe of the QCFS network it starts from.
-    """
-    method, num_steps, options = recipe.method, recipe.num_steps, dict(recipe.method_options)
-    if recipe.method == HYBRID:
-        method, num_steps, options = "qcfs", 1, {} if ann is None else dict(ann.method_options)
-    model = models.create(
-        recipe.model,
-        num_classes=num_classes,
-        in_shape=in_shape,
-        num_steps=num_steps,
-        method=method,
-        width=recipe.width,
-        encoding=input_encoding(recipe),
-        method_options=options,
-        **recipe.model_options,
-    )
-    if recipe.method == HYBRID:
-        model = to_lmht(model, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})
-    if recipe.target is not None:
-        train_for("recipe", model, recipe.target)
-    return model
-
-
-def build_loss(recipe: Recipe, model: torch.nn.Module) -> TotalLoss:
-    """Loss terms of a recipe."""
-    entropy = tet_cross_entropy if recipe.loss == "tet" else rate_cross_entropy
-    smoothing = recipe.label_smoothing
-    terms: dict[str, Any] = {recipe.loss: (1.0, lambda z, y: entropy(z, y, smoothing))}
-    if recipe.spike_regulation:
-        terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model))
-    if recipe.sop_budget is not None:
-        terms["sops"] = (1.0, SopBudget(model, recipe.sop_budget))
-    return TotalLoss(terms)
-
-
-def make_fabric(recipe: Recipe) -> Fabric:
-    """Launched Fabric: one device, or DDP over the processes that ``torchrun`` has started."""
-    from lightning_fabric import Fabric
-
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    options: dict[str, Any] = {"devices": 1}
-    if "LOCAL_RANK" in os.environ:
-        options = {"devices": local, "num_nodes": world // local, "strategy": "ddp"}
-    fabric = Fabric(accelerator=accelerator, precision=recipe.precision, **options)  # type: ignore[arg-type]
-    fabric.launch()
-    return fabric
+    return encoding_of(recipe, known_info(recipe))
 
 
 def train(
@@ -165,6 +102,9 @@ def train(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    overwrite: bool = False,
+    loggers: Sequence[Any] = (),
+    allow_code: bool = False,
     on_data: Callable[[int, int], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
@@ -172,11 +112,15 @@ def train(
 ) -> Result:
     """Train a recipe into a folder; ``resume`` continues a run in it, bit for bit.
 
-    Writes ``config.yaml``, ``last.pt``, ``best.pt``, ``metrics.csv``, TensorBoard events and
-    ``training_curve.png``.
+    Writes ``config.yaml``, ``last.pt``, ``best.pt``, ``metrics.csv``, ``result.json``, TensorBoard events,
+    ``training_curve.png`` and ``confusion.png``.
 
     Args:
         recipe: a recipe, or what :func:`load_recipe` takes.
+        resume: with a recipe of more epochs than the run was started with, it is trained for longer.
+        overwrite: a run in the folder may be replaced.
+        loggers: of Fabric's interface, besides TensorBoard; they get the figures of each epoch.
+        allow_code: whether it may name code that is not below the working folder, or in a run's folder.
         on_data: called with (done, total) while recordings are made.
         on_start: told in words what will be trained.
 
@@ -186,15 +130,23 @@ def train(
     """
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    with code.allowing(allow_code):
+        code.check(recipe.code)
     fabric = make_fabric(recipe)
     is_first = fabric.global_rank == 0
+    if resume and overwrite:
+        raise OptionError("train: resume and overwrite exclude each other; give one of them")
     resume = resume and (out / LAST).exists()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(code.allowing(allow_code))
         if is_first:
-            (continue_folder if resume else start_folder)(recipe, out)
+            if resume:
+                continue_folder(recipe, out)
+            else:
+                start_folder(recipe, out, overwrite=overwrite)
             stack.enter_context(alone_in(out))
         fabric.barrier()
-        return _train(recipe, out, fabric, resume, on_data, on_start, on_step, on_epoch)
+        return _train(recipe, out, fabric, resume, loggers, on_data, on_start, on_step, on_epoch)
 
 
 def _train(
@@ -202,6 +154,7 @@ def _train(
     out: Path,
     fabric: Fabric,
     resume: bool,
+    loggers: Sequence[Any],
     on_data: Callable[[int, int], None] | None,
     on_start: Callable[[str], None] | None,
     on_step: Callable[[Step], None] | None,
@@ -212,21 +165,27 @@ def _train(
     if not len(splits.train) or not len(splits.test):
         raise LavaBsnnError(f"{recipe.dataset}: no good sample is left, e.g. {splits.skipped[0]}")
     seed_everything(recipe.seed)
-    model = _model_in(out, recipe, splits.shape, splits.info.num_classes)
+    if is_own(recipe) and is_first:
+        check_info(recipe, out, splits.info) if resume else write_info(out, splits.info)
+    model = _model_in(out, recipe, splits.info)
     model.classes = splits.classes
     if recipe.start is not None and not resume:
-        _take_weights(recipe, model, splits)
+        _take_weights(recipe, model, splits, out)
+    restore_grid(out, model)
     if on_start is not None and is_first:
         on_start(
-            f"{recipe.dataset}: {len(splits.train)} training and {len(splits.test)} test samples"
+            f"{recipe.dataset}: {len(splits.train)} training"
+            + (f", {len(splits.validation)} validation" if splits.validation is not None else "")
+            + f" and {len(splits.test)} test samples"
+            + (f" of {described(splits.info)}" if is_own(recipe) else "")
             + "".join(f" ({note})" for note in splits.notes)
             + (f"; left out: {len(splits.skipped)}" if splits.skipped else "")
             + f"; {recipe.model}, {recipe.method}: "
             f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
         )
     history = history_of(out) if resume else []
-    if on_start is not None and is_first and len(history) == recipe.epochs:
-        on_start("all epochs are done already")
+    if on_start is not None and is_first and history:
+        on_start(_where(recipe, history))
     log = RunLog(out, history) if is_first else None
 
     def finish_epoch(epoch: Epoch) -> None:
@@ -235,16 +194,20 @@ def _train(
         if on_epoch is not None:
             on_epoch(epoch)
 
+    found: list[Scores] = []
     history = fit(
         model,
         splits.train,
         splits.test,
         epochs=recipe.epochs,
+        validation=splits.validation,
+        patience=recipe.patience,
         batch_size=recipe.batch_size,
         optimizer=optimizer(
             recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
         ),
-        loss=build_loss(recipe, model),
+        loss=build_loss(recipe, model, class_weights_of(recipe, splits)),
+        sampler=recipe.sampler,
         schedule=recipe.schedule,
         warmup_epochs=recipe.warmup_epochs,
         clip_norm=recipe.clip_norm,
@@ -256,72 +219,100 @@ def _train(
         checkpoint_steps=recipe.checkpoint_steps,
         settings=settings_of(recipe),
         resume=resume,
+        loggers=loggers,
+        progress=False,
         on_step=on_step,
         on_epoch=finish_epoch,
+        on_test=found.append,
     )
-    if log is not None:
-        log.finish(history)
     entry: Any = model.blocks[0]
-    return dataclasses.replace(
-        _result(recipe, out / LAST, history[-1].test_accuracy, history, splits),
+    result = result_of(
+        recipe,
+        out / LAST,
+        found[0],
+        history,
+        classes=splits.classes,
+        skipped=splits.skipped,
         saturated=entry.saturated / max(1, entry.received),
     )
+    if log is not None:
+        log.finish(history, result)
+    return result
 
 
-def _result(
-    recipe: Recipe, checkpoint: Path, test_accuracy: float, history: list[Epoch], splits: data.Splits
-) -> Result:
-    best = max(history, key=lambda epoch: epoch.test_accuracy, default=None)
-    return Result(
-        test_accuracy=test_accuracy,
-        best_test_accuracy=test_accuracy if best is None else best.test_accuracy,
-        best_epoch=0 if best is None else best.epoch,
-        train_seconds=round(sum(epoch.seconds for epoch in history), 2),
-        checkpoint=str(checkpoint),
-        config=asdict(recipe),
-        skipped=list(splits.skipped),
-    )
+def _where(recipe: Recipe, history: list[Epoch]) -> str:
+    """What is left of a run that is resumed, in words."""
+    if len(history) == recipe.epochs:
+        return "all epochs are done already"
+    if is_stopped(history, recipe.patience):
+        return (
+            f"stopped after epoch {len(history)}: {recipe.patience} epochs brought no better one; to go on: "
+            "train --resume --set patience=null"
+        )
+    return f"goes on after epoch {len(history)} of {recipe.epochs}"
 
 
-def load_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> tuple[Recipe, models.SpikingNetwork]:
+def load_run(
+    out: str | os.PathLike[str], checkpoint: str = LAST, *, allow_code: bool = False
+) -> tuple[Recipe, models.SpikingNetwork]:
     """Recipe and trained model of a run's folder, in evaluation mode.
 
+    Args:
+        allow_code: whether it may name code that is not below the working folder, or in a run's folder.
+
     Raises:
-        LavaBsnnError: no run there, or a damaged checkpoint.
+        LavaBsnnError: no run there, code that is not allowed, or a damaged checkpoint.
     """
     out = Path(out)
     recipe = run_recipe(out)
-    shape = input_shape(recipe)
-    model = _model_in(out, recipe, shape, data.DATASETS[recipe.dataset].num_classes)
-    model.classes = data.DATASETS[recipe.dataset].classes
+    info = info_of_run(recipe, out)
+    with code.allowing(allow_code):
+        model = _model_in(out, recipe, info)
+    model.classes = info.classes
+    restore_grid(out, model)
     load_checkpoint(out / checkpoint, model)
     return recipe, model.eval()
 
 
-def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST) -> Result:
-    """Test accuracy of a run's checkpoint, computed anew."""
+def evaluate_run(out: str | os.PathLike[str], checkpoint: str = LAST, *, allow_code: bool = False) -> Result:
+    """Test figures of a run's checkpoint, computed anew; ``allow_code`` as in :func:`load_run`."""
     out = Path(out)
-    recipe, model = load_run(out, checkpoint)
-    splits = load_data(dataclasses.replace(recipe, augment=()))
+    with code.allowing(allow_code):
+        code.check(run_recipe(out).code)
+        recipe, model = load_run(out, checkpoint)
+        splits = load_data(dataclasses.replace(recipe, augment=()))
     if torch.cuda.is_available():
         model.cuda()
-    figures = evaluate(model, splits.test, batch_size=recipe.batch_size, num_workers=recipe.num_workers)
-    return _result(recipe, out / checkpoint, figures, history_of(out), splits)
+    scores = score(
+        model,
+        splits.test,
+        loss=build_loss(recipe, model, class_weights_of(recipe, splits)),
+        batch_size=recipe.batch_size,
+        num_workers=recipe.num_workers,
+    )
+    return result_of(
+        recipe, out / checkpoint, scores, history_of(out), classes=splits.classes, skipped=splits.skipped
+    )
 
 
-def _model_in(out: Path, recipe: Recipe, shape: tuple[int, ...], classes: int) -> models.SpikingNetwork:
+def _model_in(out: Path, recipe: Recipe, info: data.DatasetInfo) -> models.SpikingNetwork:
     ann = load_recipe(out / START) if (out / START).is_file() else None
-    return build_model(recipe, shape, classes, ann)
+    return build_model(recipe, info.sized(recipe.size), info.num_classes, ann, info)
 
 
-def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits) -> None:
+def _take_weights(recipe: Recipe, model: models.SpikingNetwork, splits: data.Splits, out: Path) -> None:
     """Fill the model from ``recipe.start``; of a hybrid, through the QCFS network."""
     start = Path(str(recipe.start))
+    if recipe.matched:
+        trained = load_run(start)[1]
+        begin_finetuning(trained, splits.train, recipe.target or "extended", out)
+        model.load_state_dict(trained.state_dict())
+        return
     if recipe.method != HYBRID:
         load_checkpoint(start / LAST, model)
         return
     first = start_recipe(recipe)
-    ann = build_model(first, splits.shape, splits.info.num_classes)
+    ann = build_model(first, splits.shape, splits.info.num_classes, info=splits.info)
     load_checkpoint(start / LAST, ann)
     converted = to_lmht(ann, num_steps=recipe.num_steps, **{"levels": 2, **recipe.method_options})
     try:

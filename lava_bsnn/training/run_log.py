@@ -7,10 +7,17 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..files import atomic_path
-from .engine import Epoch
+from .history import Epoch
+from .result import Result, write_result
+from .run_folder import CONFUSION, CURVES, METRICS, RESULT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class RunLog:
@@ -30,21 +37,41 @@ class RunLog:
     def add(self, epoch: Epoch) -> None:
         row = asdict(epoch)
         self._rows.append(row)
-        _write_csv(self.out / "metrics.csv", self._rows)
+        _write_csv(self.out / METRICS, self._rows)
         for name, value in row.items():
-            if name != "epoch" and value is not None:
-                self._writer.add_scalar(name, value, epoch.epoch)  # type: ignore[no-untyped-call]
+            if name != "epoch":
+                self._scalars(name, value, epoch.epoch)
         self._writer.flush()  # type: ignore[no-untyped-call]
 
-    def finish(self, history: Sequence[Epoch]) -> None:
+    def finish(self, history: Sequence[Epoch], result: Result) -> None:
+        """Write what is known at the end: test figures, the result, figures."""
         from matplotlib.figure import Figure
 
-        from ..analysis import plot_training
+        from ..analysis import confusion_figure, plot_training
 
-        self._writer.close()  # type: ignore[no-untyped-call]
+        _write_csv(self.out / METRICS, [asdict(epoch) for epoch in history])
+        write_result(result, self.out / RESULT)
         figure = Figure(figsize=(8, 3), layout="constrained")
         plot_training(history, figure.subplots(1, 2))
-        with atomic_path(self.out / "training_curve.png") as temporary:
+        self._save(figure, CURVES)
+        self._scalars("test_accuracy", result.test_accuracy, result.epochs)
+        self._scalars("test_loss", result.test_loss, result.epochs)
+        self._scalars("macro_f1", result.macro_f1, result.epochs)
+        if result.confusion is not None:
+            confusion = confusion_figure(np.array(result.confusion), result.classes)
+            self._save(confusion, CONFUSION)
+            self._writer.add_figure("confusion", confusion, result.epochs)  # type: ignore[no-untyped-call]
+        for place, accuracy in enumerate(result.class_accuracy or ()):
+            name = result.classes[place] if result.classes else str(place)
+            self._scalars(f"class_accuracy/{name}", accuracy, result.epochs)
+        self._writer.close()  # type: ignore[no-untyped-call]
+
+    def _scalars(self, name: str, value: float | None, epoch: int) -> None:
+        if value is not None:
+            self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+
+    def _save(self, figure: Figure, name: str) -> None:
+        with atomic_path(self.out / name) as temporary:
             figure.savefig(temporary, dpi=150, format="png")
 
 

@@ -122,7 +122,7 @@ def check_backend(net: FixedPointNetwork, backend: str, num_samples: int) -> Non
     """
     problems = backend_problems(net, backend, num_samples)
     if problems:
-        raise ExportError("; ".join(problems))
+        raise ExportError(*problems)
 
 
 def backend_problems(net: FixedPointNetwork, backend: str, num_samples: int) -> list[str]:

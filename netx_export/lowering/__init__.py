@@ -161,7 +161,7 @@ def _freeze_gates(job: Job) -> None:
 
 def _refuse(problems: list[str]) -> None:
     if problems:
-        raise ExportError("; ".join(problems))
+        raise ExportError(*problems)
 
 
 def _place_problems(blocks: list[Any]) -> Iterator[str]:

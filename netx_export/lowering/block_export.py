@@ -39,7 +39,7 @@ def export_block(module: Any, handle: Any) -> None:
     job = Job(target=target("stock"), model=module, blocks=[module])
     problems = list(block_problems(module, job))
     if problems:
-        raise ExportError("; ".join(problems))
+        raise ExportError(*problems)
     if isinstance(module, block.Input):
         coding = module.encoding or Encoding()
         entry = Input(shape=module.shape, bits=coding.bits, signed=coding.signed, encoding=coding)

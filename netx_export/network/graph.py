@@ -154,7 +154,7 @@ class FixedPointNetwork(Content):
         super().__post_init__()
         found = list(checks.problems(self))
         if found:
-            raise ExportError("; ".join(found))
+            raise ExportError(*found)
 
     def __getitem__(self, name: str) -> Layer:
         for layer in self.layers:

@@ -45,7 +45,7 @@ class Reader:
             if not isinstance(node, (*_NEURONS, *LINEAR, nir.Input, nir.Output))
         ]
         if problems:
-            raise ExportError("; ".join(problems))
+            raise ExportError(*problems)
         metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
         self._own = is_own(metadata)
         self._meaning = chosen(semantics, metadata, self._nodes.values())

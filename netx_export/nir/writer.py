@@ -44,7 +44,7 @@ class Writer:
             for text in (*_not_in_nir(layer), *_reader_problems(layer, dialect))
         ]
         if problems:
-            raise ExportError("; ".join(problems))
+            raise ExportError(*problems)
 
     def graph(self, metadata: dict[str, Any]) -> nir.NIRGraph:
         """The graph; a layer's neurons have its name, the nodes in front of them begin with it."""

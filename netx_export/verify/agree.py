@@ -138,7 +138,7 @@ class Agreement:
 
     def plot(self, axes: Axes) -> Axes:
         """Draw each layer's firing rate in the model and in integers, and the share of equal spikes."""
-        from lava_bsnn.analysis._style import BLUE, GREEN, ORANGE, legend_above, tidy
+        from lava_bsnn.analysis._style import BLUE, GREEN, ORANGE, legend_above, name_ticks, tidy
 
         places = np.arange(len(self.layers))
         for offset, colour, label, rates in (
@@ -150,9 +150,7 @@ class Agreement:
             )
         equal = [100 * one.equal for one in self.layers]
         axes.plot(places, equal, color=GREEN, marker="D", linestyle="--", label="equal spikes")
-        crowded = sum(len(one.name) + 2 for one in self.layers) > 60
-        names = [one.name for one in self.layers]
-        axes.set_xticks(places, names, rotation=90 if crowded else 0, fontsize="small")
+        name_ticks(axes, [one.name for one in self.layers])
         axes.set(xlabel="layer", ylabel="% of neuron-steps", ylim=(0, 105))
         return legend_above(tidy(axes))
 

@@ -158,9 +158,10 @@ def verify(
     backends: Sequence[str] | None = None,
     seed: int = 0,
     timeout: float | None = None,
+    data: np.ndarray | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Verification:
-    """Run random samples everywhere and compare with the simulator.
+    """Run samples everywhere, random ones unless they are given, and compare with the simulator.
 
     Args:
         net: the network, or the path of a file, which backend ``"stock"`` runs itself.
@@ -170,6 +171,8 @@ def verify(
         backends: names; by default all.
         seed: of the samples.
         timeout: seconds per backend.
+        data: samples ``[N, *shape, T]`` as :meth:`netx_export.FixedPointNetwork.encode` gives them, in the
+            place of random ones; number, steps and seed are not used then.
         progress: called with each backend's name before it runs.
 
     Raises:
@@ -187,15 +190,15 @@ def verify(
         if value is not None and value < least:
             raise OptionError(f"verify: {what}={value} is not allowed; use {least} or more")
     check_timeout("verify", timeout)
-    num_steps = num_steps or default_steps(net)
-    data = random_data(net, num_samples, num_steps, seed)
+    if data is None:
+        data = random_data(net, num_samples, num_steps or default_steps(net), seed)
     expected = run(net, data, REFERENCE, trace=True)
     found = {}
     for name in dict.fromkeys(names):
         if name != REFERENCE:
             progress(name)
             found[name] = _outcome(file if name == "stock" else net, data, expected, name, timeout)
-    return Verification(samples=num_samples, steps=num_steps, backends=found)
+    return Verification(samples=len(data), steps=data.shape[-1], backends=found)
 
 
 def _outcome(

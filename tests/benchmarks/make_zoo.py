@@ -86,7 +86,7 @@ def arrays(data: torch.utils.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
 def make(name: str, folder: Path, console: Console) -> None:
     """Train, fine-tune, convert, record, write."""
     plan = PLANS[name]
-    recipe = load_recipe(plan.recipe).replace(plan.changes)
+    recipe = load_recipe(plan.recipe).replace(["validation_fraction=0", *plan.changes])
     splits = load_data(recipe)
     train, (inputs, labels) = arrays(splits.train), arrays(splits.test)
     training.seed_everything(recipe.seed)

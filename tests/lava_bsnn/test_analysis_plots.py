@@ -53,12 +53,12 @@ def facts():
 DRAW = {
     "flip ratio": (lambda f, a: analysis.plot_flip_ratio(f.ratios, a), "(%)"),
     "weight entropy": (lambda f, a: analysis.plot_weight_entropy(f.entropies, a), "(nats)"),
-    "firing rates": (lambda f, a: analysis.plot_firing_rates(f.activities, a), "(% of"),
+    "firing rates": (lambda f, a: analysis.plot_firing_rates(f.activities, a), "(%)"),
     "spike entropy": (lambda f, a: analysis.plot_spike_entropy(f.activities, a), "(nats)"),
     "operations": (lambda f, a: analysis.plot_operations(f.count, a), "per sample"),
     "energy": (lambda f, a: analysis.plot_energy(f.energies, a), "estimated energy"),
-    "model size": (lambda f, a: analysis.plot_model_size(f.models, a), "(MB)"),
-    "footprint": (lambda f, a: analysis.plot_footprint(f.footprints, a), "(MB)"),
+    "model size": (lambda f, a: analysis.plot_model_size(f.models, a), "(bytes)"),
+    "footprint": (lambda f, a: analysis.plot_footprint(f.footprints, a), "(bytes)"),
     "landscape": (lambda f, a: analysis.plot_landscape(f.landscape, a), "(filter norms)"),
 }
 
@@ -84,11 +84,11 @@ def test_bars_have_the_heights_of_the_data(facts):
     assert heights(axes) == [100 * one.firing_rate for one in facts.activities.values()]
     axes = Figure().subplots()
     analysis.plot_footprint(facts.footprints, axes)
-    sums = np.reshape(heights(axes), (2, 3)).sum(0) * 1e6
+    sums = np.reshape(heights(axes), (2, 3)).sum(0)
     assert sums == pytest.approx([one.total for one in facts.footprints.values()])
     axes = Figure().subplots()
     analysis.plot_model_size(facts.models, axes)
-    sums = np.reshape(heights(axes), (-1, 3)).sum(0) * 1e6
+    sums = np.reshape(heights(axes), (-1, 3)).sum(0)
     assert sums == pytest.approx([analysis.model_size(m) for m in facts.models.values()], abs=1)
     axes = Figure().subplots()
     analysis.plot_energy(facts.energies, axes)

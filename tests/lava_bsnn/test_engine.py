@@ -131,6 +131,8 @@ def test_two_processes_train_what_one_does(two_processes):
         assert theirs["loss"] == pytest.approx([e.loss for e in history], rel=1e-6)
         assert theirs["rate"] == pytest.approx([e.firing_rate for e in history], rel=1e-6)
         assert theirs["test"] == [e.test_accuracy for e in history]
+        assert theirs["held"] == [e.validation_accuracy for e in history]
+        assert theirs["test loss"] == pytest.approx(history[-1].test_loss, rel=1e-6)
         assert theirs["flips"] == [e.flip_ratio for e in history]
 
 
@@ -282,15 +284,17 @@ def test_arrays_that_do_not_fit_are_refused(inputs, labels, message):
 
 
 def test_resume_refuses_another_runs_or_a_damaged_checkpoint(tmp_path):
-    options = {"epochs": 1, "batch_size": 8, "out": tmp_path}
+    options = {"epochs": 2, "batch_size": 8, "out": tmp_path}
     training.fit(small_model(), small_data(), small_data(), **options)
     with pytest.raises(LavaBsnnError, match="was written with seed=0, not 1"):
         training.fit(small_model(), small_data(), small_data(), seed=1, resume=True, **options)
     sgd = training.optimizer("sgd", lr=0.1)
     with pytest.raises(LavaBsnnError, match="was written with optimizer=AdamW, not SGD"):
         training.fit(small_model(), small_data(), small_data(), optimizer=sgd, resume=True, **options)
-    with pytest.raises(LavaBsnnError, match="was written with epochs=1, not 2"):
-        training.fit(small_model(), small_data(), small_data(), resume=True, **{**options, "epochs": 2})
+    with pytest.raises(
+        LavaBsnnError, match="was written with epochs=2, not 1; a run can only be made longer"
+    ):
+        training.fit(small_model(), small_data(), small_data(), resume=True, **{**options, "epochs": 1})
     with pytest.raises(LavaBsnnError, match=r"does not fit this run \(Error.*modulation"):
         training.fit(small_model("agmm"), small_data(), small_data(), resume=True, **options)
     content = bytearray((tmp_path / "last.pt").read_bytes())

@@ -62,6 +62,8 @@ def test_every_field_can_be_set_and_is_described():
         "published": 1.5,
         "dataset": "mnist5k",
         "data_root": "d",
+        "data_options": {"fold": 2},
+        "layout": "TNCHW",
         "cache": "c",
         "skip_bad": True,
         "num_steps": 3,
@@ -69,10 +71,13 @@ def test_every_field_can_be_set_and_is_described():
         "counts": True,
         "saturate": True,
         "denoise": 5.0,
+        "bin_us": 1000,
+        "slice_us": 4000,
         "augment": ("flip", "crop"),
         "normalize": True,
         "test_fraction": 0.5,
         "split_seed": 3,
+        "validation_fraction": 0.2,
         "model": "mlp",
         "method": "fp",
         "width": 0.5,
@@ -81,6 +86,7 @@ def test_every_field_can_be_set_and_is_described():
         "method_options": {"ends": 4},
         "start": "s",
         "epochs": 7,
+        "patience": 2,
         "batch_size": 3,
         "optimizer": "sgd",
         "lr": 0.5,
@@ -91,9 +97,12 @@ def test_every_field_can_be_set_and_is_described():
         "clip_norm": 2.0,
         "label_smoothing": 0.5,
         "loss": "rate",
+        "class_weights": "balanced",
+        "sampler": "balanced",
         "spike_regulation": 0.5,
         "sop_budget": 5000.0,
         "target": "loihi",
+        "matched": True,
         "ema_decay": 0.5,
         "precision": "bf16-mixed",
         "seed": 9,
@@ -246,7 +255,7 @@ def test_a_hybrid_starts_as_the_network_it_comes_from(tmp_path):
 
 
 def test_mixed_precision_trains(tmp_path):
-    recipe = load_recipe("digits-agmm").replace([*SMALL, "precision=bf16-mixed", "epochs=3"])
+    recipe = load_recipe("digits-agmm").replace([*SMALL, "precision=bf16-mixed", "epochs=5"])
     assert train(recipe, tmp_path).test_accuracy > 0.5
 
 
@@ -293,3 +302,16 @@ def test_commands_refuse_in_one_line(arguments, message, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
     assert done.stderr.startswith("lava-bsnn: ")
+
+
+@pytest.mark.parametrize(("has", "warns"), [((False, False), 1), ((False, True), 0), ((None, None), 0)])
+def test_bfloat16_on_a_processor_without_it_is_told(monkeypatch, recwarn, has, warns):
+    from lava_bsnn.training import build
+
+    for name, value in zip(("avx512_bf16", "amx_tile"), has, strict=True):
+        check = None if value is None else lambda value=value: value
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", check, raising=False)
+    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    for precision in ("bf16-mixed", "32-true"):
+        build.make_fabric(load_recipe("digits-agmm").replace([f"precision={precision}"]))
+    assert sum("is slower than float32" in str(one.message) for one in recwarn) == warns

@@ -264,7 +264,7 @@ def test_weights_stay_from_the_step_on_that_is_not_finite(run):
         group["weight_decay"] = 0.0
     assert all(torch.allclose(p, b, rtol=1e-3) for p, b in zip(made.model.parameters(), before, strict=True))
     with pytest.raises(LavaBsnnError, match="in epoch 1, step 3"):
-        made.end_epoch()
+        made.end_epoch(training.tet_cross_entropy)
 
 
 def test_a_moving_average_is_that_of_torch():

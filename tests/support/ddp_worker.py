@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from lightning_fabric import Fabric
 from lava_bsnn import models, training
 
 METHODS = ("binary", "agmm", "qsnn", "lmht")
+BALANCED = "agmm"
+"""The method with a validation set, class weights and balanced batches, too."""
 
 
 def train(method: str, fabric: Fabric) -> tuple[dict[str, torch.Tensor], list[training.Epoch]]:
@@ -32,9 +35,12 @@ def train(method: str, fabric: Fabric) -> tuple[dict[str, torch.Tensor], list[tr
         channels=(4, 6),
         hidden=8,
     )
-    loss = training.TotalLoss(
-        {"tet": (1.0, training.tet_cross_entropy), "spikes": (0.1, training.SpikeRegulation(model))}
-    )
+    options: dict[str, Any] = {}
+    entropy: Any = training.tet_cross_entropy
+    if method == BALANCED:
+        options = {"validation": (data[0][:9], data[1][:9]), "sampler": "balanced"}
+        entropy = training.CrossEntropy(class_weights=[1.0, 2.0, 0.5, 1.0, 3.0], label_smoothing=0.1)
+    loss = training.TotalLoss({"tet": (1.0, entropy), "spikes": (0.1, training.SpikeRegulation(model))})
     history = training.fit(
         model,
         data,
@@ -44,6 +50,7 @@ def train(method: str, fabric: Fabric) -> tuple[dict[str, torch.Tensor], list[tr
         loss=loss,
         optimizer=training.optimizer("sgd", lr=0.1),
         fabric=fabric,
+        **options,
     )
     return model.state_dict(), history
 
@@ -66,6 +73,8 @@ if __name__ == "__main__":
                     "state": state,
                     "loss": [e.loss for e in history],
                     "test": [e.test_accuracy for e in history],
+                    "held": [e.validation_accuracy for e in history],
+                    "test loss": history[-1].test_loss,
                     "rate": [e.firing_rate for e in history],
                     "flips": [e.flip_ratio for e in history],
                 },

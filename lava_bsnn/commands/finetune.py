@@ -1,0 +1,66 @@
+"""The command that trains a run on in the integers of a target."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from .output import Flag, JsonOutput
+from .train import run_recipe_in
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune(JsonOutput):
+    """Train a run on in the integers of a target of export.
+
+    The result is a run of its own, for eval, export, report, resume.
+
+    Example: lava-bsnn finetune runs/events --target loihi --epochs 2
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """The --out of lava-bsnn train."""
+    target: Annotated[str, tyro.conf.arg(metavar="NAME")] = "extended"
+    """stock, loihi or extended: the profile of the export that follows."""
+    epochs: int = 3
+    """Passes over the training set."""
+    lr: float = 2e-4
+    """Learning rate, which falls to 0."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the new run; by default DIR-TARGET."""
+    resume: Flag = False
+    """Continue a fine-tuning that was stopped."""
+
+    def __call__(self) -> None:
+        from ..training.recipe import run_recipe
+
+        self.check_json()
+        recipe = _recipe(run_recipe(self.folder), self)
+        folder = self.folder if self.folder.name not in ("", "..") else self.folder.resolve()
+        out = folder.with_name(f"{folder.name}-{self.target}") if self.out is None else self.out
+        run_recipe_in(self, recipe, out, resume=self.resume)
+
+
+def _recipe(trained: Recipe, options: Finetune) -> Recipe:
+    return dataclasses.replace(
+        trained,
+        summary=f"{trained.summary}, fine-tuned for {options.target}".lstrip(", "),
+        published=None,
+        start=str(options.folder),
+        target=options.target,
+        matched=True,
+        epochs=options.epochs,
+        optimizer="adamw",
+        lr=options.lr,
+        schedule="cosine",
+        warmup_epochs=0.0,
+        weight_decay=1e-4,
+        ema_decay=None,
+    )
