@@ -152,7 +152,7 @@ class Recipe:
 
     @property
     def frames(self) -> int:
-        """Frames of a sample: those that first neurons mix into time steps, else T."""
+        """Frames of a sample, which the first neurons may mix into time steps; else T."""
         frames = self.method_options.get("mix_frames")
         return frames if type(frames) is int else self.num_steps  # else the model names it
 

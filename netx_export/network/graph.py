@@ -220,7 +220,7 @@ class FixedPointNetwork(Content):
 
     @cached_property
     def mixed_steps(self) -> dict[str, int | None]:
-        """Steps of each layer behind a mixing of F frames into other T steps; None: as many as enter."""
+        """Steps T of each layer behind a mixing of F frames into others; None where as many as enter."""
         found: dict[str, int | None] = {INPUT: None}
         for layer in self.layers:
             mix = layer.mix
