@@ -12,7 +12,7 @@ import torch
 
 from .. import data, models
 from ..code import is_code
-from ..errors import OptionError
+from ..errors import LavaBsnnWarning, OptionError
 from .batches import labels_of
 from .hybrid import to_lmht
 from .losses import (
@@ -114,6 +114,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
         warnings.warn(
             "recipe: precision=bf16-mixed is slower than float32 on a processor without instructions for "
             "bfloat16; set precision=32-true",
+            LavaBsnnWarning,
             stacklevel=2,
         )
     options: dict[str, Any] = {"devices": 1}

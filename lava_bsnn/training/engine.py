@@ -102,7 +102,16 @@ class Engine:
         self.meter.enabled = self.step % RateMeter.EVERY == 0
         logits = self.wrapped(inputs)
         check_classes("train", indices, given, logits)
-        value = loss(logits, labels)
+        try:
+            value = loss(logits, labels)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, LavaBsnnError | torch.cuda.OutOfMemoryError):
+                raise
+            raise LavaBsnnError(
+                f"fit: the loss raised {type(error).__name__}: {' '.join(str(error).split())}; it gets "
+                f"logits {list(logits.shape)}, one per class and step, and targets {list(labels.shape)}: a "
+                "loss of one logit per class is lambda logits, targets: loss(logits.mean(-1), targets)"
+            ) from error
         if not isinstance(value, Tensor) or value.dim():
             kind = f"{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise LavaBsnnError(f"fit: the loss is {kind}; return a scalar tensor, the mean over the samples")

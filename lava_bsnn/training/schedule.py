@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ..errors import check_option
+from ..errors import OptionError, check_option
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -27,6 +27,9 @@ def optimizer(
         lr: learning rate at the top of the schedule.
     """
     check_option("optimizer", "name", name, OPTIMIZERS)
+    for what, value in (("lr", lr), ("weight_decay", weight_decay), ("momentum", momentum)):
+        if not isinstance(value, (int, float)) or not value >= 0:
+            raise OptionError(f"optimizer: {what}={value} is not allowed; use a number of 0 or more")
 
     def make(parameters: Iterable[Parameter]) -> Optimizer:
         import torch
