@@ -14,7 +14,14 @@ from . import functional
 from ._slayer import synapse_layer
 from .errors import OptionError, check_option
 from .functional.time import fold_time, unfold_time
-from .functional.weights import SCALES, quantization_step, sign
+from .functional.weights import (
+    BINARY_SCALES,
+    QUANTIZED_SCALES,
+    STANDARDS,
+    binary_scale,
+    quantization_step,
+    sign,
+)
 
 Pair = int | tuple[int, int]
 
@@ -33,44 +40,67 @@ class Binarize:
     """Weight hook: ``alpha * sign(w)`` (see :func:`lava_bsnn.functional.binarize`).
 
     Attributes:
-        scale: ``"channel"`` or ``"layer"``.
+        scale: ``"channel"``, ``"layer"`` or ``"power_of_two"``.
         clip: bound of the clipped straight-through estimator; None for the plain one.
-        standardize: standardise the layer's weights first (WS-DR, Q-SNN eq. 16).
+        standardize: standardise the weights first, per ``"layer"`` (WS-DR, Q-SNN eq. 16) or per
+            ``"filter"``; None for neither.
+        sharpness: t of the annealed gradient, which :func:`lava_bsnn.training.anneal` raises; None for the
+            straight-through one.
+        latent: False where the weights are +1 and -1 themselves (:mod:`lava_bsnn.training.bso`): they are
+            computed with as they are, without a copy.
     """
 
     scale: str = "channel"
     clip: float | None = None
-    standardize: bool = False
+    standardize: str | None = None
+    sharpness: float | None = None
+    latent: bool = True
 
     def __post_init__(self) -> None:
-        check_option("Binarize", "scale", self.scale, SCALES)
+        check_option("Binarize", "scale", self.scale, BINARY_SCALES)
+        check_option("Binarize", "standardize", self.standardize, STANDARDS)
+        if self.sharpness is not None and (self.clip is not None or not self.sharpness > 0):
+            raise OptionError(
+                f"Binarize: sharpness={self.sharpness!r} with clip={self.clip!r} is not allowed; use a "
+                "number > 0 without clip"
+            )
 
     @property
     def bits(self) -> int:
         """Bits per weight."""
         return 1
 
+    def _standard(self, w: Tensor) -> Tensor:
+        return w if self.standardize is None else functional.standardize(w, self.standardize)
+
     def __call__(self, w: Tensor, descale: bool = False) -> Tensor:
         if descale:
             return self.integers(w)[0]
-        w = functional.standardize(w) if self.standardize else w
-        return functional.binarize(w, self.scale, clip=self.clip, dtype=_computed(w))
+        if not self.latent:
+            return w.to(_computed(w))
+        w, dtype = self._standard(w), _computed(w)
+        return functional.binarize(w, self.scale, clip=self.clip, sharpness=self.sharpness, dtype=dtype)
 
     def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Integer weights (+1 or -1) and the real step per channel that scales them."""
-        w = functional.standardize(w.detach()) if self.standardize else w.detach()
-        return sign(w), functional.weight_scale(w, self.scale, "mean")
+        w = self._standard(w.detach())
+        return sign(w), binary_scale(w, self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize:
-    """Weight hook: symmetric k-bit weights (see :func:`lava_bsnn.functional.quantize_weights`)."""
+    """Weight hook: symmetric k-bit weights (see :func:`lava_bsnn.functional.quantize_weights`).
+
+    Attributes:
+        bits: 2..16.
+        scale: ``"channel"``, ``"layer"`` or ``"signed_maximum"``.
+    """
 
     bits: int = 8
     scale: str = "channel"
 
     def __post_init__(self) -> None:
-        check_option("Quantize", "scale", self.scale, SCALES)
+        check_option("Quantize", "scale", self.scale, QUANTIZED_SCALES)
         if isinstance(self.bits, bool) or not isinstance(self.bits, int) or self.bits not in range(2, 17):
             raise OptionError(f"Quantize: weight_bits={self.bits!r} is not allowed; use 2..16 or None")
 
@@ -78,7 +108,7 @@ class Quantize:
         return self.integers(w)[0] if descale else functional.quantize_weights(w, self.bits, self.scale)
 
     def integers(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Integer weights in ``+-(2^(bits-1) - 1)`` and the real step that scales them."""
+        """Integer weights and the real step that scales them."""
         step = quantization_step(w.detach(), self.bits, self.scale)
         return torch.round(w.detach() / step), step
 

@@ -33,7 +33,8 @@ class Conv(SpikingBlock, block_base.AbstractConv):
         delay: learn an axonal delay per output channel (:class:`lava_bsnn.axon.Delay`).
         delay_shift: delay the output by one step in training too.
         count_log: return ``(spikes, mean event rate)``.
-        binarize: ``"channel"`` or ``"layer"`` for ``alpha * sign(w)``, ``None`` for ``weight_bits``.
+        binarize: ``"channel"``, ``"layer"`` or ``"power_of_two"``: scale of ``alpha * sign(w)``; ``None`` for
+            ``weight_bits``.
         weight_bits: bits of non-binary weights (2..16); ``None`` for floating point.
         norm: ``"batch"`` or ``None``.
         modulation: module between norm and neuron that maps a current to a current.

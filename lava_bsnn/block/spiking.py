@@ -15,7 +15,7 @@ from .._slayer import step_delay
 from ..axon import Delay
 from ..device import grid_current
 from ..errors import LavaBsnnWarning, OptionError, ShapeError, check_option
-from ..functional.weights import SCALES, straight_through
+from ..functional.weights import BINARY_SCALES, straight_through
 from ..modulation import AGMM, ConstantGate
 from ..norm import BatchNorm
 from ..synapse import Binarize, Quantize, recognised
@@ -52,7 +52,7 @@ class SpikingBlock(Block):
         weight_bits: int | None = 8,
         bits_scale: str = "channel",
     ) -> None:
-        check_option(self.label, "binarize", binarize, (*SCALES, None))
+        check_option(self.label, "binarize", binarize, (*BINARY_SCALES, None))
         if pre_hook_fx is not None:
             hook: WeightHook | None = recognised(pre_hook_fx)
         elif binarize is not None:

@@ -74,11 +74,17 @@ class Memory:
         scale: alpha_u of a step, given the potential to be quantised.
         before_spike: quantise before the spike is decided (Q-SNN algorithm 1) instead of
             only what is stored (eq. 12).
+        squash: quantise the potential's hyperbolic tangent (Q-SNN's program).
     """
 
     bits: int
     scale: Callable[[Tensor], Tensor]
     before_spike: bool = False
+    squash: bool = False
+
+    def squashed(self, potential: Tensor) -> Tensor:
+        """What is rounded."""
+        return torch.tanh(potential) if self.squash else potential
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,7 @@ class Spiking:
 
     Attributes:
         threshold: fires at or above it.
+        strict: fire only above it.
         derivative: surrogate ``ds/du`` of ``u - threshold`` and ``gamma``.
         gamma: width of the surrogate.
         scale: factor on it.
@@ -104,6 +111,11 @@ class Spiking:
     ignore_reset: bool = False
     memory: Memory | None = None
     fixed_point: FixedPointMembrane | None = None
+    strict: bool = False
+
+    def fires(self, potential: Tensor, out: Tensor) -> Tensor:
+        """Spikes, 0 or 1 in the potential's type: bool masks are far slower on a CPU."""
+        return (torch.gt if self.strict else torch.ge)(potential, self.threshold, out=out)
 
     def slope(self, distance: Tensor) -> Tensor:
         """``ds/du`` for ``u - threshold``."""
@@ -114,7 +126,7 @@ class Spiking:
         """Kernels that compute this; None where they do not know it, and the definition in torch runs."""
         if self.fixed_point is not None or retain.numel() != 1 or self.derivative not in _KINDS:
             return None
-        if self.memory is not None and self.memory.before_spike:
+        if self.strict or (self.memory is not None and (self.memory.before_spike or self.memory.squash)):
             return None
         return backend_of(images, bits=self.memory is not None)
 
@@ -165,9 +177,10 @@ def _run(
         if memory is not None and memory.before_spike:
             scales.append(memory.scale(u))
             u = round_to_levels(u, memory.bits, scales[t])
-        torch.ge(u, how.threshold, out=spikes[t])  # bool masks are far slower on a CPU
+        how.fires(u, spikes[t])
         stored = torch.addcmul(u, u, spikes[t], value=-1, out=scratch)
         if memory is not None and not memory.before_spike:
+            stored = memory.squashed(stored)
             scales.append(memory.scale(stored))
             stored = round_to_levels(stored, memory.bits, scales[t])
     return spikes, potential, stored, scales
@@ -239,10 +252,13 @@ class _LIF(torch.autograd.Function):
         potential, retain, state, *bounds = ctx.saved_tensors
         how: Spiking = ctx.how
         before = how.memory is not None and how.memory.before_spike
+        squash = how.memory is not None and how.memory.squash
         bound = torch.stack(bounds).reshape(-1, *[1] * (potential.dim() - 1)) if bounds else None
 
         def stored(x: Tensor, limit: Tensor | None) -> Tensor:
-            return x if how.memory is None else round_to_levels(x, how.memory.bits, limit)  # type: ignore[arg-type]
+            if how.memory is None:
+                return x
+            return round_to_levels(how.memory.squashed(x), how.memory.bits, limit)  # type: ignore[arg-type]
 
         grad_current = torch.empty_like(potential)
         learn_retain = ctx.needs_input_grad[1]
@@ -255,7 +271,7 @@ class _LIF(torch.autograd.Function):
             if how.fixed_point is not None:
                 torch.le(decided, how.fixed_point.fires_above, out=quiet)
             else:
-                torch.lt(decided, how.threshold, out=quiet)
+                (torch.le if how.strict else torch.lt)(decided, how.threshold, out=quiet)
             slope = how.slope(decided - how.threshold)
             kept = decided * quiet if learn_retain or (bound is not None and not before) else None
             if how.ignore_reset:
@@ -265,8 +281,11 @@ class _LIF(torch.autograd.Function):
             if limit is not None:  # rounding passes the gradient on inside the range only
                 rounded = potential[t] if before else kept
                 assert rounded is not None
+                rounded = rounded if how.memory is None else how.memory.squashed(rounded)
                 inside = (rounded.abs() <= limit).to(potential.dtype)
                 through = through * inside
+                if squash:
+                    through = through * (1 - rounded.square())
                 slope = slope * inside if before else slope
             torch.mul(grads[0][t], slope, out=grad_current[t])
             if t + 1 < len(potential):  # dL/du[t] += dL/du[t+1] * retain * d stored[t] / du[t]

@@ -47,8 +47,9 @@ class _Spike(torch.autograd.Function):
     def forward(ctx: Any, potential: Tensor, fires_above: float | None, how: Spiking) -> Tensor:
         ctx.save_for_backward(potential)
         ctx.how = how
-        fires = potential >= how.threshold if fires_above is None else potential > fires_above
-        return fires.to(potential.dtype)
+        if fires_above is None:
+            return how.fires(potential, torch.empty_like(potential))
+        return (potential > fires_above).to(potential.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -113,8 +114,9 @@ def _on_grid(
 def _kept(potential: Tensor, how: Spiking) -> Tensor:
     """A potential in k bits (Q-SNN eq. 10)."""
     assert how.memory is not None
-    alpha = how.memory.scale(potential.detach())
-    return _clipped(round_to_levels(potential.detach(), how.memory.bits, alpha), potential, alpha)
+    held = how.memory.squashed(potential)
+    alpha = how.memory.scale(held.detach())
+    return _clipped(round_to_levels(held.detach(), how.memory.bits, alpha), held, alpha)
 
 
 def _clipped(value: Tensor, carrier: Tensor, limit: Tensor | float) -> Tensor:

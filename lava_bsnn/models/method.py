@@ -8,9 +8,10 @@ from typing import Any
 
 from .. import block
 from ..errors import check_option
+from ..functional.weights import FIRST_SHARPNESS, QUANTIZED_SCALES, STANDARDS
 from ..modulation import AGMM
 from ..neuron import LIF, QCFS, MultiThresholdLIF
-from ..synapse import Binarize
+from ..synapse import Binarize, Quantize
 
 Pair = int | tuple[int, int]
 
@@ -22,11 +23,16 @@ class Method:
     """What every layer of a network is made of.
 
     Attributes:
-        hidden: weights between first and last layer: ``"channel"`` or ``"layer"`` for 1 bit,
-            2..16 for k bits, ``None`` for floating point.
+        hidden: weights between first and last layer: ``"channel"``, ``"layer"`` or ``"power_of_two"`` for 1
+            bit, 2..16 for k bits, ``None`` for floating point.
         ends: bits of the first and the last layer; ``None`` for floating point.
+        ends_scale: their step, ``"channel"``, ``"layer"`` or ``"signed_maximum"``; ``None`` for one per
+            channel in the first and one per layer in the last.
         shortcut: weights of 1x1 shortcuts, as ``hidden``.
-        standardize: standardise 1-bit hidden weights first (WS-DR).
+        standardize: standardise 1-bit hidden weights and shortcuts first (WS-DR), per ``"layer"`` or
+            ``"filter"``; ``None`` for neither.
+        estimator: gradient of their signs: ``"straight_through"`` or ``"annealed"``
+            (:func:`lava_bsnn.training.anneal`).
         modulation: ``"agmm"`` or ``None``.
         modulation_options: options of :class:`lava_bsnn.modulation.AGMM`.
         neuron: ``"lif"``, ``"multi_threshold"``, ``"qcfs"`` (an ANN for hybrid training), or the name of a
@@ -36,8 +42,10 @@ class Method:
 
     hidden: str | int | None = "channel"
     ends: int | None = None
+    ends_scale: str | None = None
     shortcut: str | int | None = None
-    standardize: bool = False
+    standardize: str | None = None
+    estimator: str = "straight_through"
     modulation: str | None = None
     modulation_options: Mapping[str, Any] = field(default_factory=dict)
     neuron: str = "lif"
@@ -46,6 +54,9 @@ class Method:
     def __post_init__(self) -> None:
         check_option("Method", "modulation", self.modulation, ("agmm", None))
         check_option("Method", "neuron", self.neuron, NEURONS)
+        check_option("Method", "standardize", self.standardize, STANDARDS)
+        check_option("Method", "estimator", self.estimator, ("straight_through", "annealed"))
+        check_option("Method", "ends_scale", self.ends_scale, (*QUANTIZED_SCALES, None))
 
     def layers(self, num_steps: int) -> Layers:
         """Return a maker of blocks for ``num_steps`` time steps."""
@@ -63,8 +74,24 @@ METHODS: dict[str, Method] = {
     "qsnn": Method(
         ends=8,
         shortcut="channel",
-        standardize=True,
+        standardize="layer",
         neuron_params={"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 8},
+    ),
+    # the same as its authors' program has it: docs/papers.md
+    "qsnn-authors": Method(
+        hidden="power_of_two",
+        shortcut="power_of_two",
+        standardize="filter",
+        estimator="annealed",
+        ends=8,
+        ends_scale="signed_maximum",
+        neuron_params={
+            "threshold": 1.0,
+            "voltage_decay": 0.5,
+            "strict": True,
+            "membrane_bits": 8,
+            "membrane_mode": "authors",
+        },
     ),
     # LM-HT, trained directly: L = 2 thresholds of 2 / L, learned mixing of steps
     "lmht": Method(
@@ -78,12 +105,19 @@ METHODS: dict[str, Method] = {
 """The methods of the papers, by name."""
 
 
-def _weights(option: str | int | None, standardize: bool = False) -> dict[str, Any]:
+def _inner(option: str | int | None, method: Method) -> dict[str, Any]:
+    """Weights of hidden layers and shortcuts as options of a block."""
     if isinstance(option, str):
-        if standardize:
-            return {"pre_hook_fx": Binarize(scale=option, standardize=True)}
-        return {"binarize": option}
+        sharpness = FIRST_SHARPNESS if method.estimator == "annealed" else None
+        return {"pre_hook_fx": Binarize(scale=option, standardize=method.standardize, sharpness=sharpness)}
     return {"binarize": None, "weight_bits": option}
+
+
+def _ends(method: Method) -> dict[str, Any]:
+    """Weights of the first and the last layer as options of a block."""
+    if method.ends is not None and method.ends_scale is not None:
+        return {"pre_hook_fx": Quantize(bits=method.ends, scale=method.ends_scale)}
+    return {"binarize": None, "weight_bits": method.ends}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +141,8 @@ class Layers:
 
     def _hidden(self, first: bool) -> dict[str, Any]:
         if first:
-            return _weights(self.method.ends)
-        return _weights(self.method.hidden, self.method.standardize)
+            return _ends(self.method)
+        return _inner(self.method.hidden, self.method)
 
     def conv(
         self, inputs: int, features: int, kernel: int, stride: int = 1, *, first: bool = False
@@ -128,7 +162,7 @@ class Layers:
         """Identity where the shape stays, else a strided 1x1 convolution with batch norm."""
         if inputs == features and stride == 1:
             return []
-        weights = _weights(self.method.shortcut, self.method.standardize)
+        weights = _inner(self.method.shortcut, self.method)
         return [block.Conv(None, inputs, features, 1, stride, **weights)]
 
     def dense(self, inputs: int, features: int, *, first: bool = False) -> block.Dense:
@@ -152,7 +186,7 @@ class Layers:
 
     def readout(self, inputs: int, classes: int) -> block.Readout:
         """Last layer, at the bits of the ends."""
-        return block.Readout(None, inputs, classes, **_weights(self.method.ends))
+        return block.Readout(None, inputs, classes, **_ends(self.method))
 
 
 def method_of(method: str | Method, **changes: Any) -> Method:

@@ -56,8 +56,11 @@ class LIF(Decays):
         gamma: width of the surrogates other than SLAYER's.
         detach_reset: let no gradient flow through the reset.
         membrane_bits: bits of the stored potential, 2..24; None for floating point.
+        strict: fire only above the threshold, not at it (Q-SNN's program).
         membrane_mode: ``"paper"``: alpha_u is the layer's maximum, taken anew at each step
-            in training and as its running mean in evaluation. ``"matched"``: the device's
+            in training and as its running mean in evaluation. ``"authors"``: the hyperbolic tangent of the
+            potential is quantised, with its layer's maximum of batch and step in evaluation, too (Q-SNN's
+            program; on a device only after :func:`lava_bsnn.training.finetune`). ``"matched"``: the device's
             integers of :mod:`lava_bsnn.fixed_point`, with a power-of-two step, in training
             and evaluation alike.
         membrane_when: ``"stored"`` quantises what is kept for the next step (eq. 12);
@@ -87,6 +90,7 @@ class LIF(Decays):
         surrogate: str | Derivative | None = None,
         gamma: float = 1.0,
         detach_reset: bool = False,
+        strict: bool = False,
         membrane_bits: int | None = None,
         membrane_mode: str = "paper",
         membrane_when: str = "stored",
@@ -103,8 +107,13 @@ class LIF(Decays):
                 raise OptionError(f"LIF: {name}={width!r} is not allowed; use a number > 0")
         if graded_spike:
             raise OptionError("LIF: graded_spike=True is not supported; leave it at its default")
-        check_option("LIF", "membrane_mode", membrane_mode, ("paper", "matched"))
+        check_option("LIF", "membrane_mode", membrane_mode, ("paper", "authors", "matched"))
         check_option("LIF", "membrane_when", membrane_when, ("stored", "before_spike"))
+        if membrane_mode == "authors" and membrane_when != "stored":
+            raise OptionError(
+                f"LIF: membrane_when={membrane_when!r} is not allowed with membrane_mode='authors'; "
+                "use 'stored'"
+            )
         slayers = tau_grad is not None or scale_grad is not None
         surrogate = surrogate or ("slayer" if slayers else "triangular")
         if slayers and surrogate != "slayer":
@@ -132,6 +141,7 @@ class LIF(Decays):
             self.gamma = _SLAYER_WIDTH * float(1 if tau_grad is None else tau_grad) * self._threshold
             self.scale_grad = _SLAYER_FACTOR * float(1 if scale_grad is None else scale_grad)
         self.detach_reset = detach_reset
+        self.strict = strict
         self.membrane_bits = None if membrane_bits is None else check_membrane_bits(membrane_bits)
         self.membrane_mode = membrane_mode
         self.membrane_when = membrane_when
@@ -139,7 +149,7 @@ class LIF(Decays):
         self.register_buffer("current_state", torch.zeros(1), persistent=False)
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
         self.register_buffer("spike_state", torch.zeros(1), persistent=False)  # sent at last
-        if membrane_bits is not None and membrane_mode == "paper":
+        if membrane_bits is not None and membrane_mode != "matched":
             self.register_buffer("membrane_scale", torch.zeros(()))  # alpha_u; 0 before training
         self.membrane_shift = membrane_shift
         if membrane_bits is not None and membrane_mode == "matched":
@@ -207,7 +217,7 @@ class LIF(Decays):
         )
         if self.membrane_bits is not None:
             text += f", membrane_bits={self.membrane_bits}, membrane_mode={self.membrane_mode!r}"
-        return text
+        return f"{text}, strict=True" if self.strict else text
 
     @property
     def device(self) -> torch.device:
@@ -256,20 +266,26 @@ class LIF(Decays):
             bits=self.membrane_bits,
             shift=self.membrane_shift,
             unit=self.w_scale << ALIGN_BITS,
-            # fires at the threshold itself
             threshold=(
-                (math.ceil(self._threshold * self.w_scale) - 1) << ALIGN_BITS
+                self.device_threshold(self._threshold * self.w_scale) << ALIGN_BITS
                 if self.mantissas
-                else math.ceil(self._threshold * (self.w_scale << ALIGN_BITS)) - 1
+                else self.device_threshold(self._threshold * (self.w_scale << ALIGN_BITS))
             ),
             voltage_decay=decay,
         )
 
+    def device_threshold(self, steps: float, slip: float = 0.0) -> int:
+        """Integer above which a device fires for a threshold of ``steps``, which may be off by ``slip``."""
+        return math.floor(steps + slip) if self.strict else math.ceil(steps - slip) - 1
+
     def _memory(self, maxima: list[Tensor]) -> Memory | None:
-        if self.membrane_bits is None or self.membrane_mode != "paper":
+        if self.membrane_bits is None or self.membrane_mode == "matched":
             return None
+        squash = self.membrane_mode == "authors"
 
         def scale(potential: Tensor) -> Tensor:
+            if squash and not self.training:
+                return potential.abs().amax().clamp(min=1e-6)
             at_hand = is_at_hand(self.membrane_scale)
             if not self.training and at_hand and self.membrane_scale > 0:
                 alpha: Tensor = self.membrane_scale
@@ -281,12 +297,14 @@ class LIF(Decays):
             maxima.append(alpha)
             return alpha
 
-        return Memory(bits=self.membrane_bits, scale=scale, before_spike=self.membrane_when == "before_spike")
+        before_spike = self.membrane_when == "before_spike"
+        return Memory(bits=self.membrane_bits, scale=scale, before_spike=before_spike, squash=squash)
 
     @property
     def takes_drives(self) -> bool:
         """Whether :meth:`forward` takes a :class:`~lava_bsnn.functional.drive.Drive` as it is."""
-        return not self.filters_current and self.norm is None and self.unit is None
+        known = not self.strict and self.membrane_mode != "authors"  # to kernels
+        return known and not self.filters_current and self.norm is None and self.unit is None
 
     def _spikes_of(self, drive: Drive) -> Tensor:
         """Spikes ``[T, N, ...]``."""
@@ -323,6 +341,7 @@ class LIF(Decays):
             scale=self.scale_grad,
             detach_reset=self.detach_reset,
             ignore_reset=self.ignore_reset,
+            strict=self.strict,
             memory=self._memory(maxima),
             fixed_point=self.fixed_point(),
         )

@@ -6,7 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .bso import BSO
     from .checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+    from .estimator import anneal
     from .evaluation import Scores, accuracy, evaluate, predict, score
     from .finetuning import finetune, match_device
     from .history import Epoch, Step
@@ -23,14 +25,17 @@ if TYPE_CHECKING:
         spike_regulation,
         tet_cross_entropy,
     )
+    from .mixing import Mixing
     from .recipe import Recipe, load_recipe, recipe_names
     from .result import Result
     from .run import evaluate_run, load_run, train
     from .schedule import optimizer
 
 _HOME = {
+    "BSO": "bso",
     "CrossEntropy": "losses",
     "Epoch": "history",
+    "Mixing": "mixing",
     "Recipe": "recipe",
     "Result": "result",
     "Scores": "evaluation",
@@ -39,6 +44,7 @@ _HOME = {
     "Step": "history",
     "TotalLoss": "losses",
     "accuracy": "evaluation",
+    "anneal": "estimator",
     "balanced_weights": "losses",
     "evaluate": "evaluation",
     "evaluate_run": "run",
@@ -63,8 +69,10 @@ _HOME = {
     "train": "run",
 }
 __all__ = [
+    "BSO",
     "CrossEntropy",
     "Epoch",
+    "Mixing",
     "Recipe",
     "Result",
     "Scores",
@@ -73,6 +81,7 @@ __all__ = [
     "Step",
     "TotalLoss",
     "accuracy",
+    "anneal",
     "balanced_weights",
     "evaluate",
     "evaluate_run",

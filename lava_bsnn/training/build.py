@@ -25,12 +25,16 @@ from .losses import (
     TotalLoss,
     balanced_weights,
 )
+from .mixing import Mixing
 from .recipe import HYBRID, Recipe
 from .run_data import encoding_of, known_info
+from .schedule import optimizer
 from .targets import train_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from .schedule import MakeOptimizer
 
 
 def build_model(
@@ -67,6 +71,27 @@ def build_model(
     return model
 
 
+def build_optimizer(recipe: Recipe, model: torch.nn.Module) -> MakeOptimizer:
+    """Maker of a recipe's optimizer for its model."""
+    return optimizer(
+        recipe.optimizer,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        decay=recipe.decay,
+        model=model,
+        flip_threshold=recipe.flip_threshold,
+        flip_decay=recipe.flip_decay,
+    )
+
+
+def build_mixing(recipe: Recipe) -> Mixing | None:
+    """How a recipe mixes its batches."""
+    mixing = Mixing(mixup=recipe.mixup, cutmix=recipe.cutmix)
+    return None if mixing == Mixing() else mixing
+
+
 def build_loss(
     recipe: Recipe, model: torch.nn.Module, class_weights: Sequence[float] | None = None
 ) -> TotalLoss:
@@ -80,7 +105,7 @@ def build_loss(
         term = CrossEntropy(recipe.loss, label_smoothing=recipe.label_smoothing, class_weights=class_weights)
     terms: dict[str, Any] = {recipe.loss: (1.0, term)}
     if recipe.spike_regulation:
-        terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model))
+        terms["spikes"] = (recipe.spike_regulation, SpikeRegulation(model, reduce=recipe.spike_term))
     if recipe.sop_budget is not None:
         terms["sops"] = (1.0, SopBudget(model, recipe.sop_budget))
     return TotalLoss(terms)

@@ -18,14 +18,13 @@ from ..functional import direct_code
 from ..models import SpikingNetwork
 from ..neuron import QCFS
 from ..norm import BatchNorm
-from .build import build_loss, build_model
+from .build import build_loss, build_model, build_optimizer
 from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
 from .run_data import encoding_of, is_own, known_info, load_data
 from .run_folder import start_recipe
-from .schedule import optimizer
 
 if TYPE_CHECKING:
     from netx_export.verify.agree import Agreement
@@ -104,9 +103,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
             module.momentum = None  # one step is enough for usual rates in evaluation
     coding = encoding_of(recipe, info)
     inputs, labels = _samples(recipe, info)
-    update = optimizer(
-        recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
-    )(model.parameters())
+    update = build_optimizer(recipe, model)(model.parameters())
     value, memory = _train_step(recipe, model, inputs, labels)
     deployed = _deployed(model)
     if has_matched_mode(deployed):  # neurons of a user's own may have none

@@ -21,6 +21,7 @@ from .checkpoint import check_settings, load_checkpoint, read_checkpoint, reason
 from .diagnose import Watch, gradient_not_finite, is_finite, loss_not_finite
 from .evaluation import Scores, check_batch, check_classes, right_per_sample, score_share
 from .history import Epoch, Step, best_epoch
+from .mixing import Mixing, soft_targets
 from .rates import RateMeter, flip_recorder
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Engine:
         }
         self.meter = RateMeter(model)
         self.flips = flip_recorder(model)
+        self.mixing: Mixing | None = None
+        self.sharpness: float | None = None  # of the epoch
         self.epoch = self.step = 0
         self.history: list[Epoch] = []
         self.tested: Scores | None = None  # of the last epoch
@@ -99,17 +102,21 @@ class Engine:
         given = labels
         inputs, labels = self.fabric.to_device((inputs, labels))
         inputs = as_input(self.model, inputs)
+        mixed = None
+        if self.mixing is not None:
+            inputs, mixed = self.mixing(inputs, self.seed, self.epoch, self.step, self.rank)
         self.meter.enabled = self.step % RateMeter.EVERY == 0
         logits = self.wrapped(inputs)
         check_classes("train", indices, given, logits)
+        targets = labels if mixed is None else soft_targets(labels, mixed, logits.shape[1])
         try:
-            value = loss(logits, labels)
+            value = loss(logits, targets)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, LavaBsnnError | torch.cuda.OutOfMemoryError):
                 raise
             raise LavaBsnnError(
                 f"fit: the loss raised {type(error).__name__}: {' '.join(str(error).split())}; it gets "
-                f"logits {list(logits.shape)}, one per class and step, and targets {list(labels.shape)}: a "
+                f"logits {list(logits.shape)}, one per class and step, and targets {list(targets.shape)}: a "
                 "loss of one logit per class is lambda logits, targets: loss(logits.mean(-1), targets)"
             ) from error
         if not isinstance(value, Tensor) or value.dim():
@@ -196,6 +203,7 @@ class Engine:
             firing_rate=self.meter.mean(reduce=True),
             flip_ratio=None if self.flips is None else self._record_flips(),
             learning_rate=self.optimizer.param_groups[0]["lr"],
+            sharpness=self.sharpness,
             seconds=round(self._elapsed(), 3),
         )
         self.history.append(record)

@@ -21,6 +21,7 @@ class Epoch:
         firing_rate: spikes per neuron and step in training, mean over the layers, sampled.
         flip_ratio: share of 1-bit weights that changed sign (AGMM eq. 8); None without any.
         learning_rate: of the last step.
+        sharpness: t of the annealed gradient (:func:`lava_bsnn.training.anneal`); None without any.
         seconds: wall time, evaluation included.
     """
 
@@ -34,6 +35,7 @@ class Epoch:
     firing_rate: float = 0.0
     flip_ratio: float | None = None
     learning_rate: float = 0.0
+    sharpness: float | None = None
     seconds: float = 0.0
 
 

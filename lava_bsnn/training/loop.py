@@ -19,10 +19,12 @@ from ..memory import keep_freed_memory
 from .batches import Data, as_dataset, balanced, epoch_batches, labels_of
 from .display import bar
 from .engine import Engine
+from .estimator import anneal
 from .evaluation import Scores, warn_of_one_class
 from .history import Epoch, Step, best_epoch, is_stopped
 from .loggers import Loggers
 from .losses import SopBudget, TotalLoss, tet_cross_entropy, wants_classes
+from .mixing import Mixing
 from .recipe import SAMPLERS
 from .run_folder import BEST, LAST, make_room
 from .schedule import SCHEDULES, optimizer, rate_factor
@@ -53,6 +55,7 @@ def fit(
     optimizer: MakeOptimizer = optimizer(),  # noqa: B008  a frozen default
     loss: Callable[[Tensor, Tensor], Tensor] = tet_cross_entropy,
     sampler: str = "shuffled",
+    mixing: Mixing | None = None,
     schedule: str = "cosine",
     warmup_epochs: float = 0,
     clip_norm: float | None = None,
@@ -97,6 +100,7 @@ def fit(
         loss: maps logits ``[N, classes, T]`` and targets to a scalar, the mean over the samples.
         sampler: ``"shuffled"``, each sample once an epoch, or ``"balanced"``, drawn with replacement so that
             all classes come alike.
+        mixing: mixup or CutMix of each batch; accuracies in training are then those of mixed samples.
         schedule: ``"cosine"`` to 0, or ``"constant"``, after ``warmup_epochs`` of linear rise. A run that is
             resumed with more epochs goes on with the learning rate of such a longer run.
         clip_norm: largest norm of all gradients.
@@ -152,6 +156,11 @@ def fit(
     keep_freed_memory()
     seed_everything(seed)
     classes = wants_classes(term)
+    if mixing is not None and not classes:
+        raise OptionError(
+            "fit: mixing is for classes, which this loss does not say that it takes; use "
+            "tet_cross_entropy or rate_cross_entropy"
+        )
     run = Engine(
         model=model,
         train=as_dataset(train, "train", classes),
@@ -166,6 +175,7 @@ def fit(
         num_workers=num_workers,
         settings={"epochs": epochs, "sampler": sampler, **(settings or {})},
     )
+    run.mixing = mixing
     if run.world_size > batch_size:
         raise OptionError(f"fit: batch_size={batch_size} is smaller than the {run.world_size} processes")
     chances = balanced(labels_of(run.train)) if sampler == "balanced" else None
@@ -179,6 +189,7 @@ def fit(
     shown = progress is not False and run.is_first and (progress or on_step is None)
     with told, bar(epochs, progress) if shown else nullcontext() as show:
         while run.epoch < epochs and not is_stopped(run.history, patience):
+            run.sharpness = anneal(model, run.epoch, epochs)
             batches = epoch_batches(len(run.train), batch_size, seed, run.epoch, chances)
             for indices, batch in run.epoch_loader(batches):
                 factor = rate_factor(

@@ -15,8 +15,9 @@ from torch import Tensor
 from .. import block, distributed
 from ..analysis.operations import fan_out_sum
 from ..code import imported, told
-from ..errors import LavaBsnnError, OptionError
+from ..errors import LavaBsnnError, OptionError, check_option
 from .rates import spiking_modules
+from .recipe import SPIKE_TERMS
 
 Term = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,11 +29,14 @@ def tet_cross_entropy(
 
     Args:
         logits: ``[N, classes, T]``.
-        labels: int64 ``[N]``, or ``[N, T]``: a class per step.
+        labels: int64 ``[N]``, or ``[N, T]``: a class per step; or float ``[N, classes]``: shares of the
+            classes.
         label_smoothing: share of the target spread over all classes, 0..1.
         class_weights: ``[classes]``, factors on the terms of each class; the mean is over the samples, not
             over their weights, so that batches of several processes add up.
     """
+    if labels.is_floating_point():
+        return _cross_entropy(logits, labels[..., None].expand_as(logits), label_smoothing, class_weights)
     targets = labels if labels.dim() == 2 else labels[:, None].expand(-1, logits.shape[-1])
     return _cross_entropy(logits, targets, label_smoothing, class_weights)
 
@@ -40,7 +44,10 @@ def tet_cross_entropy(
 def rate_cross_entropy(
     logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
 ) -> Tensor:
-    """Cross entropy of the logits averaged over time; labels ``[N]``, else as :func:`tet_cross_entropy`."""
+    """Cross entropy of the logits averaged over time; labels ``[N]`` or shares of the classes.
+
+    Else as :func:`tet_cross_entropy`.
+    """
     return _cross_entropy(logits.mean(-1), labels, label_smoothing, class_weights)
 
 
@@ -138,9 +145,10 @@ def wants_classes(loss: Term) -> bool:
     return isinstance(loss, CrossEntropy) or loss in (tet_cross_entropy, rate_cross_entropy)
 
 
-def spike_regulation(rates: Tensor, target: float = 0.5) -> Tensor:
-    """``sum_l (f_l - target)^2`` over the mean firing rates ``[layers]`` (Q-SNN eq. 17)."""
-    return (rates - target).square().sum()
+def spike_regulation(rates: Tensor, target: float = 0.5, reduce: str = "sum") -> Tensor:
+    """``sum_l (f_l - target)^2`` over the mean firing rates ``[layers]`` (Q-SNN eq. 17), or their mean."""
+    squares = (rates - target).square()
+    return squares.sum() if reduce == "sum" else squares.mean()
 
 
 class SpikeRegulation:
@@ -152,18 +160,22 @@ class SpikeRegulation:
     Args:
         model: network of :mod:`lava_bsnn.block` modules.
         target: rate that carries most information.
+        reduce: ``"sum"`` over the layers, or, as in Q-SNN's program, their ``"mean"``, without the last
+            spiking layer.
 
     Raises:
         OptionError: the model has no hidden spiking layer.
     """
 
-    def __init__(self, model: torch.nn.Module, target: float = 0.5) -> None:
-        layers = spiking_modules(model)
-        if len(layers) < 2:
-            raise OptionError("SpikeRegulation: the model has no hidden spiking layer; use at least two")
-        self.target = target
+    def __init__(self, model: torch.nn.Module, target: float = 0.5, reduce: str = "sum") -> None:
+        check_option("SpikeRegulation", "reduce", reduce, SPIKE_TERMS)
+        layers, last = spiking_modules(model), -1 if reduce == "mean" else None
+        if not layers[1:last]:
+            least = "two" if reduce == "sum" else "three"
+            raise OptionError(f"SpikeRegulation: the model has no hidden spiking layer; use at least {least}")
+        self.target, self.reduce = target, reduce
         self._rates: dict[torch.nn.Module, Tensor] = {}
-        self._hooks = [layer.register_forward_hook(self._record) for layer in layers[1:]]
+        self._hooks = [layer.register_forward_hook(self._record) for layer in layers[1:last]]
 
     def _record(self, layer: torch.nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         if torch.is_grad_enabled():
@@ -181,7 +193,7 @@ class SpikeRegulation:
             raise LavaBsnnError("SpikeRegulation: no rates recorded; run the model with gradients first")
         rates = distributed.mean(torch.stack(list(self._rates.values())))
         self._rates.clear()
-        return spike_regulation(rates, self.target)
+        return spike_regulation(rates, self.target, self.reduce)
 
     def close(self) -> None:
         """Remove the hooks."""

@@ -16,7 +16,7 @@ import yaml
 from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
 from .recipe_fields import RANGES, assign, check_loss, checked
-from .schedule import OPTIMIZERS, SCHEDULES
+from .schedule import DECAYS, OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
@@ -24,6 +24,7 @@ LOSSES = ("tet", "rate", "multilabel", "mse")
 SAMPLERS = ("shuffled", "balanced")
 CONFIG = RUN_FILE
 """Recipe in the folder of a run."""
+SPIKE_TERMS = ("sum", "mean")
 HYBRID = "hybrid"
 """Method of a recipe that turns a trained QCFS network into LM-HT and fine-tunes it."""
 
@@ -70,10 +71,14 @@ class Recipe:
         epochs: passes over the training set.
         patience: stop after so many epochs without a better one on the validation set; None goes on.
         batch_size: samples per step, over all processes.
-        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
+        optimizer: ``"sgd"``, ``"adam"``, ``"adamw"``, or ``"bso"``: 1-bit weights flip, without latent ones.
         lr: learning rate.
         momentum: of SGD.
-        weight_decay: on weights.
+        nesterov: Nesterov's momentum.
+        weight_decay: on what ``decay`` names.
+        decay: ``"weights"``, or ``"all"``: norms, biases and thresholds, too.
+        flip_threshold: of ``"bso"``: sign times mean gradient above which a weight flips.
+        flip_decay: of ``"bso"``: what a step keeps of the mean gradient.
         schedule: ``"cosine"`` or ``"constant"``.
         warmup_epochs: epochs in which the learning rate rises.
         clip_norm: largest norm of the gradient.
@@ -82,8 +87,11 @@ class Recipe:
             ``"mse"`` for data of your own with such targets; or a function of your own of logits
             ``[N, classes, T]`` and labels ``[N]``, ``"package.module:function"``.
         class_weights: factor on the loss of each class, or ``"balanced"``: N / (classes * samples of it).
+        mixup: strength of mixup (:class:`lava_bsnn.training.Mixing`); 0 for none.
+        cutmix: of CutMix, likewise.
         sampler: ``"shuffled"``: each sample once an epoch; ``"balanced"``: drawn so that classes come alike.
         spike_regulation: weight of Q-SNN's firing rate term; 0 leaves it out.
+        spike_term: that term: ``"sum"`` over the layers, or ``"mean"``, without the last spiking layer.
         sop_budget: synaptic operations per sample above which the loss grows; None for no budget.
         target: of export, for which to train: ``"stock"`` and ``"loihi"`` have no gates.
         matched: go on with the network of ``start`` in the integers of ``target`` (or ``"extended"``);
@@ -131,15 +139,22 @@ class Recipe:
     optimizer: str = "adamw"
     lr: float = 2e-3
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 1e-4
+    decay: str = "weights"
+    flip_threshold: float = 5e-7
+    flip_decay: float = 0.999
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     loss: str = "tet"
     class_weights: str | tuple[float, ...] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
     sampler: str = "shuffled"
     spike_regulation: float = 0.0
+    spike_term: str = "sum"
     sop_budget: float | None = None
     target: str | None = None
     matched: bool = False
@@ -154,6 +169,8 @@ class Recipe:
             object.__setattr__(self, name, checked(name, getattr(self, name), kind))
         for name, allowed in (
             ("optimizer", OPTIMIZERS),
+            ("decay", DECAYS),
+            ("spike_term", SPIKE_TERMS),
             ("schedule", SCHEDULES),
             ("loss", (self.loss,) if is_code(self.loss) else LOSSES),
             ("sampler", SAMPLERS),
@@ -165,6 +182,11 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise OptionError(f"recipe: {name}={value} is not allowed; use {low}..{high}")
+        if self.optimizer == "bso" and self.ema_decay is not None:
+            raise OptionError(
+                f"recipe: ema_decay={self.ema_decay} is not allowed with optimizer='bso', whose weights are "
+                "+1 and -1; leave it out"
+            )
         check_loss(self)
 
     @property

@@ -34,6 +34,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "lr": (0, 100),
     "momentum": (0, 1),
     "weight_decay": (0, 1),
+    "flip_threshold": (1e-30, 1e6),
+    "flip_decay": (0, 1),
+    "mixup": (0, 100),
+    "cutmix": (0, 100),
     "warmup_epochs": (0, 100_000),
     "clip_norm": (1e-6, 1e6),
     "label_smoothing": (0, 1),
@@ -88,7 +92,7 @@ def check_loss(recipe: Recipe) -> None:
             f"recipe: sampler={recipe.sampler!r} is for classes, not for {recipe.targets}; leave it out"
         )
     if recipe.loss not in ("tet", "rate"):
-        for name in ("class_weights", "label_smoothing"):
+        for name in ("class_weights", "label_smoothing", "mixup", "cutmix"):
             if getattr(recipe, name):
                 raise OptionError(
                     f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"

@@ -13,7 +13,7 @@ import torch
 
 from .. import code, data, models
 from ..errors import LavaBsnnError, OptionError
-from .build import build_loss, build_model, class_weights_of, make_fabric
+from .build import build_loss, build_mixing, build_model, build_optimizer, class_weights_of, make_fabric
 from .checkpoint import load_checkpoint
 from .evaluation import Scores, score
 from .finetuning import begin_finetuning, restore_grid
@@ -34,7 +34,6 @@ from .run_folder import (
     start_recipe,
 )
 from .run_log import RunLog
-from .schedule import optimizer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -146,11 +145,10 @@ def _train(
         validation=splits.validation,
         patience=recipe.patience,
         batch_size=recipe.batch_size,
-        optimizer=optimizer(
-            recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
-        ),
+        optimizer=build_optimizer(recipe, model),
         loss=build_loss(recipe, model, class_weights_of(recipe, splits)),
         sampler=recipe.sampler,
+        mixing=build_mixing(recipe),
         schedule=recipe.schedule,
         warmup_epochs=recipe.warmup_epochs,
         clip_norm=recipe.clip_norm,

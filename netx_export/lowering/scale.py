@@ -124,7 +124,8 @@ def _scales(
         )
     if not most and not bias:
         raise ExportError(f"{label}: all weights and offsets are zero; train the model first")
-    scales = np.linspace(largest / 2, largest, _CANDIDATES)[::-1]
+    scales = np.linspace(largest / 2, largest, _CANDIDATES)
+    scales = np.sort([*scales, device.power_of_two_below(largest)])[::-1]  # if all are powers of two
     if readout_steps is not None:
         return scales
     unit = 2 if even else 1

@@ -96,20 +96,25 @@ class LIF(Neuron):
                 unit = drive.best_unit(largest)
             else:
                 unit, membrane = _membrane(drive.label, module, largest)
-            threshold = math.ceil(unit * module.threshold - 1e-6) - 1  # fires at the threshold itself
+            threshold = module.device_threshold(unit * module.threshold, slip=1e-6)
         return Lowered(cls(threshold=threshold, membrane=membrane, exponent=0, **decays), float(unit))
 
     @classmethod
     def with_mantissas(cls, module: Any, scale: float, bias: np.ndarray) -> Neuron:
-        """Neurons that fire at the threshold itself."""
+        """Neurons that fire where the module's do."""
         decays = {"current_decay": module.cx_current_decay, "voltage_decay": module.cx_voltage_decay}
-        return cls(threshold=math.ceil(scale) - 1, bias=bias, **decays)
+        return cls(threshold=module.device_threshold(scale), bias=bias, **decays)
 
     @classmethod
     def module_problems(cls, module: Any) -> Iterator[str]:
-        """A norm of SLAYER in front of the neurons."""
+        """A norm of SLAYER in front of the neurons, and a memory that no device has."""
         if module.norm is not None:
             yield "norm in neuron_params cannot be exported; use the block's norm='batch'"
+        if module.membrane_bits is not None and module.membrane_mode == "authors":
+            yield (
+                "membrane_mode='authors' stores hyperbolic tangents, which no device computes; use "
+                "training.finetune(model, ...) or training.match_device(model) first"
+            )
 
 
 def _membrane(label: str, module: Any, largest: float) -> tuple[float, Membrane]:

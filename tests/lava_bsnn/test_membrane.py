@@ -190,7 +190,10 @@ def test_persistent_state_carries_the_stored_bits(mode):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(membrane_mode="exact"), "membrane_mode='exact' is unknown; use one of 'paper', 'matched'"),
+        (
+            dict(membrane_mode="exact"),
+            "membrane_mode='exact' is unknown; use one of 'paper', 'authors', 'matched'",
+        ),
         (dict(membrane_when="after"), "membrane_when='after' is unknown"),
         (dict(membrane_mode="matched", current_decay=0.5), "needs current_decay=1"),
         (dict(membrane_mode="matched", membrane_when="before_spike"), "membrane_when='stored'"),

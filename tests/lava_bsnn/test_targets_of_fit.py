@@ -481,7 +481,7 @@ CLASSES = np.arange(6) % 3
             ),
             r"samples of shapes \(2, 2, 2, 3\) and \(2, 2, 2, 4\) are in one set",
         ),
-        (lambda: training.optimizer(lr=-1), r"optimizer: lr=-1 is not allowed; use 0\.\.100"),
+        (lambda: training.optimizer(lr=-1), "optimizer: lr=-1 is not allowed; use a number of 0 or more"),
         (lambda: training.predict(tiny(), [1, 2]), "predict: inputs are a list; use an array"),
         (lambda: training.evaluate("net", (FRAMES, CLASSES)), "evaluate: model is a str; use one of torch"),
     ],

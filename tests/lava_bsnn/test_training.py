@@ -104,12 +104,12 @@ def test_standardised_weights_are_balanced():
     assert standard.std(correction=0).item() == pytest.approx(1, abs=1e-6)
     assert torch.autograd.gradcheck(functional.standardize, (torch.rand(3, 4).double().requires_grad_(),))
     assert functional.binarize(w).min() > 0  # without it all signs are +1
-    signs = torch.sign(Binarize(standardize=True)(w))
+    signs = torch.sign(Binarize(standardize="layer")(w))
     assert abs(signs.mean().item()) < 0.2
 
 
 def test_the_standardising_hook_exports_the_weights_it_trains():
-    hook = Binarize(standardize=True)
+    hook = Binarize(standardize="layer")
     w = torch.rand(8, 4, 3, 3)
     q, step = hook.integers(w)
     torch.testing.assert_close(q * step, hook(w))
@@ -128,3 +128,20 @@ def test_fit_is_reproducible_and_stops_on_a_loss_that_is_not_finite():
     assert torch.equal(*weights)
     with pytest.raises(LavaBsnnError, match="the loss is nan in epoch 1"):
         training.fit(model, data, data, epochs=1, loss=lambda z, y: z.sum() * float("nan"))
+
+
+def test_the_mean_spike_term_leaves_the_last_spiking_layer_out_too():
+    torch.manual_seed(0)
+    model = models.create("mlp", num_classes=3, in_shape=(12,), num_steps=4, hidden=(8, 9, 10, 11))
+    x = (torch.rand(5, 12, 4) < 0.5).float()
+    term, rates = training.SpikeRegulation(model, reduce="mean"), []
+    for module in model.blocks:
+        x = module(x)
+        if getattr(module, "neuron", None) is not None:
+            rates.append(x.mean())
+    squares = [(rate - 0.5) ** 2 for rate in rates[1:-1]]
+    assert len(squares) == 2
+    torch.testing.assert_close(term(x, torch.zeros(5)), sum(squares) / 2)
+    two = models.create("mlp", num_classes=3, in_shape=(12,), num_steps=4, hidden=(8, 9))
+    with pytest.raises(OptionError, match="no hidden spiking layer; use at least three"):
+        training.SpikeRegulation(two, reduce="mean")
