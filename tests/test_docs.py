@@ -194,6 +194,7 @@ ELSEWHERE = {
         "tests/lava_bsnn/test_new.py and test_own_pages.py run them",
     ),
     "lava-bsnn sweep recipe.yaml --seeds 3 --out runs/seeds": "a sweep of a recipe by name is run above",
+    "python tests/benchmarks/bso_flips.py --epochs 12": "trains for minutes; test_bso.py tests its parts",
     "python tests/benchmarks/make_zoo.py": "trains for minutes; test_zoo.py compares what it made",
     "lava-bsnn doctor": "tests/lava_bsnn/test_doctor.py runs it",
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
