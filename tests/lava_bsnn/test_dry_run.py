@@ -7,7 +7,8 @@ import pytest
 from lava_bsnn import analysis, data
 from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.training.dry_run import dry_run
-from lava_bsnn.training.recipe import load_recipe, recipe_names
+from lava_bsnn.training.recipe import load_recipe
+from lava_bsnn.training.recipe_files import recipe_names
 from lava_bsnn.training.run import build_model
 from lava_bsnn.training.run_data import input_shape
 
@@ -26,7 +27,7 @@ ONE_OF_EACH = sorted({kind_of(name): name for name in reversed(recipe_names())}.
 
 def check(recipe, name):
     figures = dry_run(recipe, name)
-    assert figures.in_shape[-1] == recipe.num_steps
+    assert figures.in_shape[-1] == recipe.frames
     assert figures.parameters > 0 and figures.size_mb > 0 and figures.memory_mb > 0
     assert figures.sops_per_step > 0 or recipe.method == "qcfs"
     assert 0 < figures.loss < 50
@@ -62,6 +63,7 @@ def test_each_kind_of_recipe_is_tried():
         ("digits-agmm", ["input_bits=null"], "8-bit intensities"),
         ("digits-events-agmm", [], "spikes"),
         ("digits-events-agmm", ["counts=true"], "8-bit counts"),
+        ("digits-events-lmht-frames", [], "spikes"),
         ("digits-events-agmm", ["input_bits=4"], "4-bit intensities"),
         ("cifar10-resnet19-agmm", [], "signed 8-bit images"),
         ("cifar10-resnet19-agmm", ["normalize=false"], "8-bit intensities"),

@@ -168,8 +168,8 @@ def gate(**options):
             r"use \(T,\) or \(T, 3\)",
         ),
         (
-            layer_of("a", identity("input"), mix=network.Mix(omega=np.ones((2, 3), int))),
-            r"matrix of shape \(2, 3\)",
+            layer_of("a", identity("input"), mix=network.Mix(omega=np.ones((2, 3, 4), int))),
+            r"matrix of shape \(2, 3, 4\)",
         ),
         (
             layer_of("a", identity("input"), identity("a"), mix=network.Mix(omega=np.ones((2, 2), int))),
@@ -301,7 +301,7 @@ def test_encode_rounds_intensities(make_network):
     assert levels[0, 0, 0, :3, 2].tolist() == [8, 15, 1]
     with pytest.raises(ExportError, match="scale them to 0..1"):
         net.encode(x + 1, 3)
-    with pytest.raises(ExportError, match=r"do not fit; use \[N, 2, 6, 5\]"):
+    with pytest.raises(ExportError, match=r"does not fit; use \[N, 2, 6, 5\]"):
         net.encode(x[:, :1], 3)
     with pytest.raises(ExportError, match=r"are no spikes \(0 or 1\)"):
         make_network().encode(x, 3)
