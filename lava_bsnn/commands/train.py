@@ -220,7 +220,14 @@ def _display(recipe: Recipe, console: Console) -> Iterator[dict[str, Any]]:
     from ..training.display import told
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    shown = Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,  # in files it would leave an empty line
+    )
+    with shown as progress:
         task = progress.add_task("reading data", total=None)
 
         def data(done: int, total: int) -> None:

@@ -155,7 +155,7 @@ def _outputs(name: str, found: Mapping[str, np.ndarray], names: Sequence[str], n
             )
     absent = sorted(set(range(number)) - set(found[TRAIN].tolist()))
     if absent:
-        counted = " of labels that count from 0" if absent[0] == 0 else ""
+        counted = "; labels count from 0" if absent[0] == 0 else ""
         notes.append(f"no training sample has label {', '.join(map(str, absent[:5]))}{counted}")
     return number
 

@@ -9,7 +9,7 @@ import torch
 from support.cli import command
 
 import netx_export
-from lava_bsnn import analysis, models
+from lava_bsnn import analysis, block, models
 from lava_bsnn.analysis.summaries import prefixed
 from lava_bsnn.errors import ExportError, OptionError, ShapeError
 
@@ -85,6 +85,11 @@ def test_lines_join_layers_with_the_same_problem():
     refused = next(line for line in lines if "skip connections" in line)
     assert refused.startswith("  stage1.0.a, stage1.0.b, stage1.1.a and 15 more: ")
     assert sum("skip connections" in line for line in lines) == 1
+    skips = [block.Residual([block.Conv({"threshold": 1.0}, 2, 2, 3, padding=1)]) for _ in range(2)]
+    layers = [block.Input(), *skips, block.Flatten(), block.Readout(None, 128, 3)]
+    model = models.SpikingNetwork(layers, in_shape=(2, 8, 8), num_steps=2)
+    lines = analysis.summary(model, profiles=("stock",)).lines()
+    assert any(line.startswith("  Residual (2 of them): skip connections") for line in lines)
 
 
 def test_gates_are_noted_where_the_target_has_none():

@@ -133,7 +133,7 @@ def test_sensor_and_names_may_be_given():
     assert splits.notes == ("no training sample has label 3",)
     given = (RECORDINGS, LABELS + 1)
     from_one = load(OwnData(train=given, test=given, sensor_size=(100, 80, 2)), num_steps=4)
-    assert from_one.notes == ("no training sample has label 0 of labels that count from 0",)
+    assert from_one.notes == ("no training sample has label 0; labels count from 0",)
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1e4, "100 s"), (1, None), (1e-2, "0.0001 s")])
