@@ -337,7 +337,7 @@ def _mapping(name: str | Path, depth: int) -> dict[str, Any]:
     base = values.pop("extends", None)
     if base is None:
         return values
-    if depth > 3:
+    if depth > 7:
         raise OptionError(f"{name}: extends {base}: too many files extend each other")
     beside = Path(name).parent / str(base) if str(base).endswith((".yaml", ".yml")) else str(base)
     return {**_mapping(beside, depth + 1), **values}
