@@ -1,4 +1,4 @@
-# make demo | test | lint | docs | clean. PYTHON=... picks the interpreter; OLDEST=1 takes the oldest packages.
+# make demo | lab | test | lint | docs | clean. PYTHON=... picks the interpreter; OLDEST=1 takes the oldest packages.
 
 PYTHONS := $(if $(OLDEST),3.11,$(shell sed -nE 's/.*Python :: (3\.[0-9]+)",/\1/p' pyproject.toml))
 VENV := $(if $(OLDEST),.venv-oldest,.venv)
@@ -16,6 +16,7 @@ PYTHON := $(shell for p in $(BIN)/python \
 endif
 FOUND := $(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
 STAMP := $(VENV)/.installed-$(FOUND)
+LAB := $(VENV)-lab
 # pip refuses lava on Python >= 3.11 although it works there (see lava_bsnn/compat.py).
 LAVA := $(shell grep -oE 'lava-(nc|dl)==[0-9.]+' pyproject.toml)
 
@@ -25,12 +26,16 @@ NOTEBOOKS := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 # Compiled modules are kept: without them each of the tests' many processes compiles torch anew, in seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo install test test-forks test-others lint docs clean
+.PHONY: demo lab install test test-forks test-others lint docs clean
 
 install: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/lava-bsnn demo
+
+# Jupyter has an environment of its own, and notebooks run in that of the package.
+lab: $(LAB)/.installed
+	$(LAB)/bin/jupyter lab notebooks
 
 # Tests that fork run one after the other; beside them, on what the processors have left, all others (long files first).
 test: $(STAMP)
@@ -57,7 +62,14 @@ build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	$(BIN)/python tests/run_notebook.py $< $@
 
 clean:
-	rm -rf .venv .venv-oldest build dist runs
+	rm -rf .venv .venv-oldest .venv-lab .venv-oldest-lab build dist runs
+
+$(LAB)/.installed: $(STAMP)
+	@echo "installing Jupyter into $(LAB) (250 MB, once)"
+	$(BIN)/python -m venv --clear $(LAB)
+	$(LAB)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) jupyterlab
+	JUPYTER_PATH=$(LAB)/share/jupyter $(BIN)/python -m ipykernel install --prefix $(LAB) --name python3 --display-name lava-bsnn
+	touch $@
 
 build/oldest.txt: pyproject.toml .ci/constraints.txt
 	mkdir -p $(@D)

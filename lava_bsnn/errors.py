@@ -5,6 +5,7 @@ The command line prints their single line without a traceback and exits with cod
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,6 +48,25 @@ class LavaMissingError(LavaBsnnError, ImportError):
 
 class LavaRunError(LavaBsnnError, RuntimeError):
     """A run on Lava failed or took longer than allowed."""
+
+
+class LavaBsnnWarning(UserWarning):
+    """Something that a user should know of a run that goes on; shown as one line, without a file's path."""
+
+
+_formatted = warnings.formatwarning
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Warnings of ours as commands print them; those of others as before."""
+    if issubclass(category, LavaBsnnWarning):
+        return f"lava-bsnn: {message}\n"
+    return _formatted(message, category, filename, lineno, line)
+
+
+warnings.formatwarning = _one_line
 
 
 def check_option(where: str, name: str, value: Any, allowed: Iterable[Any]) -> None:

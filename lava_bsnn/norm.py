@@ -20,9 +20,11 @@ class BatchNorm(_BatchNorm):
 
     Attributes:
         frozen: keep to the running statistics in training too.
+        owner: label of its block, for errors.
     """
 
     frozen = False
+    owner = "BatchNorm"
 
     def train(self, mode: bool = True) -> BatchNorm:
         super().train(mode and not self.frozen)
@@ -34,9 +36,18 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         images, num_steps = fold_time(x)
+        self._check_count(images[:, 0].numel())
         synchronise = self.training and distributed.world_size() > 1
         y = self._synchronised(images) if synchronise else super().forward(images)
         return unfold_time(y, x.shape[0], num_steps)
+
+    def _check_count(self, count: int) -> None:
+        """Refuse to take statistics of one value per channel."""
+        if self.training and count * distributed.world_size() < 2:
+            raise ShapeError(
+                f"{self.owner}: batch norm in training needs 2 or more values per channel, got {count}; "
+                "use larger batches or more steps, norm=None, or model.eval()"
+            )
 
     def _synchronised(self, images: Tensor) -> Tensor:
         """Normalise by mean and variance over the batches of all processes."""
@@ -77,6 +88,7 @@ class BatchNorm(_BatchNorm):
             mean, square: of this process's currents and their squares, float64 ``[C]``.
             count: values per channel that they are of.
         """
+        self._check_count(count)
         world_size = distributed.world_size() if self.training else 1
         if world_size > 1:
             mean, square = distributed.total(mean) / world_size, distributed.total(square) / world_size

@@ -25,7 +25,7 @@ from netx_export import read
     ("arguments", "message"),
     [
         (["inspect", "none.net"], "none.net: no such file"),
-        (["inspect", "text.net"], "text.net: not a readable NetX HDF5 file"),
+        (["inspect", "text.net"], "text.net: is a text, no NetX file and no NIR graph"),
         (["inspect", "."], "is not a file; give the path of a .net file"),
         (["demo", "--epochs", "0"], "epochs=0 is not allowed; use 1..1000"),
         (["demo", "--lava-samples", "451"], "lava_samples=451 is not allowed; use 1..450"),
@@ -192,7 +192,7 @@ def test_export_fine_tunes_in_the_integers_of_the_chip(trained):
         (("export", "r", "--out", "no/where.net"), "folder no does not exist"),
         (("export", "r", "--out", "c.net", "--test", "-1"), "test=-1 is not allowed"),
         (("export", "r", "--out", "c.net", "--test", "0", "--figure", "c.png"), "figure needs test samples"),
-        (("nir", "r/config.yaml", "--out", "c.nir"), "not a readable NetX"),
+        (("nir", "r/config.yaml", "--out", "c.nir"), "config.yaml: is a text, no NetX file"),
     ],
 )
 def test_export_refuses_in_one_line(trained, arguments, message):

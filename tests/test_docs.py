@@ -102,6 +102,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn verify resnet.net --layers": "--samples 1 --steps 2 --backends lava-fused",
     "lava-bsnn report resnet.net --run runs/resnet": "--samples 4",
     "make demo": "--dry-run",
+    "make lab": "--dry-run",
     "lava-bsnn demo": "--epochs 1 --num-steps 2 --lava-samples 1",  # what make demo runs
     "lava-bsnn verify runs/demo/demo.net --samples 5 --layers": "--samples 1 --steps 4",
     "lava-bsnn report runs/demo/demo.net --data digits --html report.html": "--samples 4",

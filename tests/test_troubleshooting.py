@@ -102,3 +102,16 @@ def test_no_entry_fits_everything():
     for entry in entries():
         assert len(re.sub(r"[…\W]", "", entry)) >= 8, entry
     assert len(set(entries())) == len(entries())
+
+
+def test_every_warning_is_of_our_class_which_shows_it_as_one_line():
+    calls = [
+        (path, node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"
+    ]
+    assert len(calls) >= 8
+    for path, node in calls:
+        classes = [ast.unparse(argument) for argument in node.args[1:2]]
+        assert classes == ["LavaBsnnWarning"], f"{path.relative_to(ROOT)}:{node.lineno}"

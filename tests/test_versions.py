@@ -18,7 +18,7 @@ PINS = [Requirement(line) for line in LINES if line and not line.startswith("#")
 def wanted():
     """Requirements of the package, its data readers and its tools."""
     lists = re.findall(
-        r"^(?:dependencies|data|peers|docs|dev) = \[\n(.*?)^\]", PROJECT, re.MULTILINE | re.DOTALL
+        r"^(?:dependencies|data|peers|docs|lab|dev) = \[\n(.*?)^\]", PROJECT, re.MULTILINE | re.DOTALL
     )
     found = [Requirement(text) for part in lists for text in re.findall(r'^    "(.+)",', part, re.MULTILINE)]
     return [one for one in found if not one.name.startswith("lava-")]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
-from ..errors import OptionError
+from ..errors import OptionError, ShapeError, line_of
 from ..modes import evaluating
 from .base import Block, Shape, Signal
 from .conv import Conv, Pool
@@ -59,6 +59,19 @@ def __getattr__(name: str) -> NoReturn:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _tried(module: torch.nn.Module, shape: Shape) -> Any:
+    """What a module that is none of ours makes of one step of zeros."""
+    try:
+        with evaluating(module):
+            return module(torch.zeros(1, *shape, 1))
+    except (RuntimeError, ValueError, IndexError) as error:
+        sizes = ", ".join(map(str, shape))
+        raise ShapeError(
+            f"build: a {type(module).__name__} cannot take [N, {sizes}, T] ({line_of(error)}); time is last, "
+            "for which lava_bsnn.block has blocks, e.g. Dense for Linear"
+        ) from error
+
+
 def build(blocks: Iterable[torch.nn.Module] | torch.nn.Module, input_shape: Iterable[int]) -> Shape:
     """Build blocks in a row for inputs ``(C, H, W)`` or ``(C,)``; return the last output shape.
 
@@ -67,6 +80,7 @@ def build(blocks: Iterable[torch.nn.Module] | torch.nn.Module, input_shape: Iter
 
     Raises:
         OptionError: there are no blocks, or the shape is none.
+        ShapeError: a block, or a module of torch among them, cannot take what comes.
     """
     blocks = getattr(blocks, "blocks", blocks)
     if not isinstance(blocks, Iterable):
@@ -81,8 +95,7 @@ def build(blocks: Iterable[torch.nn.Module] | torch.nn.Module, input_shape: Iter
         if isinstance(module, Block):
             signal = module.connect(signal)
         else:
-            with evaluating(module):
-                result = module(torch.zeros(1, *signal.shape, 1))
+            result = _tried(module, signal.shape)
             result = result[0] if isinstance(result, tuple) else result
             signal = replace(signal, shape=tuple(result.shape[1:-1]))
     return signal.shape

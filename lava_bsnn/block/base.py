@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..axes import in_order
 from ..errors import OptionError, ShapeError
 from ..limits import LIMITS
 
@@ -41,6 +43,29 @@ def make_neuron(
     except TypeError as error:
         allowed = ", ".join(inspect.signature(neuron).parameters)
         raise OptionError(f"{where}: neuron_params: {error}; use {allowed}") from error
+
+
+def params_of(where: str, neuron_params: Any) -> dict[str, Any]:
+    """A copy of a neuron's parameters; :class:`OptionError` where they are no dictionary."""
+    if neuron_params is not None and not isinstance(neuron_params, dict):
+        raise OptionError(
+            f"{where}: neuron_params={neuron_params!r} is not allowed; use a dictionary such as "
+            "{'threshold': 1.0}, or None"
+        )
+    return dict(neuron_params or {})
+
+
+def check_counts(where: str, **counts: Any) -> None:
+    """Raise :class:`OptionError` for a number of features or neurons that is none."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise OptionError(f"{where}: {name}={value!r} is not allowed; use an integer of 1 or more")
+
+
+def check_tensor(where: str, x: Any) -> None:
+    """Raise :class:`ShapeError` for an input that is no tensor."""
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"{where}: input is a {type(x).__name__}; use a tensor, e.g. torch.as_tensor(x)")
 
 
 def pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:
@@ -169,6 +194,7 @@ class Block:
         raise NotImplementedError
 
     def _check_input(self, x: Tensor) -> None:
+        check_tensor(self.label, x)
         if x.dim() not in (3, 5):
             raise ShapeError(
                 f"{self.label}: input of shape {tuple(x.shape)} is not allowed; use "
@@ -183,7 +209,14 @@ class Block:
         if self.input_shape is not None and shape != self.input_shape:
             raise ShapeError(
                 f"{self.label}: input of shape {shape} does not fit; it was built for {self.input_shape}"
+                f"{in_order(tuple(x.shape), self.input_shape)}"
             )
+        if x.dtype is torch.float64:  # autocast leaves it as it is
+            mine = next(self.parameters(), x)  # type: ignore[attr-defined]
+            if mine.dtype is not x.dtype:
+                raise ShapeError(
+                    f"{self.label}: input of {x.dtype} does not fit parameters of {mine.dtype}; use x.float()"
+                )
         self._check_shape(shape)
 
     def export_hdf5(self, handle: Any) -> None:

@@ -14,7 +14,7 @@ from .._slayer import block_base
 from ..errors import OptionError, ShapeError
 from ..neuron import LIF
 from ..synapse import Pair
-from .base import Shape, Signal, pair, refuse
+from .base import Shape, Signal, check_counts, pair, params_of, refuse
 from .spiking import SpikingBlock, WeightHook, conv_size
 
 
@@ -67,8 +67,9 @@ class Conv(SpikingBlock, block_base.AbstractConv):
         name: str | None = None,
     ) -> None:
         self._set_name(name, f"Conv({in_features}, {out_features}, kernel_size={kernel_size})")
+        check_counts(self.label, in_features=in_features, out_features=out_features, groups=groups)
         super().__init__(
-            dict(neuron_params or {}),
+            params_of(self.label, neuron_params),
             in_features,
             out_features,
             pair(self.label, "kernel_size", kernel_size, 1),
@@ -144,7 +145,7 @@ class Pool(SpikingBlock, block_base.AbstractPool):
         if padding[0] > kernel_size[0] // 2 or padding[1] > kernel_size[1] // 2:
             raise OptionError(f"{self.label}: padding={padding} is more than half of the kernel; use less")
         super().__init__(
-            dict(neuron_params or {}),
+            params_of(self.label, neuron_params),
             kernel_size,
             stride,
             padding,

@@ -13,7 +13,7 @@ from .._slayer import block_base
 from ..device import grid_current, messages_of, readout_unit
 from ..functional.weights import straight_through
 from ..neuron import LIF
-from .base import Shape, refuse
+from .base import Shape, check_counts, params_of, refuse
 from .spiking import SpikingBlock, WeightHook, check_dense
 
 DEFAULT_STEPS = 16
@@ -50,11 +50,12 @@ class Dense(SpikingBlock, block_base.AbstractDense):
         name: str | None = None,
     ) -> None:
         self._set_name(name, f"Dense({in_neurons}, {out_neurons})")
+        check_counts(self.label, out_neurons=out_neurons)
         refuse(self.label, "zero the weights with pre_hook_fx", mask=mask is not None)
         super().__init__(
-            dict(neuron_params or {}),
+            params_of(self.label, neuron_params),
             in_neurons,
-            out_neurons,
+            int(out_neurons),
             weight_scale,
             weight_norm,
             delay_shift=delay_shift,
@@ -101,10 +102,11 @@ class Readout(SpikingBlock, block_base.AbstractAffine):
         name: str | None = None,
     ) -> None:
         self._set_name(name, f"Readout({in_neurons}, {out_neurons})")
+        check_counts(self.label, out_neurons=out_neurons)
         refuse(self.label, "give None: a readout has no neurons", neuron_params=neuron_params)
         refuse(self.label, "leave it at its default", dynamics=dynamics, mask=mask is not None)
         super().__init__(
-            None, in_neurons, out_neurons, weight_scale, weight_norm, dynamics=False, count_log=count_log
+            None, in_neurons, int(out_neurons), weight_scale, weight_norm, dynamics=False, count_log=count_log
         )
         self.synapse = synapse.Dense(**self.synapse_params)
         self.delay_shift = False

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from .._slayer import block_base, step_delay
 from ..encoding import Encoding
-from ..errors import OptionError, ShapeError
+from ..errors import LavaBsnnWarning, OptionError, ShapeError
 from ..functional.time import fold_time, is_constant_in_time, unfold_time
 from ..functional.weights import straight_through
 from ..neuron import LIF
 from ..waiting import LOOK_EVERY, is_at_hand
-from .base import Block, Shape, Signal, make_neuron
+from .base import Block, Shape, Signal, check_tensor, make_neuron, params_of
 
 _KEPT, _KEPT_VALUES, _KEEP_EVERY = 16, 1 << 20, 50
 """Samples that an Input keeps, how many values at most, and at which calls of a training."""
@@ -92,7 +92,7 @@ class Input(Block, block_base.AbstractInput):
             )
         if neuron_params is None and (weight is not None or bias is not None):
             raise OptionError(f"{self.label}: weight and bias need neuron_params; give both or none")
-        super().__init__(dict(neuron_params or {}), weight, bias, delay_shift, count_log)
+        super().__init__(params_of(self.label, neuron_params), weight, bias, delay_shift, count_log)
         self.pre_hook_fx = None  # SLAYER's is a lambda, which cannot be pickled
         if encoding is None and bits is not None and (bits or neuron_params is None):
             encoding = Encoding(kind="intensities", bits=bits) if bits else Encoding()
@@ -159,7 +159,7 @@ class Input(Block, block_base.AbstractInput):
         """Tell once that this model cannot run on a device; ``netx_export.convert`` refuses it."""
         if not self.refused:
             self.refused = f"{reason} (bits=None trains without this warning)"
-            warnings.warn(f"{reason}; export will be refused", stacklevel=2)
+            warnings.warn(f"{reason}; export will be refused", LavaBsnnWarning, stacklevel=2)
 
     def _keep(self, x: Tensor) -> None:
         """Keep a few samples of a batch of the training set."""
@@ -170,6 +170,7 @@ class Input(Block, block_base.AbstractInput):
         self._calls += 1
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        check_tensor(self.label, x)
         self._check_input(x if x.is_floating_point() else x[:1].float())
         given, x = x, self.quantize(x)
         if self.training and self.encoding is not None:

@@ -14,7 +14,7 @@ from ..device import grid_current, grid_of
 from ..errors import OptionError
 from ..functional.recurrent import Feedback
 from ..neuron import LIF
-from .base import Shape, Signal
+from .base import Shape, Signal, check_counts, params_of
 from .spiking import SpikingBlock, WeightHook, check_dense
 
 
@@ -53,13 +53,14 @@ class Recurrent(SpikingBlock, block_base.AbstractRecurrent):
         name: str | None = None,
     ) -> None:
         self._set_name(name, f"Recurrent({in_neurons}, {out_neurons})")
+        check_counts(self.label, out_neurons=out_neurons)
         if neuron_params is None or not (isinstance(neuron, type) and issubclass(neuron, LIF)):
             what = "neuron_params=None" if neuron_params is None else f"neuron={neuron!r}"
             raise OptionError(f"{self.label}: {what} is not allowed; use neuron_params of a LIF")
         super().__init__(
-            dict(neuron_params),
+            params_of(self.label, neuron_params),
             in_neurons,
-            out_neurons,
+            int(out_neurons),
             weight_scale,
             weight_norm,
             requires_grad=requires_grad,

@@ -14,7 +14,7 @@ from torch import Tensor
 from .._slayer import step_delay
 from ..axon import Delay
 from ..device import grid_current
-from ..errors import OptionError, ShapeError, check_option
+from ..errors import LavaBsnnWarning, OptionError, ShapeError, check_option
 from ..functional.weights import BINARY_SCALES, straight_through
 from ..modulation import AGMM, ConstantGate
 from ..norm import BatchNorm, Bias
@@ -74,6 +74,8 @@ class SpikingBlock(Block):
         check_option(self.label, "norm", norm, (*NORMS, None))
         del self.neuron_params, self.synapse_params  # type: ignore[attr-defined]
         self.norm = None if norm is None else NORMS[norm](num_features)
+        if self.norm is not None:
+            self.norm.owner = self.label
         self.modulation = modulation
         self.neuron = None
         if neuron_params is not None:
@@ -96,6 +98,7 @@ class SpikingBlock(Block):
                 f"{self.label}: neurons with decays this small add up currents for so long that most "
                 f"potentials are beyond the {neuron.surrogate!r} surrogate, whose gamma is {neuron.gamma:g}; "
                 "use norm='batch', a larger gamma, or SLAYER's surrogate: tau_grad and scale_grad",
+                LavaBsnnWarning,
                 stacklevel=4,
             )
 

@@ -53,7 +53,8 @@ class Analyze(JsonOutput):
             import torch
             from matplotlib.figure import Figure
 
-            from ..analysis.run_figures import FIGURES, Subject
+            from ..analysis.run_figures import FIGURES
+            from ..analysis.subject import Subject
             from ..training.run import load_run
             from ..training.run_folder import BEST, LAST, history_of
 

@@ -111,7 +111,7 @@ def _finetune(recipe: Recipe, model: SpikingNetwork, options: Export, console: C
     """Train on in the integers of the profile, or in our own for targets that have none in training."""
     from ..training import finetune
     from ..training.build import build_loss
-    from ..training.run import load_data
+    from ..training.run_data import load_data
     from ..training.targets import TARGETS
 
     splits = load_data(recipe)

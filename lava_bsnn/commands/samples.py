@@ -35,7 +35,7 @@ class Given:
 
 def of_recipe(recipe: Recipe, split: str, number: int) -> tuple[Any, np.ndarray | None]:
     """Inputs and labels of the first samples, without augmentation; None where they are no classes."""
-    from ..training.run import load_data
+    from ..training.run_data import load_data
 
     return _first(getattr(load_data(dataclasses.replace(recipe, augment=())), split), number)
 
@@ -47,7 +47,7 @@ def test_batches(
 
     What was random in the training, as augmentation, is left out.
     """
-    from ..training.run import load_data
+    from ..training.run_data import load_data
 
     samples = load_data(dataclasses.replace(recipe, augment=())).test
     total = len(samples) if limit is None else min(limit, len(samples))

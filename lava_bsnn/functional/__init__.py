@@ -6,7 +6,7 @@ from .membrane import quantize_membrane
 from .multi_threshold import mixing_matrix, multi_threshold, qcfs
 from .surrogate import SURROGATES, surrogate_derivative
 from .time import direct_code, fold_time, unfold_time
-from .weights import binarize, binary_scale, quantize_weights, standardize, weight_scale
+from .weights import binarize, binary_scale, quantization_step, quantize_weights, standardize, weight_scale
 
 __all__ = [
     "SURROGATES",
@@ -20,6 +20,7 @@ __all__ = [
     "mixing_matrix",
     "multi_threshold",
     "qcfs",
+    "quantization_step",
     "quantize_membrane",
     "quantize_weights",
     "standardize",

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import block
+from ..axes import in_order
+from ..block.base import check_tensor
 from ..encoding import Encoding
 from ..errors import ShapeError
 from ..functional import direct_code
@@ -56,7 +58,14 @@ class SpikingNetwork(torch.nn.Module):
         return first.encoding if isinstance(first, block.Input) else Encoding()
 
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor(type(self).__name__, x)
         if x.dim() == len(self.in_shape) + 1:
+            if tuple(x.shape[1:]) != self.in_shape:
+                shape, sizes = tuple(x.shape), ", ".join(map(str, self.in_shape))
+                raise ShapeError(
+                    f"{type(self).__name__}: input of shape {shape} does not fit; use [N, {sizes}] or "
+                    f"[N, {sizes}, T]{in_order(shape, self.in_shape)}"
+                )
             x = direct_code(x, self.num_steps)
         for module in self.blocks:
             x = module(x)

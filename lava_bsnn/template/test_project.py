@@ -8,7 +8,7 @@ import numpy as np
 
 import netx_export
 from lava_bsnn import training
-from lava_bsnn.training.run import load_data
+from lava_bsnn.training.run_data import load_data
 
 
 def test_it_trains_and_exports(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
-from ..errors import LavaBsnnError
+from ..errors import LavaBsnnError, LavaBsnnWarning
 
 Arrays = tuple[np.ndarray, np.ndarray]
 Data = Arrays | Dataset | DataLoader
@@ -42,6 +42,7 @@ def _unloaded(data: DataLoader, what: str) -> Dataset[Any]:
         warnings.warn(
             f"fit: {what}: the order of the DataLoader's {order} is not taken, which a resumed run could not "
             "repeat; use sampler='balanced' or a dataset in that order",
+            LavaBsnnWarning,
             stacklevel=4,
         )
     return Collated(data.dataset, data.collate_fn)
@@ -65,7 +66,7 @@ def as_dataset(data: Data, what: str, classes: bool = True) -> Any:
             wanted = "integers [N]" if classes else "integers [N] or [N, T], bools [N, classes], or floats"
             raise LavaBsnnError(
                 f"fit: {what} has inputs {inputs.shape} and labels {labels.shape} of {labels.dtype}; "
-                f"use [N, ...] and {wanted}"
+                f"use [N, ...] and {wanted}{_hint(inputs, labels)}"
             )
         tensor = torch.from_numpy(np.ascontiguousarray(inputs))
         kinds = {"f": np.float32, "b": np.bool_}
@@ -84,6 +85,15 @@ def as_dataset(data: Data, what: str, classes: bool = True) -> Any:
     if not len(data):  # type: ignore[arg-type]
         raise LavaBsnnError(f"fit: {what} is empty; give at least one sample")
     return data
+
+
+def _hint(inputs: np.ndarray, labels: np.ndarray) -> str:
+    """What makes arrays fit that come in another usual form."""
+    if labels.ndim == 2 and ((labels != 0).sum(1) == 1).all():
+        return "; one-hot labels become classes by labels.argmax(1)"
+    if inputs.ndim > 2 and labels.ndim == 1 and inputs.shape[1] == len(labels) != len(inputs):
+        return "; time is last: np.moveaxis(x, 0, -1) of [T, N, ...]"
+    return ""
 
 
 def labels_of(dataset: Any) -> np.ndarray:
@@ -163,9 +173,19 @@ def share(batch: Tensor, rank: int, world_size: int) -> Tensor:
 def loader(dataset: Any, batches: list[Tensor], num_workers: int, pin: bool = False) -> Iterator[Any]:
     """Iterate over ``(inputs, labels)`` for lists of sample indices."""
     indices = [batch.tolist() for batch in batches]
-    collate = getattr(dataset, "collate_fn", None)
+    collate = getattr(dataset, "collate_fn", _stacked)
     return iter(
         DataLoader(
             dataset, batch_sampler=indices, num_workers=num_workers, pin_memory=pin, collate_fn=collate
         )
     )
+
+
+def _stacked(samples: list[Any]) -> Any:
+    shapes = sorted({tuple(np.shape(sample[0])) for sample in samples}) if samples[0] else []
+    if len(shapes) > 1:
+        raise LavaBsnnError(
+            f"fit: samples of shapes {shapes[0]} and {shapes[1]} are in one set; bring all to one number of "
+            "steps and one size"
+        )
+    return default_collate(samples)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import torch
 
 from .. import data, models
 from ..code import is_code
-from ..errors import OptionError
+from ..errors import LavaBsnnWarning, OptionError
 from .batches import labels_of
 from .hybrid import to_lmht
 from .losses import (
@@ -133,9 +135,26 @@ def make_fabric(recipe: Recipe) -> Fabric:
 
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if recipe.precision == "bf16-mixed" and accelerator == "cpu" and not _has_bfloat16():
+        warnings.warn(
+            "recipe: precision=bf16-mixed is slower than float32 on a processor without instructions for "
+            "bfloat16; set precision=32-true",
+            LavaBsnnWarning,
+            stacklevel=2,
+        )
     options: dict[str, Any] = {"devices": 1}
     if "LOCAL_RANK" in os.environ:
         options = {"devices": local, "num_nodes": world // local, "strategy": "ddp"}
     fabric = Fabric(accelerator=accelerator, precision=recipe.precision, **options)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16; other kinds than x86 are taken at their word."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    checks = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+    return not all(checks) or any(
+        check() for check in checks if check is not None
+    )  # torch before 2.6: unknown

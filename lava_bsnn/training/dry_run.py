@@ -23,8 +23,7 @@ from .finetuning import has_matched_mode, match_device
 from .hybrid import to_lmht
 from .loop import seed_everything
 from .recipe import Recipe
-from .run import load_data
-from .run_data import encoding_of, is_own, known_info
+from .run_data import encoding_of, is_own, known_info, load_data
 from .run_folder import start_recipe
 
 if TYPE_CHECKING:

@@ -109,7 +109,16 @@ class Engine:
         logits = self.wrapped(inputs)
         check_classes("train", indices, given, logits)
         targets = labels if mixed is None else soft_targets(labels, mixed, logits.shape[1])
-        value = loss(logits, targets)
+        try:
+            value = loss(logits, targets)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, LavaBsnnError | torch.cuda.OutOfMemoryError):
+                raise
+            raise LavaBsnnError(
+                f"fit: the loss raised {type(error).__name__}: {' '.join(str(error).split())}; it gets "
+                f"logits {list(logits.shape)}, one per class and step, and targets {list(targets.shape)}: a "
+                "loss of one logit per class is lambda logits, targets: loss(logits.mean(-1), targets)"
+            ) from error
         if not isinstance(value, Tensor) or value.dim():
             kind = f"{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise LavaBsnnError(f"fit: the loss is {kind}; return a scalar tensor, the mean over the samples")

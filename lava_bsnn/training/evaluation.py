@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import distributed
-from ..errors import LavaBsnnError
+from ..errors import LavaBsnnError, LavaBsnnWarning
 from ..modes import evaluating
 from .batches import Data, as_dataset, as_input, loader
 
@@ -156,6 +156,7 @@ def warn_of_one_class(scores: Scores, names: Sequence[str] = ()) -> None:
         warnings.warn(
             f"fit: all {matrix.sum():,} test samples are taken for class {name}, which {share:.1%} of them "
             "are: such accuracy is no learning; train longer, or change lr or class_weights",
+            LavaBsnnWarning,
             stacklevel=3,
         )
 
@@ -234,7 +235,19 @@ def score(
 
 
 def predict(model: torch.nn.Module, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored."""
+    """Class of the summed logits ``[N]``, in evaluation mode; the model's mode is restored.
+
+    Raises:
+        LavaBsnnError: ``inputs`` are no array, or ``model`` is none of torch.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise LavaBsnnError(
+            f"predict: model is a {type(model).__name__}; use one of torch (networks of integers: simulate)"
+        )
+    if not isinstance(inputs, np.ndarray):
+        raise LavaBsnnError(
+            f"predict: inputs are a {type(inputs).__name__}; use an array [N, ...] (evaluate takes data sets)"
+        )
     with evaluating(model):
         parts = [
             model(as_input(model, torch.from_numpy(inputs[start : start + batch_size]))).sum(-1).argmax(1)
@@ -251,6 +264,10 @@ def accuracy(model: torch.nn.Module, inputs: np.ndarray, labels: np.ndarray) -> 
 
 def evaluate(model: torch.nn.Module, data: Data, *, batch_size: int = 64, num_workers: int = 0) -> float:
     """Share of samples whose class of the summed logits is right, in 0..1, in evaluation mode."""
+    if not isinstance(model, torch.nn.Module):
+        raise LavaBsnnError(
+            f"evaluate: model is a {type(model).__name__}; use one of torch (networks of integers: simulate)"
+        )
     dataset = as_dataset(data, "test")
     found = score_share(model, dataset, None, batch_size=batch_size, num_workers=num_workers)
     assert found.accuracy is not None  # classes are all that is let through

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import yaml
 
 from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
-from .recipe_fields import RANGES, checked
+from .recipe_fields import RANGES, assign, check_loss, checked
 from .schedule import DECAYS, OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
@@ -188,7 +187,7 @@ class Recipe:
                 f"recipe: ema_decay={self.ema_decay} is not allowed with optimizer='bso', whose weights are "
                 "+1 and -1; leave it out"
             )
-        _check_loss(self)
+        check_loss(self)
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -213,7 +212,7 @@ class Recipe:
             key, equals, value = text.partition("=")
             if not equals:
                 raise OptionError(f"--set {text}: is not key=value; use e.g. --set lr=0.01")
-            _assign(values, key.strip(), value, text)
+            assign(values, key.strip(), value, text)
         return from_mapping(values, "--set")
 
     def to_yaml(self, *, full: bool = True) -> str:
@@ -225,52 +224,11 @@ class Recipe:
         return text
 
 
-def _check_loss(recipe: Recipe) -> None:
-    """Refuse options of cross entropy that are none, or that another loss would ignore."""
-    weights = recipe.class_weights
-    numbers = () if isinstance(weights, str) or weights is None else weights
-    if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
-        raise OptionError(
-            f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
-        )
-    if recipe.targets != "classes" and recipe.sampler != "shuffled":
-        raise OptionError(
-            f"recipe: sampler={recipe.sampler!r} is for classes, not for {recipe.targets}; leave it out"
-        )
-    if recipe.loss not in ("tet", "rate"):
-        for name in ("class_weights", "label_smoothing", "mixup", "cutmix"):
-            if getattr(recipe, name):
-                raise OptionError(
-                    f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"
-                )
-
-
 _KINDS: dict[str, Any] = typing.get_type_hints(Recipe)
 _DEFAULTS = {
     f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     for f in dataclasses.fields(Recipe)
 }
-
-
-def _assign(values: dict[str, Any], key: str, text: str, source: str) -> None:
-    *path, last = key.split(".")
-    target: Any = values
-    for part in path:
-        if not isinstance(target, dict) or (target is values and part not in values):
-            raise _unknown(key, source)
-        target = target.setdefault(part, {})
-    if not isinstance(target, dict) or (target is values and last not in values):
-        raise _unknown(key, source)
-    try:
-        target[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise OptionError(f"--set {source}: {text!r} is not a YAML value") from error
-
-
-def _unknown(key: str, source: str) -> OptionError:
-    near = difflib.get_close_matches(key.split(".")[0], _KINDS, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(_KINDS)}"
-    return OptionError(f"--set {source}: a recipe has no field {key!r}; {hint}")
 
 
 def from_mapping(values: Any, where: str) -> Recipe:

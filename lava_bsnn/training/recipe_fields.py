@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import math
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 RANGES: dict[str, tuple[float, float]] = {
     "num_steps": (1, 1024),
@@ -70,3 +77,49 @@ def checked(name: str, value: Any, kind: Any) -> Any:
         kind, "a list of texts" if origin is tuple else "a mapping"
     )
     raise OptionError(f"recipe: {name}={value!r} is not allowed; use {wanted}")
+
+
+def check_loss(recipe: Recipe) -> None:
+    """Refuse options of cross entropy that are none, or that another loss would ignore."""
+    weights = recipe.class_weights
+    numbers = () if isinstance(weights, str) or weights is None else weights
+    if weights not in (None, "balanced") and not (numbers and all(0 <= one < math.inf for one in numbers)):
+        raise OptionError(
+            f"recipe: class_weights={weights!r} is not allowed; use 'balanced', or a number >= 0 per class"
+        )
+    if recipe.targets != "classes" and recipe.sampler != "shuffled":
+        raise OptionError(
+            f"recipe: sampler={recipe.sampler!r} is for classes, not for {recipe.targets}; leave it out"
+        )
+    if recipe.loss not in ("tet", "rate"):
+        for name in ("class_weights", "label_smoothing", "mixup", "cutmix"):
+            if getattr(recipe, name):
+                raise OptionError(
+                    f"recipe: {name} is for loss 'tet' or 'rate', not {recipe.loss!r}; leave it out"
+                )
+
+
+def assign(values: dict[str, Any], key: str, text: str, source: str) -> None:
+    """Set ``key`` of all fields, or an entry ``field.key`` of one, to what the YAML ``text`` says.
+
+    Raises:
+        OptionError: no such field, or no YAML; ``source`` is what the user wrote.
+    """
+    *path, last = key.split(".")
+    target: Any = values
+    for part in path:
+        if not isinstance(target, dict) or (target is values and part not in values):
+            raise _unknown(key, source, values)
+        target = target.setdefault(part, {})
+    if not isinstance(target, dict) or (target is values and last not in values):
+        raise _unknown(key, source, values)
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise OptionError(f"--set {source}: {text!r} is not a YAML value") from error
+
+
+def _unknown(key: str, source: str, fields: Iterable[str]) -> OptionError:
+    near = difflib.get_close_matches(key.split(".")[0], list(fields), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(fields)}"
+    return OptionError(f"--set {source}: a recipe has no field {key!r}; {hint}")

@@ -12,28 +12,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import code, data, models
-from ..encoding import Encoding
 from ..errors import LavaBsnnError, OptionError
 from .build import build_loss, build_mixing, build_model, build_optimizer, class_weights_of, make_fabric
 from .checkpoint import load_checkpoint
 from .evaluation import Scores, score
 from .finetuning import begin_finetuning, restore_grid
 from .history import Epoch, Step, is_stopped
-from .holdout import hold_out
 from .hybrid import to_lmht
 from .loop import fit, seed_everything
 from .recipe import HYBRID, Recipe, load_recipe, run_recipe
 from .result import Result, result_of
-from .run_data import (
-    check_first,
-    check_info,
-    described,
-    encoding_of,
-    info_of_run,
-    is_own,
-    known_info,
-    write_info,
-)
+from .run_data import check_info, described, info_of_run, is_own, load_data, write_info
 from .run_folder import (
     LAST,
     START,
@@ -48,52 +37,6 @@ from .run_log import RunLog
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
-    """Training, validation and test set of a recipe; ``progress(done, total)`` is called in long work."""
-    split_seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
-    splits = data.load(
-        recipe.dataset,
-        root=recipe.data_root,
-        num_steps=recipe.num_steps,
-        size=recipe.size,
-        counts=recipe.counts,
-        augment=recipe.augment,
-        cutout_fill=known_info(recipe).mean if recipe.normalize and not is_own(recipe) else None,
-        test_fraction=recipe.test_fraction,
-        split_seed=split_seed,
-        seed=recipe.seed,
-        skip_bad=recipe.skip_bad,
-        cache=recipe.cache,
-        denoise=recipe.denoise,
-        bin_us=recipe.bin_us,
-        slice_us=recipe.slice_us,
-        layout=recipe.layout,
-        options=recipe.data_options,
-        targets=recipe.targets,
-        progress=progress,
-    )
-    check_first(recipe, splits)
-    return hold_out(splits, recipe.validation_fraction, split_seed)
-
-
-def input_shape(recipe: Recipe) -> tuple[int, int, int]:
-    """``(C, H, W)`` of a recipe's samples, known without the data.
-
-    Raises:
-        OptionError: an unknown data set, or one of the user's own.
-    """
-    return known_info(recipe).sized(recipe.size)
-
-
-def input_encoding(recipe: Recipe) -> Encoding:
-    """What samples of a data set by name are for a recipe's network.
-
-    Raises:
-        OptionError: no device takes them so.
-    """
-    return encoding_of(recipe, known_info(recipe))
 
 
 def train(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..errors import OptionError, check_option
 
 if TYPE_CHECKING:
-    from torch.nn import Module, Parameter
+    import torch
+    from torch.nn import Parameter
     from torch.optim import Optimizer
 
     MakeOptimizer = Callable[[Iterable[Parameter]], Optimizer]
@@ -26,7 +27,7 @@ def optimizer(
     momentum: float = 0.9,
     nesterov: bool = False,
     decay: str = "weights",
-    model: Module | None = None,
+    model: torch.nn.Module | None = None,
     flip_threshold: float = 5e-7,
     flip_decay: float = 0.999,
 ) -> MakeOptimizer:
@@ -57,6 +58,9 @@ def optimizer(
         )
     if name == "bso" and model is None:
         raise OptionError("optimizer: 'bso' flips weights of a model; give model=model")
+    for what, value in (("lr", lr), ("weight_decay", weight_decay), ("momentum", momentum)):
+        if not isinstance(value, (int, float)) or not value >= 0:
+            raise OptionError(f"optimizer: {what}={value} is not allowed; use a number of 0 or more")
 
     def make(parameters: Iterable[Parameter]) -> Optimizer:
         import torch

@@ -14,6 +14,7 @@ import numpy as np
 from lava_bsnn.errors import OptionError, ShapeError
 
 from ..network import INPUT, Connection, FixedPointNetwork
+from ..network.graph import check_network
 from ..network.synapses import weight_of
 from ..placement import Core, Placement, Slice
 from ..simulator import check_data
@@ -45,8 +46,9 @@ def cost(
 
     Raises:
         ShapeError: data or labels do not fit.
-        OptionError: the placement is of another network.
+        OptionError: ``net`` is no network, or the placement is of another network.
     """
+    check_network("cost", net)
     data = check_data(net, data)
     if labels is not None and np.shape(labels) != (len(data),):
         raise ShapeError(f"cost: labels of shape {np.shape(labels)} do not fit; use ({len(data)},)")

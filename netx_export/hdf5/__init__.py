@@ -16,14 +16,17 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lava_bsnn.errors import LavaBsnnError, NetXFormatError, OptionError
+from lava_bsnn.errors import LavaBsnnError, LavaBsnnWarning, NetXFormatError, OptionError
 from lava_bsnn.files import atomic_path
 
 from ..network import FixedPointNetwork, Shape
+from ..network.graph import check_network
 from ..targets import target
 from . import extended, schema, stock, stock_read
+from .foreign import foreign
 from .safe import attribute
 
+_REMEDY = "use a file of netx_export.write, of SLAYER's export_hdf5, or of nir.write"
 _LONGEST = 2000
 """Most characters of an error's text that a file may fill."""
 
@@ -67,8 +70,10 @@ def write(net: FixedPointNetwork, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ExportError: names of layers or classes are too long to be read.
+        OptionError: ``net`` is no network.
         LavaBsnnError: the folder does not exist.
     """
+    check_network("write", net)
     layout = _LAYOUTS[target(net.profile).layout]
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs[schema.VERSION] = layout.version
@@ -171,11 +176,7 @@ def network_of(
     _check_shape(where, input_shape)
     if isinstance(net, (str, os.PathLike)):
         net = _warned(net, _described(net, input_shape or otherwise), 4)
-    elif not isinstance(net, FixedPointNetwork):
-        raise OptionError(
-            f"{where}: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or "
-            "read(path), or the path of a file"
-        )
+    check_network(where, net)
     _check_fit(where, net, input_shape)
     return net
 
@@ -191,7 +192,7 @@ def is_layered(path: str | os.PathLike[str]) -> bool:
 
 def _warned(path: str | os.PathLike[str], found: Description, stacklevel: int) -> FixedPointNetwork:
     if found.notes:
-        warnings.warn(f"{os.fspath(path)}: {'; '.join(found.notes)}", stacklevel=stacklevel)
+        warnings.warn(f"{os.fspath(path)}: {'; '.join(found.notes)}", LavaBsnnWarning, stacklevel=stacklevel)
     return found.net
 
 
@@ -212,6 +213,8 @@ def _described(
     dt: float | None = None,
     semantics: str | None = None,
 ) -> Description:
+    if not isinstance(path, (str, os.PathLike)):
+        raise OptionError(f"read: path is a {type(path).__name__}; use the path of a .net or .nir file")
     name = os.fspath(path)
     if not Path(name).is_file():
         what = "is not a file" if Path(name).exists() else "no such file"
@@ -220,6 +223,9 @@ def _described(
         with h5py.File(name, "r") as file:
             if "node" in file and "version" in file:
                 return _described_graph(name, dt, semantics)
+            if "layer" not in file and schema.VERSION not in file.attrs:
+                held = ", ".join(list(file)[:3]) or "nothing"
+                raise NetXFormatError(f"is HDF5 of another program (it holds {held}); {_REMEDY}")
             return _describe(file, Path(name).stat().st_size, input_shape)
     except LavaBsnnError as error:
         raise NetXFormatError(f"{name}: {_line(error)}") from error
@@ -235,6 +241,9 @@ def _described(
         MemoryError,
         NotImplementedError,
     ) as error:
+        what = foreign(Path(name))
+        if what:
+            raise NetXFormatError(f"{name}: is {what}, no NetX file and no NIR graph; {_REMEDY}") from error
         raise NetXFormatError(
             f"{name}: not a readable NetX HDF5 file ({_line(error)}); export it again"
         ) from error

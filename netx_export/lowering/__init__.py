@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lava_bsnn import block
 from lava_bsnn.encoding import Encoding
-from lava_bsnn.errors import ExportError, check_option
+from lava_bsnn.errors import ExportError, LavaBsnnWarning, check_option
 from lava_bsnn.models import SpikingNetwork
 from lava_bsnn.modes import from_rest
 from lava_bsnn.modulation import AGMM
@@ -31,6 +31,7 @@ from lava_bsnn.training.gates import freeze_gates, has_gates
 from lava_bsnn.training.hybrid import SubSteps, to_single_threshold
 
 from ..network import FixedPointNetwork, Input
+from ..network.samples import as_array, check_fit
 from ..targets import TARGETS, target
 from .job import Job
 from .observe import observe, samples_for
@@ -78,6 +79,7 @@ def convert(
         ExportError: something cannot be expressed; the message lists every such block. Or the
             model computes something else than its blocks in a row, batch norm never saw data, or rounding
             would leave nothing of a layer.
+        ShapeError: the calibration samples do not fit.
     """
     check_option("convert", "profile", profile, tuple(TARGETS))
     model = unwrapped(model)
@@ -86,8 +88,10 @@ def convert(
     if num_steps is not None and num_steps < 1:
         raise ExportError(f"convert: num_steps={num_steps} is not allowed; use 1 or more")
     inputs = calibration[0] if isinstance(calibration, tuple) else calibration
-    if inputs is not None and not len(inputs):
-        raise ExportError("convert: calibration has no sample; give at least one")
+    if inputs is not None:
+        inputs = as_array("convert: calibration", inputs)
+        if not len(inputs):
+            raise ExportError("convert: calibration has no sample; give at least one")
     job = Job(
         target=target(profile),
         model=model,
@@ -114,6 +118,8 @@ def convert(
     )
     if not built:
         raise ExportError("convert: shapes are not known yet; call block.build(model, input_shape) first")
+    if inputs is not None:
+        check_fit("convert: calibration", inputs, first.input_shape)  # type: ignore[arg-type]
     in_steps = int(
         getattr(model, "num_steps", 0) or _own_steps(job.blocks) or num_steps or block.DEFAULT_STEPS
     )
@@ -152,7 +158,9 @@ def _freeze_gates(job: Job) -> None:
     loops = [module for module in copies if isinstance(module, block.Recurrent)]
     copies.update({module.feedback: copies[module].feedback for module in loops})
     given = job.calibration if isinstance(job.calibration, tuple) else (job.calibration,)
-    warnings.warn(f"convert: gates became constants: {freeze_gates(network, *given)}", stacklevel=3)
+    warnings.warn(
+        f"convert: gates became constants: {freeze_gates(network, *given)}", LavaBsnnWarning, stacklevel=3
+    )
     job.model, job.blocks, job.frozen = network, list(frozen), True
     job.seen.inputs = {copies[module]: x for module, x in job.seen.inputs.items()}
     job.seen.currents = {copies[module]: x for module, x in job.seen.currents.items()}

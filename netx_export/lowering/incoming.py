@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lava_bsnn import block, device
 from lava_bsnn.device import Affine, Grid
-from lava_bsnn.errors import ExportError
+from lava_bsnn.errors import ExportError, LavaBsnnWarning
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.synapse import OnGrid
 
@@ -118,6 +118,7 @@ def arithmetic(module: Any) -> tuple[Affine, int, int]:
         warnings.warn(
             f"{module.label}: channels {dead.tolist()} have a batch norm gain of 0; they are exported "
             "with scale 0",
+            LavaBsnnWarning,
             stacklevel=2,
         )
     return folded, low, high

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lava_bsnn.errors import ExportError
+from lava_bsnn.errors import ExportError, LavaBsnnWarning
 
 COARSE, TOO_COARSE = 0.15, 0.5
 """Root mean square error of a channel's current, in thresholds, at which ``convert`` warns, and refuses."""
@@ -77,5 +77,9 @@ def judge(
     if judged >= TOO_COARSE and refuse:
         raise ExportError(f"{label}: rounding changes the current by {amount}: {cause}; {remedy}")
     if judged >= COARSE:
-        warnings.warn(f"{label}: rounding changes the current by {amount}: {cause}; {remedy}", stacklevel=2)
+        warnings.warn(
+            f"{label}: rounding changes the current by {amount}: {cause}; {remedy}",
+            LavaBsnnWarning,
+            stacklevel=2,
+        )
     return LayerReport(name=name, unit=float(unit), error=error, worst=worst)

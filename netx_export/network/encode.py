@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lava_bsnn.encoding import Encoding
-from lava_bsnn.errors import ExportError, ShapeError
+from lava_bsnn.errors import ExportError, LavaBsnnWarning, ShapeError
+
+from .samples import as_array, check_fit
 
 if TYPE_CHECKING:
     from .graph import Input
@@ -17,22 +19,13 @@ if TYPE_CHECKING:
 def encode(entry: Input, samples: Any, num_steps: int | None) -> np.ndarray:
     """Integers int32 ``[N, *shape, T]`` of samples; see :meth:`netx_export.FixedPointNetwork.encode`."""
     coding = entry.coded or Encoding()
-    try:
-        x = np.asarray(samples)
-    except (RuntimeError, TypeError, ValueError) as error:
-        kind = type(samples).__name__
-        raise ExportError(
-            f"input: this {kind} is no array of numbers; use .detach().cpu().numpy()"
-        ) from error
-    if x.dtype.kind not in "buif":
-        raise ExportError(f"input: {x.dtype} values are not allowed; use numbers")
     shape = (entry.shape[0] // 2, *entry.shape[1:]) if coding.rails else entry.shape
+    try:
+        x = as_array("input", samples)
+        check_fit("input", x, shape)
+    except ShapeError as error:
+        raise ExportError(str(error)) from error
     has_time = x.ndim == len(shape) + 2
-    if x.shape[1 : len(shape) + 1] != shape or x.ndim not in (len(shape) + 1, len(shape) + 2):
-        sizes = ", ".join(map(str, shape))
-        raise ExportError(
-            f"input: samples of shape {x.shape} do not fit; use [N, {sizes}] or [N, {sizes}, T]"
-        )
     levels = _messages(entry, x) if entry.coded else _integers(entry, x, has_time)
     steps = num_steps or coding.steps
     result = levels.astype(np.int32)
@@ -60,6 +53,7 @@ def _messages(entry: Input, x: np.ndarray) -> np.ndarray:
     if saturated:
         warnings.warn(
             f"input: {saturated:,} of {x.size:,} counts were above {coding.high} and became that",
+            LavaBsnnWarning,
             stacklevel=4,
         )
     return levels  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lava_bsnn.encoding import Encoding
-from lava_bsnn.errors import ExportError
+from lava_bsnn.errors import ExportError, OptionError
 from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS
 
 from ..content import Content, holds
@@ -241,6 +241,19 @@ class FixedPointNetwork(Content):
 
     def __str__(self) -> str:
         return summary.table(self)
+
+
+def check_network(where: str, net: Any) -> None:
+    """Refuse what is no network.
+
+    Raises:
+        OptionError: as it says.
+    """
+    if not isinstance(net, FixedPointNetwork):
+        raise OptionError(
+            f"{where}: net is a {type(net).__name__}; use a FixedPointNetwork, from convert(model) or "
+            "read(path)"
+        )
 
 
 def _arrival(connection: Connection, depths: dict[str, int]) -> int:

@@ -27,6 +27,7 @@ import nir
 from lava_bsnn.errors import ExportError, OptionError, check_option
 
 from ..network import FixedPointNetwork
+from ..network.graph import check_network
 from .entry import described
 from .reader import Reader
 from .semantics import DIALECTS, SEMANTICS, WRITTEN_FOR, Dialect, Semantics
@@ -46,8 +47,9 @@ def to_nir(net: FixedPointNetwork, *, dt: float | None = None, semantics: str = 
 
     Raises:
         ExportError: NIR, or the reader, has no node for something; every such layer is listed.
-        OptionError: the semantics is unknown.
+        OptionError: ``net`` is no network, or the semantics is unknown.
     """
+    check_network("to_nir", net)
     check_option("to_nir", "semantics", semantics, DIALECTS)
     dialect = DIALECTS[semantics]
     seconds = dialect.dt if dt is None else dt

@@ -16,7 +16,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from lava_bsnn.errors import ExportError, check_option
+from lava_bsnn.errors import ExportError, LavaBsnnWarning, check_option
 
 WRITTEN_FOR = "lava_bsnn_semantics"
 """Key of our own in a graph's metadata: for whom ``to_nir`` wrote it."""
@@ -166,6 +166,7 @@ def chosen(
         warnings.warn(
             f"from_nir: nothing tells who wrote the graph; taken as NIR's equations with hard reset{adds}; "
             f"if it is of {others}, choose it with semantics=, else semantics='nir'",
+            LavaBsnnWarning,
             stacklevel=4,
         )
     return replace(SEMANTICS["nir"], per_step=ones)

@@ -15,6 +15,7 @@ import numpy as np
 from lava_bsnn.errors import OptionError
 
 from ..network import FixedPointNetwork, Layer
+from ..network.graph import check_network
 from .chips import Chip
 from .chips import chip as chip_of
 from .cut import Cut, Cutter, stack
@@ -39,8 +40,9 @@ def place(net: FixedPointNetwork, chip: str | Chip = "loihi2", *, chips: int | N
         are too full or too many.
 
     Raises:
-        OptionError: there is no such chip, or ``chips`` is no positive number.
+        OptionError: ``net`` is no network, there is no such chip, or ``chips`` is no positive number.
     """
+    check_network("place", net)
     where = chip_of(chip) if isinstance(chip, str) else chip
     if not isinstance(where, Chip):
         raise OptionError(f"place: chip={chip!r} is not allowed; use a name of CHIPS or a Chip")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..costs import Cost, cost
 from ..network import FixedPointNetwork
+from ..network.graph import check_network
 from ..network.summary import num_synapses, num_weights
 from ..network.synapses import weight_bits
 from ..placement import Chip, Placement, place
@@ -177,9 +178,10 @@ def report(
         progress: called with what is done next.
 
     Raises:
-        OptionError: the chip is unknown.
+        OptionError: ``net`` is no network, or the chip is unknown.
         ShapeError: data or labels do not fit.
     """
+    check_network("report", net)
     data = check_data(net, data)
     progress("placing layers on cores")
     placement = place(net, chip)

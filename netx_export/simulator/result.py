@@ -11,6 +11,7 @@ import numpy as np
 from lava_bsnn.errors import ShapeError
 
 from ..network import FixedPointNetwork, Shape
+from ..network.samples import as_array, check_fit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,14 +88,8 @@ def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
     Raises:
         ShapeError: wrong shape, not integers, out of range, or too many steps.
     """
-    try:
-        x = np.asarray(x)
-    except (RuntimeError, TypeError, ValueError) as error:
-        kind = type(x).__name__
-        raise ShapeError(f"data: this {kind} is no array of integers; use net.encode, or .numpy()") from error
-    expected = "[N, " + ", ".join(map(str, net.input.shape)) + ", T]"
-    if x.ndim != len(net.input.shape) + 2 or x.shape[1:-1] != net.input.shape:
-        raise ShapeError(f"data: shape {x.shape} does not fit; use {expected}")
+    x = as_array("data", x)
+    check_fit("data", x, net.input.shape, frames=False)
     if x.shape[0] < 1 or x.shape[-1] < 1:
         raise ShapeError(f"data: shape {x.shape} is empty; use at least one sample and one step")
     if x.dtype.kind not in "iub":

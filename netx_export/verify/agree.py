@@ -22,6 +22,8 @@ from lava_bsnn.training.hybrid import to_single_threshold
 from ..lowering.names import spiking_layers
 from ..lowering.wiring import unwrapped
 from ..network import FixedPointNetwork
+from ..network.graph import check_network
+from ..network.samples import as_array, check_fit
 from ..simulator import simulate
 
 if TYPE_CHECKING:
@@ -174,23 +176,31 @@ def agreement(
 
     Raises:
         ExportError: the network was not made of this model.
-        ShapeError, OptionError: the samples do not fit.
+        ShapeError: samples or labels do not fit.
+        OptionError: ``net`` is no network, or there is no sample.
     """
+    check_network("agreement", net)
     model = unwrapped(model)
     coding = net.input.coded or Encoding()
     if coding.repeat > 1 and isinstance(model, SpikingNetwork) and model.out_steps == model.num_steps:
         model = to_single_threshold(model)
-    samples = torch.as_tensor(np.asarray(inputs))
-    if not len(samples):
-        raise OptionError("agreement: there is no sample; give at least one")
-    if labels is not None and np.shape(labels) != (len(samples),):
-        raise ShapeError(f"agreement: {len(samples)} samples and labels {np.shape(labels)} do not fit")
     chain: Any = getattr(model, "blocks", model)
     blocks = list(chain)
     neurons = {name: module.neuron for name, module in spiking_layers(blocks) if module.neuron is not None}
     missing = [name for name in neurons if name not in {layer.name for layer in net.layers}]
     if missing:
         raise ExportError(f"agreement: the network has no layer {missing[0]}; it was made of another model")
+    given = as_array("agreement", inputs)
+    if not len(given):
+        raise OptionError("agreement: there is no sample; give at least one")
+    channels, *image = net.input.shape
+    check_fit("agreement", given, (channels // (1 + coding.rails), *image))
+    if labels is not None and np.shape(labels) != (len(given),):
+        raise ShapeError(
+            f"agreement: {len(given)} samples and labels of shape {np.shape(labels)} do not fit; give "
+            "classes [N], e.g. labels.argmax(1) of one-hot ones"
+        )
+    samples = torch.as_tensor(given)
     tallies = {name: _Tally() for name in neurons}
     theirs, ours, clipped = [], [], 0.0
     for start in range(0, len(samples), _BATCH):

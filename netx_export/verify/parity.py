@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lava_bsnn.errors import ShapeError
+from lava_bsnn.errors import OptionError, ShapeError
 
 from ..simulator import Simulation, Trace
 
@@ -37,8 +37,12 @@ def compare(expected: Simulation, actual: Simulation) -> Comparison:
     potentials there are named where the runs have them.
 
     Raises:
+        OptionError: an argument is no result of a run.
         ShapeError: the runs have different shapes or nothing in common.
     """
+    for run in (expected, actual):
+        if not isinstance(run, Simulation):
+            raise OptionError(f"compare: a {type(run).__name__} is no result; use what run or simulate give")
     pairs: list[tuple[str, str, np.ndarray, np.ndarray]] = []
     for name in expected.layers:
         if name in actual.layers:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lava_bsnn import training
-from lava_bsnn.training.run import load_data
+from lava_bsnn.training.run_data import load_data
 from netx_export import FixedPointNetwork, convert, simulate
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lava_bsnn import training
 from lava_bsnn.modulation import AGMM
-from lava_bsnn.training.run import load_data
+from lava_bsnn.training.run_data import load_data
 
 SAMPLES = 512
 Gate = Callable[[Tensor], Tensor]

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from lava_bsnn import training
 from lava_bsnn.training.recipe import load_recipe
-from lava_bsnn.training.run import build_model, load_data
+from lava_bsnn.training.run import build_model
+from lava_bsnn.training.run_data import load_data
 from netx_export import FixedPointNetwork, convert, simulate, zoo
 
 SAMPLES = 8

@@ -11,8 +11,9 @@ from PIL import Image
 from support.cli import command
 
 from lava_bsnn import analysis, training
-from lava_bsnn.analysis.run_figures import FIGURES, Subject
-from lava_bsnn.training.run import load_data
+from lava_bsnn.analysis.run_figures import FIGURES
+from lava_bsnn.analysis.subject import Subject
+from lava_bsnn.training.run_data import load_data
 
 MOVING = {"events", "animation"}
 

@@ -8,7 +8,8 @@ from lava_bsnn import analysis, data
 from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.training.dry_run import dry_run
 from lava_bsnn.training.recipe import load_recipe, recipe_names
-from lava_bsnn.training.run import build_model, input_shape
+from lava_bsnn.training.run import build_model
+from lava_bsnn.training.run_data import input_shape
 
 NARROW = {"cnn": 0.25}
 """Width of a quick dry run by model; else 0.1."""

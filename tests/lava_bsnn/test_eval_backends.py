@@ -10,7 +10,7 @@ import torch
 from support.cli import command
 
 from lava_bsnn import training
-from lava_bsnn.training.run import load_data
+from lava_bsnn.training.run_data import load_data
 from netx_export import convert, read, simulate
 from netx_export.verify import verify
 

@@ -11,7 +11,7 @@ import torch
 from support.cli import command, working_in
 
 from lava_bsnn import training
-from lava_bsnn.training.run import load_data
+from lava_bsnn.training.run_data import load_data
 from lava_bsnn.training.run_folder import history_of
 from netx_export import agreement, convert, read
 

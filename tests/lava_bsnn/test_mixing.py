@@ -76,6 +76,24 @@ def test_the_loss_of_mixed_labels_is_the_weighted_mean_of_both(loss, smoothing):
     torch.testing.assert_close(mixed, expected)
 
 
+def test_a_run_learns_shares_of_classes_of_mixed_samples():
+    seen = []
+
+    def watch(logits, targets):
+        if logits.requires_grad:
+            seen.append(targets)
+        return logits.sum() * 0
+
+    model = models.create("mlp", num_classes=3, in_shape=(1, 4, 4), num_steps=2)
+    data = np.random.default_rng(0).random((12, 1, 4, 4, 2)).round().astype(np.float32), np.arange(12) % 3
+    loss = training.TotalLoss({"watch": (1.0, watch), "tet": (1.0, training.tet_cross_entropy)})
+    training.fit(model, data, data, epochs=1, batch_size=6, loss=loss, mixing=Mixing(cutmix=1.0))
+    assert len(seen) == 2 and all(targets.shape == (6, 3) for targets in seen)
+    torch.testing.assert_close(torch.cat(seen).sum(1), torch.ones(12))
+    assert torch.cat(seen).unique().numel() > 2
+    torch.testing.assert_close(torch.cat(seen).sum(0), torch.full((3,), 4.0))  # each partner once
+
+
 def recipe(**options):
     return Recipe(dataset="digits", model="cnn", epochs=1, **options)
 

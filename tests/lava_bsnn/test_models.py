@@ -209,7 +209,7 @@ def test_an_identity_skip_adds_one_threshold_per_spike():
         (
             lambda: models.create("cnn", in_shape=(1, 8, 8), method="xnor", **SMALL),
             OptionError,
-            "method='xnor' is unknown; use one of 'fp', 'binary', 'agmm', 'qsnn', 'lmht', 'qcfs'",
+            "method='xnor' is unknown; use one of 'fp', 'binary', 'agmm', 'qsnn', 'qsnn-authors', 'lmht', ",
         ),
         (lambda: models.create("cnn", in_shape=(1, 8, 8), depth=3, **SMALL), OptionError, "depth"),
         (

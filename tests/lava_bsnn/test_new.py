@@ -85,7 +85,7 @@ def test_a_folder_of_recordings_takes_the_place_of_the_simulated_ones(project):
     training.train(recipe, "runs/own")
     _, model = training.load_run("runs/own")
     assert model.classes == ("clap", "idle", "wave")
-    from lava_bsnn.training.run import load_data
+    from lava_bsnn.training.run_data import load_data
 
     splits = load_data(recipe)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (8, 1, 3)

@@ -13,7 +13,7 @@ from support.cli import command
 from support.own_code import forgotten
 
 from lava_bsnn import data, training
-from lava_bsnn.training.run import load_data
+from lava_bsnn.training.run_data import load_data
 
 
 def files(page):

@@ -109,6 +109,7 @@ def test_every_field_can_be_set_and_is_described():
         "spike_term": "mean",
         "sop_budget": 5000.0,
         "target": "loihi",
+        "matched": True,
         "ema_decay": 0.5,
         "precision": "bf16-mixed",
         "seed": 9,
@@ -308,3 +309,16 @@ def test_commands_refuse_in_one_line(arguments, message, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
     assert done.stderr.startswith("lava-bsnn: ")
+
+
+@pytest.mark.parametrize(("has", "warns"), [((False, False), 1), ((False, True), 0), ((None, None), 0)])
+def test_bfloat16_on_a_processor_without_it_is_told(monkeypatch, recwarn, has, warns):
+    from lava_bsnn.training import build
+
+    for name, value in zip(("avx512_bf16", "amx_tile"), has, strict=True):
+        check = None if value is None else lambda value=value: value
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", check, raising=False)
+    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    for precision in ("bf16-mixed", "32-true"):
+        build.make_fabric(load_recipe("digits-agmm").replace([f"precision={precision}"]))
+    assert sum("is slower than float32" in str(one.message) for one in recwarn) == warns

@@ -16,15 +16,8 @@ from lava_bsnn.data.sources import ArraySource
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import OptionError, ShapeError
 from lava_bsnn.training.recipe import load_recipe, recipe_names
-from lava_bsnn.training.run import (
-    build_model,
-    evaluate_run,
-    input_encoding,
-    input_shape,
-    load_data,
-    load_run,
-    train,
-)
+from lava_bsnn.training.run import build_model, evaluate_run, load_run, train
+from lava_bsnn.training.run_data import input_encoding, input_shape, load_data
 from netx_export import agreement, convert
 
 EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "<i1")])

@@ -17,11 +17,12 @@ from support.cli import command
 from support.linear import Linear, clusters
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
-from lava_bsnn import analysis, training
+from lava_bsnn import analysis, block, models, training
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.training.batches import balanced, epoch_batches, labels_of, share
 from lava_bsnn.training.recipe import load_recipe
-from lava_bsnn.training.run import build_loss, build_model, class_weights_of, load_data
+from lava_bsnn.training.run import build_loss, build_model, class_weights_of
+from lava_bsnn.training.run_data import load_data
 
 FAST = {"batch_size": 8, "optimizer": training.optimizer("adam", lr=0.05)}
 
@@ -442,3 +443,50 @@ def test_a_confusion_matrix_names_its_classes():
     many = analysis.confusion_figure(np.eye(100, dtype=int), [f"class {i}" for i in range(100)])
     assert len(many.axes[0].get_yticklabels()) == 100 and not many.axes[0].texts
     assert "100 samples, 100.00% right" in many.get_suptitle()
+
+
+def tiny():
+    blocks = [block.Input(bits=1), block.Flatten(), block.Readout(None, 8, 3)]
+    return models.SpikingNetwork(blocks, in_shape=(2, 2, 2), num_steps=4)
+
+
+LOSS = torch.nn.CrossEntropyLoss()
+FRAMES = np.zeros((6, 2, 2, 2, 4), np.float32)
+CLASSES = np.arange(6) % 3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: training.fit(
+                tiny(), (FRAMES, CLASSES), (FRAMES, CLASSES), epochs=1, loss=torch.nn.CrossEntropyLoss()
+            ),
+            r"the loss raised .*logits \[6, 3, 4\].*targets \[6\].*loss\(logits\.mean\(-1\), targets\)",
+        ),
+        (
+            lambda: training.fit(tiny(), (np.moveaxis(FRAMES, -1, 0), CLASSES), (FRAMES, CLASSES), epochs=1),
+            r"time is last: np\.moveaxis\(x, 0, -1\)",
+        ),
+        (
+            lambda: training.fit(tiny(), (FRAMES, np.eye(3)[CLASSES]), (FRAMES, CLASSES), epochs=1),
+            r"one-hot labels become classes by labels\.argmax\(1\)",
+        ),
+        (
+            lambda: training.fit(
+                tiny(),
+                [(torch.zeros(2, 2, 2, 3 + i), 0) for i in range(6)],
+                (FRAMES, CLASSES),
+                epochs=1,
+            ),
+            r"samples of shapes \(2, 2, 2, 3\) and \(2, 2, 2, 4\) are in one set",
+        ),
+        (lambda: training.optimizer(lr=-1), "optimizer: lr=-1 is not allowed; use a number of 0 or more"),
+        (lambda: training.predict(tiny(), [1, 2]), "predict: inputs are a list; use an array"),
+        (lambda: training.evaluate("net", (FRAMES, CLASSES)), "evaluate: model is a str; use one of torch"),
+    ],
+)
+def test_wrong_use_is_one_line(call, message):
+    with pytest.raises(LavaBsnnError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)

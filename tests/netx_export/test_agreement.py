@@ -322,7 +322,7 @@ def test_what_does_not_fit_is_named(digits_network, settle):
     model, net, (x, labels) = digits_network
     with pytest.raises(OptionError, match="there is no sample; give at least one"):
         agreement(model, net, x[:0])
-    with pytest.raises(ShapeError, match=r"450 samples and labels \(449,\) do not fit"):
+    with pytest.raises(ShapeError, match=r"450 samples and labels of shape \(449,\) do not fit"):
         agreement(model, net, x, labels[1:])
     other = network_of(settle, first=Encoding(kind="intensities", bits=4), in_shape=(1, 6, 6))
     with pytest.raises(ExportError, match="the network has no layer .*; it was made of another model"):

@@ -259,7 +259,7 @@ def test_a_readout_of_signed_images_lasts_for_the_models_steps(bits, profile):
 def test_samples_of_another_shape_are_refused():
     net = convert(network(ENCODINGS["rails"], (3, 5, 6)), "extended")
     for shape in ((2, 6, 5, 6), (2, 3, 6, 5), (3, 5, 6), (2, 3, 5, 6, 4, 1)):
-        with pytest.raises(ExportError, match=r"do not fit; use \[N, 3, 5, 6\] or \[N, 3, 5, 6, T\]"):
+        with pytest.raises(ExportError, match=r"does not fit; use \[N, 3, 5, 6\] or \[N, 3, 5, 6, T\]"):
             net.encode(np.zeros(shape, np.float32))
 
 

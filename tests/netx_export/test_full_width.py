@@ -13,7 +13,8 @@ import torch
 from lava_bsnn import data, models, training
 from lava_bsnn.norm import BatchNorm
 from lava_bsnn.training.recipe import HYBRID, load_recipe, recipe_names
-from lava_bsnn.training.run import build_model, input_encoding, input_shape
+from lava_bsnn.training.run import build_model
+from lava_bsnn.training.run_data import input_encoding, input_shape
 from netx_export import agreement, convert, place, read, report, simulate, write
 from netx_export.lowering.observe import random_samples
 from netx_export.reports import html, lines_of

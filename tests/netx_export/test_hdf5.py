@@ -193,8 +193,8 @@ def test_files_that_are_not_netx_are_named(tmp_path, file):
     empty.write_bytes(b"")
     cut = tmp_path / "cut.net"
     cut.write_bytes(file.read_bytes()[:-2000])
-    for path in (text, empty, cut):
-        with pytest.raises(NetXFormatError, match="not a readable NetX HDF5 file"):
+    for path, what in ((text, "is a text"), (empty, "is empty"), (cut, "not a readable NetX HDF5 file")):
+        with pytest.raises(NetXFormatError, match=what):
             read(path)
     with pytest.raises(NetXFormatError, match="no such file"):
         read(tmp_path / "none.net")
