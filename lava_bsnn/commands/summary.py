@@ -52,7 +52,7 @@ class Summary(JsonOutput):
             model = load_run(folder)[1] if is_run else fresh_model(recipe)
             figures = summary(
                 model,
-                num_steps=recipe.num_steps,
+                num_steps=recipe.frames,
                 rate=self.rate,
                 batch_size=self.batch_size or recipe.batch_size,
                 optimizer=recipe.optimizer,

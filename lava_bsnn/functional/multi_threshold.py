@@ -24,7 +24,7 @@ class FixedPointMultiThreshold:
         initial: v[-1], membrane steps.
         levels: L >= 1.
         lam: factor on the kept potential in 1/4096, one number or one per step ``[T]``.
-        omega: mixing of steps in front of the neurons in 1/4096, ``[T, T]``; None for none.
+        omega: mixing of steps in front of the neurons in 1/4096, ``[T, F]``; None for none.
     """
 
     unit: float
@@ -192,8 +192,8 @@ def multi_threshold(
 
 
 def mixing_matrix(logits: Tensor, mode: str) -> Tensor:
-    """T-GIM ``[T, T]``: ``2 sigmoid(logits) / T``, lower triangular for ``"causal"`` (LM-HT eq. 12)."""
-    omega = 2 * torch.sigmoid(logits) / logits.shape[0]
+    """T-GIM ``[T, F]``: ``2 sigmoid(logits) / F``, lower triangular for ``"causal"`` (LM-HT eq. 12)."""
+    omega = 2 * torch.sigmoid(logits) / logits.shape[1]
     return omega.tril() if mode == "causal" else omega
 
 

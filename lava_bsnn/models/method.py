@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import block
-from ..errors import check_option
+from ..errors import OptionError, check_option
 from ..functional.weights import FIRST_SHARPNESS, QUANTIZED_SCALES, STANDARDS
 from ..modulation import AGMM
 from ..neuron import LIF, QCFS, MultiThresholdLIF
@@ -38,6 +38,7 @@ class Method:
         neuron: ``"lif"``, ``"multi_threshold"``, ``"qcfs"`` (an ANN for hybrid training), or the name of a
             class that :func:`netx_export.register_neuron` got.
         neuron_params: parameters of the neuron.
+        mix_frames: frames F that multi-threshold neurons of the first layer mix into T steps; None for T.
     """
 
     hidden: str | int | None = "channel"
@@ -50,6 +51,7 @@ class Method:
     modulation_options: Mapping[str, Any] = field(default_factory=dict)
     neuron: str = "lif"
     neuron_params: Mapping[str, Any] = field(default_factory=lambda: {"threshold": 1.0, "voltage_decay": 0.5})
+    mix_frames: int | None = None
 
     def __post_init__(self) -> None:
         check_option("Method", "modulation", self.modulation, ("agmm", None))
@@ -57,6 +59,12 @@ class Method:
         check_option("Method", "standardize", self.standardize, STANDARDS)
         check_option("Method", "estimator", self.estimator, ("straight_through", "annealed"))
         check_option("Method", "ends_scale", self.ends_scale, (*QUANTIZED_SCALES, None))
+        frames = self.mix_frames
+        if frames is not None and (self.neuron != "multi_threshold" or type(frames) is not int or frames < 1):
+            raise OptionError(
+                f"Method: mix_frames={frames!r} with neuron={self.neuron!r} is not allowed; use a number of "
+                "frames, 1 or more, with 'multi_threshold'"
+            )
 
     def layers(self, num_steps: int) -> Layers:
         """Return a maker of blocks for ``num_steps`` time steps."""
@@ -127,16 +135,18 @@ class Layers:
     method: Method
     num_steps: int
 
-    def _options(self, features: int) -> dict[str, Any]:
-        method = self.method
+    def _options(self, features: int, first: bool) -> dict[str, Any]:
+        method, frames = self.method, self.method.mix_frames if first else None
         options: dict[str, Any] = {
             "neuron_params": dict(method.neuron_params),
             "neuron": NEURONS[method.neuron],
         }
         if method.modulation == "agmm":
-            options["modulation"] = AGMM(self.num_steps, features, **method.modulation_options)
+            options["modulation"] = AGMM(frames or self.num_steps, features, **method.modulation_options)
         if method.neuron == "multi_threshold":
             options["neuron_params"].setdefault("num_steps", self.num_steps)
+        if frames is not None:
+            options["neuron_params"]["num_frames"] = frames
         return options
 
     def _hidden(self, first: bool) -> dict[str, Any]:
@@ -155,7 +165,7 @@ class Layers:
             stride=stride,
             padding=kernel // 2,
             **self._hidden(first),
-            **self._options(features),
+            **self._options(features, first),
         )
 
     def shortcut(self, inputs: int, features: int, stride: int) -> list[block.Block]:
@@ -174,7 +184,7 @@ class Layers:
             out_neurons=features,
             norm=norm,
             **self._hidden(first),
-            **self._options(features),
+            **self._options(features, first),
         )
 
     def recurrent(self, inputs: int, features: int, *, first: bool = False) -> block.Recurrent:
@@ -184,7 +194,7 @@ class Layers:
             out_neurons=features,
             feedback=self._hidden(False),
             **self._hidden(first),
-            **self._options(features),
+            **self._options(features, first),
         )
 
     def readout(self, inputs: int, classes: int) -> block.Readout:

@@ -13,6 +13,15 @@ from ..block.base import check_tensor
 from ..encoding import Encoding
 from ..errors import ShapeError
 from ..functional import direct_code
+from ..neuron import TemporalMix
+
+
+def steps_behind(blocks: Iterable[torch.nn.Module], num_steps: int) -> int:
+    """Time steps that come out of blocks: those that mixings make of other numbers of frames."""
+    for module in (part for one in blocks for part in one.modules()):
+        if isinstance(module, TemporalMix) and module.num_frames != module.num_steps:
+            num_steps = module.num_steps
+    return num_steps
 
 
 class SpikingNetwork(torch.nn.Module):
@@ -24,10 +33,10 @@ class SpikingNetwork(torch.nn.Module):
     Args:
         blocks: modules of :mod:`lava_bsnn.block` or ``slayer.block``.
         in_shape: ``(C, H, W)`` or ``(C,)``.
-        num_steps: time steps T of static input.
+        num_steps: time steps T of static input; F where the first neurons mix F frames into T steps.
 
     Attributes:
-        out_steps: time steps of the output; more than ``num_steps`` only behind
+        out_steps: time steps of the output; others than ``num_steps`` only behind such a mixing and behind
             :func:`lava_bsnn.training.hybrid.to_single_threshold`.
         classes: names of the classes, which exports keep; empty if unknown.
     """
@@ -46,7 +55,7 @@ class SpikingNetwork(torch.nn.Module):
 
     def set_steps(self, num_steps: int, out_steps: int | None = None) -> None:
         """Set the time steps of static input, and of the output where they differ."""
-        self.num_steps, self.out_steps = num_steps, out_steps or num_steps
+        self.num_steps, self.out_steps = num_steps, out_steps or steps_behind(self.blocks, num_steps)
         for module in self.blocks:
             if isinstance(module, block.Readout):
                 module.num_steps = self.out_steps

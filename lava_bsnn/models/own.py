@@ -49,7 +49,8 @@ def own(
         blocks = list(made)
         if not blocks or not isinstance(blocks[0], block.Input):
             blocks.insert(0, block.Input(encoding=encoding) if encoding else block.Input(bits=None))
-        made = SpikingNetwork(blocks, in_shape=tuple(in_shape), num_steps=num_steps)
+        steps = method.mix_frames or num_steps
+        made = SpikingNetwork(blocks, in_shape=tuple(in_shape), num_steps=steps)
     parts = getattr(made, "blocks", None)
     if not isinstance(made, torch.nn.Module) or not isinstance(parts, torch.nn.ModuleList) or not len(parts):
         raise OptionError(

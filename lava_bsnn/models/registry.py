@@ -118,7 +118,7 @@ def create(
             :func:`lava_bsnn.models.own` says; ``global_pool`` is not for it.
         num_classes: classes C; the model maps ``NCHWT`` to logits per step ``[N, C, T]``.
         in_shape: ``(C, H, W)``, or ``(C,)`` for ``"mlp"`` and ``"recurrent"``.
-        num_steps: time steps T.
+        num_steps: time steps T; input with a time axis has ``mix_frames`` of them where the method has such.
         method: a name of ``models.METHODS``, or a :class:`Method`.
         width: factor on all hidden features.
         input_bits: 0 for spikes; k for intensities in [0, 1] or uint8 pixels, which become k-bit
@@ -170,4 +170,4 @@ def create(
         blocks.append(layers.dense(inputs, features, norm="bias"))
         inputs = features
     blocks.append(layers.readout(inputs, num_classes))
-    return SpikingNetwork(blocks, in_shape=in_shape, num_steps=num_steps)
+    return SpikingNetwork(blocks, in_shape=in_shape, num_steps=preset.mix_frames or num_steps)

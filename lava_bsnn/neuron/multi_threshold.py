@@ -36,6 +36,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
         learn_threshold: learn theta (from QCFS).
         scaled: give ``theta * s`` instead of the integer s.
         num_steps: time steps T of the mixing in front of the neuron; None for no mixing.
+        num_frames: steps F that come in, of which the mixing makes T; None for T.
         mix: mode of that :class:`TemporalMix`; with it the neuron is LM-HT.
         persistent_state: carry v from one forward call to the next, detached.
         scale: weight steps per unit of current, a power of two: compute in the device's integers (matched
@@ -57,6 +58,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
         scaled: bool = False,
         num_steps: int | None = None,
         mix: str = "full",
+        num_frames: int | None = None,
         persistent_state: bool = False,
         scale: int | None = None,
     ) -> None:
@@ -77,7 +79,11 @@ class MultiThresholdLIF(neuron_base.Neuron):
         self.scale = scale
         self.mix = None
         if num_steps is not None:
-            self.mix = TemporalMix(num_steps, mix, persistent_state=persistent_state)
+            self.mix = TemporalMix(num_steps, mix, num_frames=num_frames, persistent_state=persistent_state)
+        elif num_frames is not None:
+            raise OptionError(
+                f"MultiThresholdLIF: num_frames={num_frames} is of a mixing; give num_steps, too"
+            )
         self.theta = torch.nn.Parameter(torch.tensor(float(threshold)), requires_grad=learn_threshold)
         self.lam_logit = torch.nn.Parameter(torch.zeros(())) if learn_lam else None
         self.register_buffer("voltage_state", torch.zeros(1), persistent=False)
@@ -211,41 +217,58 @@ class MultiThresholdLIF(neuron_base.Neuron):
 class TemporalMix(torch.nn.Module):
     """Temporal-global information matrix: ``I[t] = sum_j omega[t, j] x[j]`` (T-GIM, LM-HT eq. 12).
 
-    Stands in front of a :class:`MultiThresholdLIF`, behind any shortcut.
+    Stands in front of a :class:`MultiThresholdLIF`, behind any shortcut. In front of the first neuron of
+    a network it can make T steps of F event frames.
 
     Args:
         num_steps: time steps T.
-        mode: ``"full"``: ``omega = 2 sigmoid(.) / T``, initially 1/T everywhere, sees all
+        mode: ``"full"``: ``omega = 2 sigmoid(.) / F``, initially 1/F everywhere, sees all
             steps; ``"causal"``: its lower triangle, sees past and present;
             ``"identity"``: nothing is mixed, nothing is learned.
+        num_frames: steps F that come in; None for T. Others than T need mode ``"full"``.
         persistent_state: let consecutive calls carry on where the last one ended, in
             ``"causal"`` mode up to T steps in all; ``"full"`` needs all steps at once.
 
     Raises:
-        OptionError: an unknown mode or no steps.
+        OptionError: an unknown mode, no steps, or F steps that only mode ``"full"`` takes.
         ShapeError: in ``forward``, another number of steps.
     """
 
     past: Tensor
 
-    def __init__(self, num_steps: int, mode: str = "full", *, persistent_state: bool = False) -> None:
+    def __init__(
+        self,
+        num_steps: int,
+        mode: str = "full",
+        *,
+        num_frames: int | None = None,
+        persistent_state: bool = False,
+    ) -> None:
         super().__init__()
         check_option("TemporalMix", "mode", mode, ("full", "causal", "identity"))
-        if num_steps < 1:
-            raise OptionError(f"TemporalMix: num_steps={num_steps} is not allowed; use 1 or more")
-        self.num_steps = num_steps
+        num_frames = num_steps if num_frames is None else num_frames
+        for name, value in (("num_steps", num_steps), ("num_frames", num_frames)):
+            if value < 1:
+                raise OptionError(f"TemporalMix: {name}={value} is not allowed; use 1 or more")
+        if num_frames != num_steps and mode != "full":
+            raise OptionError(
+                f"TemporalMix: num_frames={num_frames} with num_steps={num_steps} needs mode='full', "
+                f"not {mode!r}"
+            )
+        self.num_steps, self.num_frames = num_steps, num_frames
         self.mode = mode
-        logits = torch.zeros(num_steps, num_steps)
+        logits = torch.zeros(num_steps, num_frames)
         self.logits = None if mode == "identity" else torch.nn.Parameter(logits)
         self.persistent_state = persistent_state
         self.register_buffer("past", torch.zeros(0), persistent=False)
 
     def extra_repr(self) -> str:
-        return f"num_steps={self.num_steps}, mode={self.mode!r}"
+        frames = "" if self.num_frames == self.num_steps else f"num_frames={self.num_frames}, "
+        return f"num_steps={self.num_steps}, {frames}mode={self.mode!r}"
 
     @property
     def omega(self) -> Tensor:
-        """The matrix ``[T, T]``; row t makes step t."""
+        """The matrix ``[T, F]``; row t makes step t."""
         if self.logits is None:
             return torch.eye(self.num_steps)
         return functional.mixing_matrix(self.logits, self.mode)
@@ -255,25 +278,25 @@ class TemporalMix(torch.nn.Module):
         return None if self.logits is None else (self.omega.detach().double() * ONE).round().long()
 
     def forward(self, x: Tensor, exact: FixedPointMultiThreshold | None = None) -> Tensor:
-        """Mix currents ``[N, ..., T]``; in integers with ``exact``."""
+        """Mix currents ``[N, ..., F]`` to ``[N, ..., T]``; in integers with ``exact``."""
         streams = self.persistent_state and self.mode != "full"
         if self.logits is None and streams:
             return x
         steps = seen = time_major(x)
         if streams and self.past.shape[1:] == steps.shape[1:]:
             seen = torch.cat([self.past, steps])
-        if len(seen) > self.num_steps or (len(seen) < self.num_steps and not streams):
+        if len(seen) > self.num_frames or (len(seen) < self.num_frames and not streams):
             hint = "; call reset_state() before the next sample" if streams else ""
+            name = "num_steps" if self.num_frames == self.num_steps else "num_frames"
             raise ShapeError(
-                f"TemporalMix: input of {len(seen)} steps does not fit; "
-                f"use {self.num_steps} (num_steps){hint}"
+                f"TemporalMix: input of {len(seen)} steps does not fit; use {self.num_frames} ({name}){hint}"
             )
         if self.logits is None:
             return x
         if streams:
             self.past = seen.detach()
-        rows = slice(len(seen) - len(steps), len(seen))
-        mixed = (self.omega[rows, : len(seen)] @ seen.flatten(1)).reshape(steps.shape)
+        rows = slice(len(seen) - len(steps), len(seen)) if streams else slice(None)
+        mixed = (self.omega[rows, : len(seen)] @ seen.flatten(1)).unflatten(1, steps.shape[1:])
         if exact is not None and exact.omega is not None:
             mixed = straight_through(exact.mix(seen.detach(), exact.omega[rows, : len(seen)]), mixed)
         return from_time_major(mixed)

@@ -91,7 +91,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     shape = info.sized(recipe.size)
     check_options(
         info,
-        num_steps=recipe.num_steps,
+        num_steps=recipe.frames,
         size=recipe.size,
         counts=recipe.counts,
         denoise=recipe.denoise,
@@ -112,7 +112,7 @@ def dry_run(recipe: Recipe, name: str = "") -> DryRun:
     agreed = netx_export.agreement(deployed, net, inputs.numpy())
     update.step()
     if info.kind != "events":
-        inputs = direct_code(inputs, recipe.num_steps)
+        inputs = direct_code(inputs, recipe.frames)
     operations = analysis.count_operations(model, inputs[:1])
     return DryRun(
         recipe=name,
@@ -149,7 +149,7 @@ def _samples(recipe: Recipe, info: DatasetInfo) -> tuple[torch.Tensor, torch.Ten
 
     shape = info.sized(recipe.size)
     number = 8 if math.prod(shape) <= _SMALL else 2
-    size = (number, *shape, recipe.num_steps)
+    size = (number, *shape, recipe.frames)
     inputs = torch.from_numpy(random_samples(encoding_of(recipe, info), size, recipe.seed).copy())
     if info.kind != "events":
         inputs = inputs[..., 0]

@@ -62,10 +62,10 @@ def to_lmht(model: SpikingNetwork, *, levels: int, num_steps: int, mix: str = "f
 
 
 class _FixedMix(TemporalMix):
-    """A time mixing with a given matrix ``[T, T]``."""
+    """A time mixing with a given matrix ``[T, F]``."""
 
     def __init__(self, omega: Tensor) -> None:
-        super().__init__(len(omega), "identity")
+        super().__init__(len(omega), num_frames=omega.shape[1])
         self.mode = "fixed"
         self.logits = torch.nn.Parameter(omega, requires_grad=False)
 
@@ -161,5 +161,5 @@ def to_single_threshold(model: SpikingNetwork) -> SpikingNetwork:
     first: Any = result.blocks[0]
     result.blocks.insert(int(isinstance(first, block.Input)), SubSteps(window))
     block.build(result.blocks, result.in_shape)
-    result.set_steps(model.num_steps, window * model.num_steps)
+    result.set_steps(model.num_steps, window * model.out_steps)
     return result.eval()

@@ -43,7 +43,7 @@ class Recipe:
         layout: axes of arrays of your own, such as ``"TNCHW"``; by default time comes last.
         cache: folder that keeps the frames of event recordings; by default they are made anew.
         skip_bad: leave samples out that cannot be read, instead of stopping.
-        num_steps: time steps T.
+        num_steps: time steps T, and frames of event data unless ``method_options`` has ``mix_frames``.
         size: height and width that images or events are brought to.
         counts: event frames hold counts instead of 0 and 1.
         saturate: counts beyond ``input_bits`` become the largest, and are reported, instead of an error.
@@ -164,6 +164,12 @@ class Recipe:
     num_workers: int = 0
     checkpoint_steps: int = 0
 
+    @property
+    def frames(self) -> int:
+        """Frames of a sample, which the first neurons may mix into time steps; else T."""
+        frames = self.method_options.get("mix_frames")
+        return frames if type(frames) is int else self.num_steps  # else the model names it
+
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
             object.__setattr__(self, name, checked(name, getattr(self, name), kind))
@@ -178,6 +184,8 @@ class Recipe:
             ("target", (None, *TARGETS)),
         ):
             check_option("recipe", name, getattr(self, name), allowed)
+        for name in self.method_options if self.method == HYBRID else ():
+            check_option("recipe", "method_options", name, ("levels", "mix"))
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

@@ -16,7 +16,7 @@ from .runtime import run_steps
 
 def run_options(net: FixedPointNetwork, num_steps: int) -> dict[str, Any]:
     """Resets for samples back to back, the first one sent at time 1."""
-    return {"reset_interval": num_steps, "reset_offset": net.depth(net.layers[0].name)}
+    return {"reset_interval": net.period(num_steps), "reset_offset": net.depth(net.layers[0].name)}
 
 
 def run_on_lava(
@@ -46,9 +46,9 @@ def run_on_lava(
     from ..process.stream import BiasPlayer, Player, Probe, Recorder
     from .fused import FusedSimCfg
 
-    num_samples, num_steps = x.shape[0], x.shape[-1]
-    total = num_samples * num_steps + max(net.depth(layer.name) for layer in net.layers)
-    data = time_first(x, flat=len(process.inp.shape) == 1)
+    pause = net.period(x.shape[-1]) - x.shape[-1]
+    data = time_first(np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, pause)]), flat=len(process.inp.shape) == 1)
+    total = len(data) + max(net.depth(layer.name) for layer in net.layers)
     fused = isinstance(run_cfg, FusedSimCfg)
     ours = hasattr(process, "potential")
     if net.input.enters_as_bias and not fused and not hasattr(process.layers[0].neuron, "bias_in"):
@@ -117,12 +117,13 @@ def _aligned(
     trace: bool,
 ) -> Simulation:
     """Cut each layer's delay off, and the stream into samples ``[N, *shape, T]``."""
-    num_samples, num_steps = shape[0], shape[-1]
+    num_samples, period = shape[0], net.period(shape[-1])
 
     def cut(name: str, record: np.ndarray) -> np.ndarray:
         depth = net.depth(name)
-        samples = record[depth : depth + num_samples * num_steps]
-        return np.moveaxis(samples.reshape(num_samples, num_steps, *record.shape[1:]), 1, -1)
+        samples = record[depth : depth + num_samples * period]
+        samples = samples.reshape(num_samples, period, *record.shape[1:])
+        return np.moveaxis(samples[:, : net.steps(name, shape[-1])], 1, -1)
 
     layers = {}
     for layer in net.layers:

@@ -23,10 +23,13 @@ def count_messages(
     The input comes first; one that enters as bias sends nothing.
     """
     num_steps = data.shape[-1]
-    sent = {name: np.zeros((*shape, num_steps), dtype=np.int64) for name, shape in net.shapes.items()}
+    sent = {
+        name: np.zeros((*shape, net.steps(name, num_steps)), dtype=np.int64)
+        for name, shape in net.shapes.items()
+    }
     if not net.input.enters_as_bias:
         sent[INPUT] += np.count_nonzero(data, axis=0)
-    traced = _BYTES_PER_STEP * num_steps * sum(math.prod(layer.shape) for layer in net.layers)
+    traced = _BYTES_PER_STEP * net.period(num_steps) * sum(math.prod(layer.shape) for layer in net.layers)
     size = max(1, _TRACED_BYTES // traced)
     classes = []
     for start in range(0, len(data), size):

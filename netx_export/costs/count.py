@@ -60,18 +60,19 @@ def cost(
     mean = {name: counts / len(data) for name, counts in sent.items()}
     totals = {name: counts.sum(-1) for name, counts in mean.items()}
     outgoing: Counter[str] = Counter()
-    cores = tuple(_core(net, core, totals, outgoing, data.shape[-1]) for core in placed)
+    steps = net.period(data.shape[-1])
+    cores = tuple(_core(net, core, totals, outgoing, steps) for core in placed)
     coded = net.input.coded
     graded = coded is None or not coded.event_driven
     return Cost(
         samples=len(data),
-        steps=data.shape[-1],
+        steps=steps,
         layers=tuple(
             LayerCost(
                 name=name,
                 neurons=totals[name].size,
                 messages=float(totals[name].sum()),
-                messages_per_step=tuple(counts.reshape(-1, data.shape[-1]).sum(0).tolist()),
+                messages_per_step=tuple(counts.reshape(-1, counts.shape[-1]).sum(0).tolist()),
                 sops=_sops(net, name, totals),
                 macs=_macs(net, name),
                 core_messages=float(outgoing[name]) if placed else None,

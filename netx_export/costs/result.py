@@ -61,7 +61,7 @@ class Cost:
 
     Attributes:
         samples: number of samples.
-        steps: time steps T of each.
+        steps: time steps of each; where F frames are mixed into T, the larger of both.
         layers: the input, then all layers.
         cores: in the order of the placement's; empty without.
         graded_sops: those SOPs that an input of intensities or images causes.

@@ -24,6 +24,7 @@ from lava_bsnn import block
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import ExportError, LavaBsnnWarning, check_option
 from lava_bsnn.models import SpikingNetwork
+from lava_bsnn.models.network import steps_behind
 from lava_bsnn.modes import from_rest
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import TemporalMix
@@ -129,8 +130,8 @@ def convert(
         job.blocks = _blocks_of(job.model)
     _refuse(list(job.target.chain_problems(job)))
     out_steps = getattr(job.model, "out_steps", None)
-    job.entry = _input_of(job.blocks, None if job.persistent else out_steps)
-    job.num_steps = int(out_steps or in_steps) if num_steps is None else num_steps
+    job.entry = _input_of(job.blocks, in_steps if out_steps and not job.persistent else 0)
+    job.num_steps = num_steps or int(out_steps or steps_behind(job.blocks, in_steps))
     samples = samples_for(job.blocks, first.input_shape, in_steps, inputs)  # type: ignore[arg-type]
     with from_rest(torch.nn.ModuleList(job.blocks)):
         job.seen = observe(job.blocks, samples, given=inputs is not None)
@@ -180,14 +181,13 @@ def _place_problems(blocks: list[Any]) -> Iterator[str]:
             yield f"{module.label}: a Readout in the middle cannot be exported; put it last"
 
 
-def _input_of(blocks: list[Any], out_steps: int | None) -> Input:
-    """What enters the network: what the first block takes, over the model's own steps if it has such."""
+def _input_of(blocks: list[Any], steps: int) -> Input:
+    """What enters the network: what the first block takes, over the model's own steps, 0 if it has none."""
     first = blocks[0]
     shape = first.shape if isinstance(first, block.Input) else first.input_shape
     coding = (first.encoding if isinstance(first, block.Input) else None) or Encoding()
     repeat = math.prod(one.count for one in blocks if isinstance(one, SubSteps))
-    steps = int(out_steps) if out_steps else 0
-    coding = replace(coding, repeat=repeat, steps=steps)
+    coding = replace(coding, repeat=repeat, steps=steps * repeat)
     return Input(shape=shape, bits=coding.bits, signed=coding.signed, encoding=coding)
 
 
@@ -198,7 +198,7 @@ def _own_steps(blocks: list[Any]) -> int | None:
             if isinstance(module, AGMM):
                 return len(module.alpha)
             if isinstance(module, TemporalMix):
-                return module.num_steps
+                return module.num_frames
     return None
 
 

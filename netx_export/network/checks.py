@@ -13,7 +13,7 @@ from lava_bsnn.limits import BIAS_INPUT_BITS, LIMITS, Limits
 
 from ..content import channel_problems, fits_channels, fits_neurons, range_problems
 from ..targets import TARGETS, Target, target
-from .front import Gate, Mix
+from .front import Gate
 from .input_checks import class_problems, input_problems, step_problems, width_problems
 from .synapses import INPUT, BiasInput, Conv, Shape, fan_in, reach, weight_of
 
@@ -54,16 +54,27 @@ def problems(net: FixedPointNetwork) -> Iterator[str]:
     if sound:
         yield from chosen.network_problems(net)
         yield from _stream_problems(net)
-    lengths = {
-        part.num_steps
-        for layer in net.layers
-        for part in (layer.mix, *(c.gate for c in layer.connections))
-        if part is not None
-    } | {count for layer in net.layers for count in layer.neuron.step_counts}
-    if len(lengths) > 1:
-        yield f"gates and mixings are made for {sorted(lengths)} steps; use one number"
-    yield from step_problems(net)
+        yield from _length_problems(net)
+        yield from step_problems(net)
     yield from class_problems(net)
+
+
+def _length_problems(net: FixedPointNetwork) -> Iterator[str]:
+    """Gates and mixings of other numbers of steps than reach them."""
+    lengths: dict[int | None, set[int]] = {n: {n} if n else set() for n in net.mixed_steps.values()}
+    for layer in net.layers:
+        sources = {c.source for c in layer.connections if c.source != layer.name}
+        counts = {net.mixed_steps[source] for source in sources}
+        if len(counts) > 1:
+            yield f"{layer.name}: paths with and without a mixing of frames meet; mix in front of both"
+            continue
+        reaching = lengths[counts.pop()]
+        reaching |= {c.gate.num_steps for c in layer.connections if c.gate is not None}
+        reaching |= set() if layer.mix is None else {layer.mix.num_frames}
+        lengths[net.mixed_steps[layer.name]] |= set(layer.neuron.step_counts)
+    for found in lengths.values():
+        if len(found) > 1:
+            yield f"gates and mixings are made for {sorted(found)} steps; use one number"
 
 
 def _stream_problems(net: FixedPointNetwork) -> Iterator[str]:
@@ -99,7 +110,12 @@ def _source_problems(layer: Layer, shapes: dict[str, Shape]) -> Iterator[str]:
 
 
 def _graph_problems(net: FixedPointNetwork, layer: Layer, shapes: dict[str, Shape]) -> Iterator[str]:
-    name = layer.name
+    name, most = layer.name, LIMITS.steps_max
+    if layer.mix is not None:
+        shape = np.shape(layer.mix.omega)
+        if len(shape) != 2 or not all(1 <= count <= most for count in shape):
+            yield f"{name}: mixing matrix of shape {shape} does not fit; use (T, F), each in 1..{most}"
+            return
     for connection in layer.connections:
         recurrent = connection.source == name
         try:
@@ -141,7 +157,8 @@ def _value_problems(net: FixedPointNetwork, layer: Layer, chosen: Target) -> Ite
     if not 0 <= layer.neuron.max_message <= most:
         found.append(f"messages up to {layer.neuron.max_message} are out of range; 0..{most} are allowed")
     if layer.mix is not None:
-        found += _mix_problems(layer.mix, chosen.limits)
+        most = chosen.limits.factor_max
+        found += range_problems("mixing matrix", layer.mix.omega, -most, most)
     found += chosen.layer_problems(layer)
     fit = all(fits_channels(part, channels) for c in layer.connections for part in (c.scale, c.bias))
     if fit and fits_neurons(layer.neuron.bias, layer.shape):
@@ -185,13 +202,6 @@ def _gate_problems(gate: Gate, channels: int, limits: Limits) -> Iterator[str]:
     yield from range_problems("gate shift", gate.shift, 0, limits.gate_shift_max)
     if gate.per not in ("channel", "layer"):
         yield f"gate per={gate.per!r} is unknown; use 'channel' or 'layer'"
-
-
-def _mix_problems(mix: Mix, limits: Limits) -> Iterator[str]:
-    if mix.omega.ndim != 2 or len(set(mix.omega.shape)) > 1 or not 1 <= len(mix.omega) <= limits.steps_max:
-        yield f"mixing matrix of shape {mix.omega.shape} does not fit; use (T, T)"
-    else:
-        yield from range_problems("mixing matrix", mix.omega, -limits.factor_max, limits.factor_max)
 
 
 def largest_message(net: FixedPointNetwork, source: str) -> int:

@@ -38,7 +38,8 @@ class Mix(Content):
     """Mixing of time steps in front of the neurons (T-GIM); see :func:`lava_bsnn.fixed_point.mix`.
 
     Attributes:
-        omega: ``[T, T]`` in 1/4096; row t makes step t.
+        omega: ``[T, F]`` in 1/4096; row t makes step t of F that come in. F is T but for a mixing of event
+            frames into other steps.
     """
 
     omega: np.ndarray = holds("array", -LIMITS.factor_max, LIMITS.factor_max)
@@ -49,11 +50,16 @@ class Mix(Content):
         return len(self.omega)
 
     @property
+    def num_frames(self) -> int:
+        """F."""
+        return self.omega.shape[-1]
+
+    @property
     def causal(self) -> bool:
-        """Whether no step needs a later one."""
-        return not np.triu(self.omega, 1).any()
+        """Whether no step needs a later one, nor is there another number of them."""
+        return self.num_frames == self.num_steps and not np.triu(self.omega, 1).any()
 
     @property
     def latency(self) -> int:
-        """Steps for which the neurons wait, none, or T - 1 until the window is complete."""
-        return 0 if self.causal else self.num_steps - 1
+        """Steps for which the neurons wait, none, or F - 1 until the window is complete."""
+        return 0 if self.causal else self.num_frames - 1

@@ -192,7 +192,7 @@ class FixedPointNetwork(Content):
         return depths
 
     def depth(self, name: str) -> int:
-        """Steps by which Lava delays a layer: one per synapse, and T - 1 per mixing of whole windows."""
+        """Steps by which Lava delays a layer: one per synapse, and F - 1 per mixing of whole windows."""
         return self._depths[name]
 
     def balancing_delay(self, layer: Layer, connection: Connection) -> int:
@@ -209,12 +209,33 @@ class FixedPointNetwork(Content):
 
     @property
     def num_steps(self) -> int | None:
-        """Time steps T that gates and mixings are made for; None if any number will do."""
+        """Time steps of the input that gates and mixings are made for; None if any number will do."""
         for layer in self.layers:
-            for part in (layer.mix, *(connection.gate for connection in layer.connections)):
-                if part is not None:
-                    return part.num_steps
+            if layer.mix is not None:
+                return layer.mix.num_frames
+            for connection in layer.connections:
+                if connection.gate is not None:
+                    return connection.gate.num_steps
         return None
+
+    @cached_property
+    def mixed_steps(self) -> dict[str, int | None]:
+        """Steps T of each layer behind a mixing of F frames into others; None where as many as enter."""
+        found: dict[str, int | None] = {INPUT: None}
+        for layer in self.layers:
+            mix = layer.mix
+            source = next(c.source for c in layer.connections if c.source != layer.name)
+            mixes = mix is not None and mix.num_frames != mix.num_steps
+            found[layer.name] = mix.num_steps if mix is not None and mixes else found[source]
+        return found
+
+    def steps(self, name: str, num_steps: int) -> int:
+        """Steps of a layer for a sample of so many steps."""
+        return self.mixed_steps[name] or num_steps
+
+    def period(self, num_steps: int) -> int:
+        """Steps in Lava's time from one sample of so many steps to the next: those of the slowest layer."""
+        return max(self.steps(name, num_steps) for name in self.mixed_steps)
 
     @cached_property
     def max_steps(self) -> int | None:

@@ -118,7 +118,9 @@ def table(net: FixedPointNetwork) -> str:
 def _extras(net: FixedPointNetwork, layer: Layer) -> list[str]:
     extras = [f"gate/{c.gate.per}" for c in layer.connections if c.gate is not None]
     if layer.mix is not None:
-        extras.append("mix/causal" if layer.mix.causal else f"mix/{layer.mix.num_steps} steps")
+        frames, steps = layer.mix.num_frames, layer.mix.num_steps
+        window = f"mix/{steps} steps" if frames == steps else f"mix/{frames} to {steps} steps"
+        extras.append("mix/causal" if layer.mix.causal else window)
     current = getattr(layer.neuron, "current_decay", NO_MEMORY)
     if np.min(current) < NO_MEMORY:
         extras.append(f"iDecay {_values(current)}")

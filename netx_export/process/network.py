@@ -46,8 +46,9 @@ class Network(AbstractProcess):
         input_message_bits: width of the input's messages, their sign included, 0 for spikes; None for what
             the file says, which also says whether they have a sign.
         input_shape: W, H, C of the input, for files that do not have it.
-        reset_interval: steps between resets; None for no reset. Gates and mixings need their T. A stream
-            (``net.persistent``) without resets starts from rest with what is sent at time 1.
+        reset_interval: steps between resets; None for no reset. Gates and mixings need their T, a mixing of F
+            frames into T steps the larger of both. A stream (``net.persistent``) without resets starts from
+            rest with what is sent at time 1.
         reset_offset: as in lava-dl; with 1, samples that are sent from time 1 on start from reset neurons.
         spike_exp: for sigma-delta neurons of lava-dl's files.
         sparse_fc_layer: lava-dl builds dense layers as sparse ones.
@@ -145,10 +146,10 @@ class Network(AbstractProcess):
         elif not net.input.enters_as_bias and self.input_message_bits != net.input.bits:
             entry = replace(net.input, bits=self.input_message_bits, encoding=None)
             net = replace(net, input=entry)
-        if net.num_steps is not None and self.reset_interval != net.num_steps:
+        if net.num_steps is not None and self.reset_interval != net.period(net.num_steps):
             raise ShapeError(
                 f"Network: reset_interval={self.reset_interval} does not fit gates and mixings; "
-                f"use {net.num_steps}"
+                f"use {net.period(net.num_steps)}"
             )
         if self.reset_interval is not None and self.reset_interval < 1:
             raise ShapeError(f"Network: reset_interval={self.reset_interval} is not allowed; use 1 or more")

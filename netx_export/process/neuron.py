@@ -75,7 +75,7 @@ class PyNeuronsModel(PyLoihiProcessModel):
         super().__init__(proc_params)
         self._clock, self._shape = proc_params["clock"], proc_params["layer"].shape
         self._population = Population(proc_params["layer"], compiled=False)
-        self._neurons = NeuronState(self._population)
+        self._neurons = NeuronState(self._population, steps=self._clock.steps)
         self._sent = np.zeros((1, 1, self._population.size), dtype=np.uint8)
 
     def run_spk(self) -> None:

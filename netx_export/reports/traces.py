@@ -43,7 +43,7 @@ def shown(
     net: FixedPointNetwork, data: np.ndarray, labels: Sequence[int] | np.ndarray | None = None
 ) -> Shown:
     """Pick neurons evenly spaced for rasters, and a few for membrane traces."""
-    steps, shapes = min(_STEPS, data.shape[-1]), net.shapes
+    steps, shapes = min(_STEPS, net.period(data.shape[-1])), net.shapes
     per_row = len(shapes) * (steps + 3)
     traces = len(net.layers) * _TRACES * steps * _PER_POTENTIAL
     rows = max(_LEAST_ROWS, min(_ROWS, (_BUDGET - traces) // per_row))

@@ -59,19 +59,19 @@ def simulate(
 
         net = network_of("simulate", net, otherwise=shape_of_samples(x))
     x = check_data(net, x)
-    num_samples, num_steps = len(x), x.shape[-1]
+    num_samples, num_steps, period = len(x), x.shape[-1], net.period(x.shape[-1])
     if num_threads is None:
         num_threads = _processors()
     for name, value in (("batch_size", batch_size), ("num_threads", num_threads)):
         if value is not None and value < 1:
             raise ShapeError(f"simulate: {name}={value} is not allowed; use 1 or more")
     if batch_size is None:
-        largest = max(math.prod(layer.shape) for layer in net.layers) * num_steps
+        largest = max(math.prod(layer.shape) for layer in net.layers) * period
         share = -(-num_samples // num_threads)
         batch_size = max(1, min(_MOST_SAMPLES, _CACHED_VALUES // largest, share))
     layers = arithmetic_of(net)
     result = {
-        layer.name: _Result(layer, num_samples, num_steps, trace)
+        layer.name: _Result(layer, num_samples, net.steps(layer.name, num_steps), trace)
         for layer in net.layers
         if trace or layer is net.output
     }
@@ -144,15 +144,17 @@ def _message_buffers(net: FixedPointNetwork, batch_size: int, num_steps: int) ->
     """Rows for the messages of the input and all layers; those that nobody reads any more are used again."""
     last = {c.source: index for index, layer in enumerate(net.layers) for c in layer.connections}
     free: dict[Any, list[np.ndarray]] = {}
+    kinds: dict[str, Any] = {}
     buffers: dict[str, np.ndarray] = {}
     for index, (name, shape) in enumerate(net.shapes.items(), -1):  # the input, then the layers
-        kind = shape, Messages.of(net, name).type  # of the same shape: zeros behind the last neuron stay
+        # of the same shape: zeros behind the last neuron stay
+        kind = kinds[name] = shape, Messages.of(net, name).type, net.steps(name, num_steps)
         fitting = free.get(kind)
-        size = (batch_size, num_steps, message_width(shape))
+        size = (batch_size, kind[2], message_width(shape))
         buffers[name] = fitting.pop() if fitting else np.zeros(size, dtype=kind[1])
         for one, reader in last.items():
             if reader == index:
-                free.setdefault((net.shapes[one], Messages.of(net, one).type), []).append(buffers[one])
+                free.setdefault(kinds[one], []).append(buffers[one])
     return buffers
 
 
@@ -170,8 +172,9 @@ class _Worker:
         self._net, self._layers, self._result = net, layers, result
         self._messages = _message_buffers(net, batch_size, num_steps)
         widest = max(one.width * one.dtype.itemsize for layer in layers for one in layer.incoming)
-        self._weighted = np.zeros(batch_size * num_steps * widest, dtype=np.uint8)
-        self._total = np.zeros(batch_size * num_steps * max(one.size for one in layers), dtype=np.int32)
+        most = batch_size * net.period(num_steps)
+        self._weighted = np.zeros(most * widest, dtype=np.uint8)
+        self._total = np.zeros(most * max(one.size for one in layers), dtype=np.int32)
         shared: dict[Any, Any] = {}
         self._memory = [[one.start(shared) for one in layer.incoming] for layer in layers]
         self._state = np.zeros(max(one.population.room(batch_size) for one in layers), dtype=np.int32)
@@ -211,23 +214,28 @@ class _Worker:
         """What the neurons take: weighted input or current, int32 ``[N, T or 1, at least neurons]``."""
         if layer.fused:
             return self._weighted_input(index, layer, 0, messages)
-        num_steps = messages[layer.layer.name].shape[1]
-        size = (len(messages[layer.layer.name]), num_steps, layer.size)
+        num_samples, num_steps = self._incoming(layer, messages)
+        size = (num_samples, num_steps, layer.size)
         total: np.ndarray = self._total[: math.prod(size)].reshape(size)
         for i, one in enumerate(layer.incoming):
             one.add_currents(self._weighted_input(index, layer, i, messages), total, adds=i > 0)
         if layer.layer.mix is None:
             return total
-        mixed = np.empty_like(total)
+        mixed = np.empty((num_samples, layer.layer.mix.num_steps, layer.size), dtype=np.int32)
         kernels.mix(total, layer.layer.mix.omega.astype(np.int64), mixed)
         return mixed
+
+    def _incoming(self, layer: LayerArithmetic, messages: dict[str, np.ndarray]) -> tuple[int, int]:
+        """Samples, and steps in front of the layer's mixing."""
+        num_samples, num_steps = messages[layer.layer.name].shape[:2]
+        return num_samples, num_steps if layer.layer.mix is None else layer.layer.mix.num_frames
 
     def _weighted_input(
         self, index: int, layer: LayerArithmetic, i: int, messages: dict[str, np.ndarray]
     ) -> np.ndarray:
         """Weighted input of connection i, delays included, ``[N, T or 1, width]``."""
         one = layer.incoming[i]
-        num_steps = messages[layer.layer.name].shape[1]
+        _, num_steps = self._incoming(layer, messages)
         sent = messages[one.connection.source]
         if one.delay_of_inputs is not None:
             sent = _shift(sent, one.delay_of_inputs, num_steps)

@@ -36,7 +36,7 @@ def currents(weighted, affine, multiplier, gating, sigmoid, total, start, adds):
         gating: int64 ``(shift, whether the mean goes over channels, too)``.
         sigmoid: :data:`lava_bsnn.fixed_point.SIGMOID`.
         total: int32 ``[N, T, neurons]``.
-        start: step of the sample at which ``total`` starts.
+        start: step of the sample at which ``total`` starts; steps beyond those of the gate count anew.
         adds: add to ``total``, which is overwritten otherwise.
     """
     scale, offset = affine[0], affine[1]
@@ -59,7 +59,7 @@ def currents(weighted, affine, multiplier, gating, sigmoid, total, start, adds):
                 for c in range(channels):
                     sums[c] = sums[c] * scale[c] + np.int64(pixels) * offset[c]
                 everything = sums.sum()
-                factors = multiplier[start + t]
+                factors = multiplier[(start + t) % len(multiplier)]
                 for c in range(channels):
                     mean = everything if gating[1] else sums[c]
                     z = (mean * factors[c if len(factors) > 1 else np.uint64(0)] + half) >> shift
@@ -80,9 +80,9 @@ def mix(total, omega, mixed):
     """Mix the steps of currents; see :func:`lava_bsnn.fixed_point.mix`.
 
     Args:
-        total: int32 ``[N, steps, neurons]``.
-        omega: int64 ``[steps, steps]``.
-        mixed: int32 ``[N, steps, neurons]``, overwritten.
+        total: int32 ``[N, F, neurons]``.
+        omega: int64 ``[T, F]``.
+        mixed: int32 ``[N, T, neurons]``, overwritten.
     """
     half, size = np.int64(ONE // 2), np.uint64(total.shape[2])
     for n in range(total.shape[0]):

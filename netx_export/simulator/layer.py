@@ -75,7 +75,8 @@ class Projection:
         values = from_row(currents, self.target)
         values = np.broadcast_to(values, (len(values), len(steps), *self.target))
         gated = [
-            fixed_point.gate(values[:, i], multiplier[step], shift, axes=axes) for i, step in enumerate(steps)
+            fixed_point.gate(values[:, i], multiplier[step % len(multiplier)], shift, axes=axes)
+            for i, step in enumerate(steps)
         ]
         return to_row(np.stack(gated, 1), self.target).reshape(size)
 

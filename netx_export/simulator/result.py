@@ -31,6 +31,8 @@ class Trace:
 class Simulation:
     """Result of a run, aligned with the input: step t of every layer belongs to input step t.
 
+    Behind a mixing of F frames into T steps, arrays have these T.
+
     Attributes:
         spikes: ``[N, *shape, T]`` of a last layer that spikes (bool, or int16 counts), else None.
         readout: int32 ``[N, C, T]`` potential of a last layer that does not, else None.
@@ -104,10 +106,11 @@ def check_data(net: FixedPointNetwork, x: np.ndarray) -> np.ndarray:
         raise ShapeError(
             f"data: {x.shape[-1]} steps do not fit the network's gates and mixings; use {net.num_steps}"
         )
-    if net.max_steps is not None and x.shape[-1] > net.max_steps:
+    steps = net.steps(net.output.name, x.shape[-1])
+    if net.max_steps is not None and steps > net.max_steps:
         raise ShapeError(
-            f"data: {x.shape[-1]} steps could overflow the readout's 24-bit potential; use at most "
-            f"{net.max_steps}, or convert(model, num_steps={x.shape[-1]})"
+            f"data: {steps} steps could overflow the readout's 24-bit potential; use at most "
+            f"{net.max_steps}, or convert(model, num_steps={steps})"
         )
     return x
 

@@ -22,11 +22,13 @@ class Clock(NamedTuple):
         interval: steps between resets; None for no reset.
         arrival: time at which the first step of a sample reaches the layer.
         starts: without resets, the layer is put to rest once, at its arrival: the beginning of a stream.
+        steps: of the neurons in a sample, behind which they pause until the next one; None for all.
     """
 
     interval: int | None
     arrival: int
     starts: bool = False
+    steps: int | None = None
 
     @classmethod
     def of(cls, net: FixedPointNetwork, layer: Layer, interval: int | None, offset: int | None) -> Clock:
@@ -40,7 +42,13 @@ class Clock(NamedTuple):
         starts = net.persistent and interval is None
         shift = 0 if offset is None or starts else offset - net.depth(net.layers[0].name)
         waits = layer.mix.latency if layer.mix else 0
-        return cls(interval=interval, arrival=1 + net.depth(layer.name) - waits + shift, starts=starts)
+        steps = None if interval is None or net.num_steps is None else net.steps(layer.name, net.num_steps)
+        return cls(
+            interval=interval,
+            arrival=1 + net.depth(layer.name) - waits + shift,
+            starts=starts,
+            steps=None if steps == interval else steps,
+        )
 
     def step(self, time: int) -> int:
         """Step of the sample that the layer works on."""
@@ -102,6 +110,7 @@ class NeuronState:
     Args:
         population: the neurons.
         num_samples: N.
+        steps: of the neurons in a sample, see :class:`Clock`.
 
     Attributes:
         state: by the kind's ``states``, int32 ``[N, neurons]`` each.
@@ -109,17 +118,18 @@ class NeuronState:
         taken: what the neurons took in the last step, of at most 32 bits ``[N, 1, at least neurons]``.
     """
 
-    def __init__(self, population: Population, num_samples: int = 1) -> None:
-        self._population, self._mix = population, population.layer.mix
+    def __init__(self, population: Population, num_samples: int = 1, steps: int | None = None) -> None:
+        self._population, self._mix, self._steps = population, population.layer.mix, steps
         self._omega = None if self._mix is None else self._mix.omega.astype(np.int64)
         self.state = population.start(num_samples)
         self.potential = np.zeros((num_samples, 1, population.size), dtype=np.int32)
         self.taken = np.zeros((num_samples, 1, population.size), dtype=np.int32)
         self._seen: list[np.ndarray] = []
         self._window: np.ndarray | None = None
+        self._mixed_step = 0
 
     def step(self, total: np.ndarray, step: int, restarts: bool, messages: np.ndarray) -> None:
-        """Do one step, and write what the neurons send.
+        """Do one step, and write what the neurons send; in a pause nothing, and they keep their state.
 
         Args:
             total: sum of the currents, or what :class:`Population` takes, ``[N, 1, at least neurons]``.
@@ -129,8 +139,11 @@ class NeuronState:
         """
         mix = self._mix
         if mix is not None:
-            total, restarts = self._mixed(mix, total, step), step == mix.latency
-            step -= mix.latency
+            restarts = step == mix.latency
+            total, step = self._mixed(mix, total, step)
+        if self._steps is not None and step >= self._steps:
+            messages[...] = 0
+            return
         self.taken = total if total.dtype.itemsize <= 4 else total.astype(np.int32)
         if restarts:
             self._population.reset(self.state)
@@ -140,18 +153,22 @@ class NeuronState:
         """Current of the neurons in the last step, decay included, in a row; of one sample."""
         return self._population.current(self.taken, self.state)
 
-    def _mixed(self, mix: Mix, total: np.ndarray, step: int) -> np.ndarray:
-        """Mixed current of a step; that of a whole window comes T - 1 steps later."""
+    def _mixed(self, mix: Mix, total: np.ndarray, step: int) -> tuple[np.ndarray, int]:
+        """Mixed current and its step; those of a whole window of F come F - 1 steps later."""
         omega: Any = self._omega
         if step == 0:
             self._seen = []
-        self._seen.append(total)
+        if mix.causal and step >= mix.num_frames:  # a pause
+            return np.zeros_like(total), step
+        if len(self._seen) < mix.num_frames:
+            self._seen.append(total)
         if mix.causal:
             rows = omega[step : step + 1, : len(self._seen)]
-            return fixed_point.mix(np.stack(self._seen), rows)[0]
-        if step == mix.latency and len(self._seen) == mix.num_steps:
-            self._window = fixed_point.mix(np.stack(self._seen), omega)
-        if self._window is None:
-            return np.zeros_like(total)
-        row: np.ndarray = self._window[(step - mix.latency) % mix.num_steps]
-        return row
+            return fixed_point.mix(np.stack(self._seen), rows)[0], step
+        self._mixed_step += 1
+        if step == mix.latency and len(self._seen) == mix.num_frames:
+            self._window, self._mixed_step = fixed_point.mix(np.stack(self._seen), omega), 0
+        if self._window is None or self._mixed_step >= mix.num_steps:
+            return np.zeros_like(total), self._mixed_step
+        row: np.ndarray = self._window[self._mixed_step]
+        return row, self._mixed_step

@@ -4,7 +4,9 @@ Every synapse sends on what it received one step before, so a layer of depth d w
 step t at Lava time ``t + d + 1`` (Lava counts from 1). Messages of shorter paths wait for the
 longest one. Biases act while the pipeline fills; therefore layers are reset one after the
 other, each when the first step of a sample reaches it. Streamed back to back with such resets,
-samples give what :func:`netx_export.simulate` gives for each alone.
+samples give what :func:`netx_export.simulate` gives for each alone. Where F frames are mixed into T steps,
+a sample takes the larger number of steps; the other layers pause when they are done: they send nothing
+and keep their state until the next sample.
 """
 
 from __future__ import annotations
@@ -59,10 +61,10 @@ class Stepper:
         reset_offset: int | None = None,
         clear_delays: bool = True,
     ) -> None:
-        if net.num_steps is not None and reset_interval != net.num_steps:
+        if net.num_steps is not None and reset_interval != net.period(net.num_steps):
             raise ShapeError(
                 f"Stepper: reset_interval={reset_interval} does not fit gates and mixings; "
-                f"use {net.num_steps}"
+                f"use {net.period(net.num_steps)}"
             )
         if reset_interval is not None and reset_interval < 1:
             raise ShapeError(f"Stepper: reset_interval={reset_interval} is not allowed; use 1 or more")
@@ -165,7 +167,7 @@ class _LayerState:
     ) -> None:
         self.layer = layer = arithmetic.layer
         self._arithmetic, self._clock, self._clears = arithmetic, clock, clear_delays
-        self.neurons = NeuronState(self._arithmetic.population)
+        self.neurons = NeuronState(self._arithmetic.population, steps=clock.steps)
         self._incoming = [ConnectionState(one) for one in self._arithmetic.incoming]
         self._ages = [net.balancing_delay(layer, c) for c in layer.connections]
 

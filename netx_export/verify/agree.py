@@ -17,7 +17,7 @@ from lava_bsnn.fixed_point import ONE
 from lava_bsnn.models import SpikingNetwork
 from lava_bsnn.modes import evaluating, from_rest
 from lava_bsnn.training.batches import as_input
-from lava_bsnn.training.hybrid import to_single_threshold
+from lava_bsnn.training.hybrid import SubSteps, to_single_threshold
 
 from ..lowering.names import spiking_layers
 from ..lowering.wiring import unwrapped
@@ -182,7 +182,8 @@ def agreement(
     check_network("agreement", net)
     model = unwrapped(model)
     coding = net.input.coded or Encoding()
-    if coding.repeat > 1 and isinstance(model, SpikingNetwork) and model.out_steps == model.num_steps:
+    spread = any(isinstance(one, SubSteps) for one in getattr(model, "blocks", ()))
+    if coding.repeat > 1 and isinstance(model, SpikingNetwork) and not spread:
         model = to_single_threshold(model)
     chain: Any = getattr(model, "blocks", model)
     blocks = list(chain)
@@ -208,7 +209,7 @@ def agreement(
         with from_rest(model):
             spikes, logits = _spikes(model, neurons, as_input(model, batch))
         steps = next(iter(spikes.values()), logits).shape[-1]  # the logits may be a sum over time
-        x, share = _encoded(net, batch.numpy(), steps)
+        x, share = _encoded(net, batch.numpy(), net.num_steps or steps)
         clipped += share * len(batch)
         result = simulate(net, x, trace=True)
         for name, tally in tallies.items():

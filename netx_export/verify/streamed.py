@@ -21,15 +21,15 @@ def step_by_step(net: FixedPointNetwork, data: np.ndarray, expected: Simulation 
         expected: the traced simulation of them, where there is one.
     """
     traces = (expected or simulate(net, data, trace=True)).layers
-    num_samples, num_steps = len(data), data.shape[-1]
-    stepper, rest = Stepper(net, reset_interval=num_steps), np.zeros_like(data[0, ..., 0])
+    num_samples, num_steps, period = len(data), data.shape[-1], net.period(data.shape[-1])
+    stepper, rest = Stepper(net, reset_interval=period), np.zeros_like(data[0, ..., 0])
     differ, compared = dict.fromkeys(traces, 0), 0
-    for time in range(num_samples * num_steps + net.latency):
-        sample, step = divmod(time, num_steps)
-        stepper.step(data[sample, ..., step] if sample < num_samples else rest)
+    for time in range(num_samples * period + net.latency):
+        sample, step = divmod(time, period)
+        stepper.step(data[sample, ..., step] if sample < num_samples and step < num_steps else rest)
         for name, trace in traces.items():
-            sample, step = divmod(time - net.depth(name), num_steps)
-            if not 0 <= sample < num_samples:
+            sample, step = divmod(time - net.depth(name), period)
+            if not 0 <= sample < num_samples or step >= net.steps(name, num_steps):
                 continue
             pairs = [(trace.spikes, stepper.messages), (trace.potential, stepper.potentials)]
             for ours, theirs in pairs:

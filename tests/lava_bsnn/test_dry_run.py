@@ -35,7 +35,7 @@ def quick(recipe):
 
 def check(recipe, name):
     figures = dry_run(recipe, name)
-    assert figures.in_shape[-1] == recipe.num_steps
+    assert figures.in_shape[-1] == recipe.frames
     assert figures.parameters > 0 and figures.size_mb > 0 and figures.memory_mb > 0
     assert figures.sops_per_step > 0 or recipe.method == "qcfs"
     assert 0 < figures.loss < 50
@@ -75,6 +75,7 @@ def test_each_kind_of_recipe_is_tried():
         ("digits-agmm", ["input_bits=null"], "8-bit intensities"),
         ("digits-events-agmm", [], "spikes"),
         ("digits-events-agmm", ["counts=true"], "8-bit counts"),
+        ("digits-events-lmht-frames", [], "spikes"),
         ("digits-events-agmm", ["input_bits=4"], "4-bit intensities"),
         ("cifar10-resnet19-agmm", [], "signed 8-bit images"),
         ("cifar10-resnet19-agmm", ["normalize=false"], "8-bit intensities"),

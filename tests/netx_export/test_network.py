@@ -168,8 +168,8 @@ def gate(**options):
             r"use \(T,\) or \(T, 3\)",
         ),
         (
-            layer_of("a", identity("input"), mix=network.Mix(omega=np.ones((2, 3), int))),
-            r"matrix of shape \(2, 3\)",
+            layer_of("a", identity("input"), mix=network.Mix(omega=np.ones((2, 3, 4), int))),
+            r"matrix of shape \(2, 3, 4\)",
         ),
         (
             layer_of("a", identity("input"), identity("a"), mix=network.Mix(omega=np.ones((2, 2), int))),

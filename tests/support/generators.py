@@ -390,3 +390,26 @@ def as_stream(net):
             layer = replace(layer, neuron=replace(layer.neuron, voltage_decay=decay))
         layers.append(layer)
     return replace(net, layers=tuple(layers), persistent=True)
+
+
+def random_frames(seed):
+    """A network that mixes F frames into T steps, and F; raises ExportError for some seeds."""
+    rng = np.random.default_rng(seed)
+    frames, steps = rng.choice(np.arange(1, 9), 2, replace=False).tolist()
+    net, _ = random_extended(seed, num_steps=steps, depth=int(rng.integers(1, 4)))
+    shape, layers, source = net.input.shape, [], network.INPUT
+    for name in ("early", "frames")[int(rng.random() < 0.6) :]:
+        omega = rng.integers(-3000, 8000, (steps, frames))
+        layer = network.Layer(
+            name=name,
+            connections=(random_connection(rng, source, network.Identity(), shape, frames, delays=True),),
+            neuron=random_neuron(rng, shape[0], 300),
+            shape=shape,
+            mix=network.Mix(omega=omega) if name == "frames" else None,
+        )
+        layers.append(layer)
+        source = name
+    for layer in net.layers:
+        moved = [replace(c, source=source) if c.source == network.INPUT else c for c in layer.connections]
+        layers.append(replace(layer, connections=tuple(moved)))
+    return replace(net, layers=tuple(layers)), frames

@@ -113,12 +113,14 @@ def slow_current(connection, history, t, shape):
 
 
 def slow_simulation(net, sample):
-    """One sample in Python integers: messages and potentials of every layer, ``[*shape, T]``."""
-    steps = sample.shape[-1]
-    sent = {network.INPUT: [sample[..., t].astype(object) for t in range(steps)]}
+    """One sample in Python integers: messages and potentials of every layer, ``[*shape, its steps]``."""
+    sent = {network.INPUT: [sample[..., t].astype(object) for t in range(sample.shape[-1])]}
     silent = {network.INPUT: np.zeros(net.input.shape, object)}
     record = {}
     for layer in net.layers:
+        arriving = {len(sent[c.source]) for c in layer.connections if c.source != layer.name}
+        assert len(arriving) == 1, "paths of different numbers of steps meet"
+        steps = arriving.pop()
         sent[layer.name], silent[layer.name], potentials = [], np.zeros(layer.shape, object), []
         history = {**sent, "name": layer.name, "silent": silent}
         states = {
@@ -131,14 +133,19 @@ def slow_simulation(net, sample):
             return sum(currents) if currents else np.zeros(layer.shape, object)
 
         mix, seen = layer.mix, []
-        if mix is not None and not mix.causal:
+        whole = mix is not None and (
+            len(mix.omega) != steps
+            or any(int(mix.omega[t, j]) for t in range(steps) for j in range(t + 1, steps))
+        )
+        if whole:
             seen = [total(t) for t in range(steps)]
-        for t in range(steps):
+        for t in range(steps if mix is None else len(mix.omega)):
             if mix is None:
                 current = total(t)
             else:
-                if mix.causal:
+                if not whole:
                     seen.append(total(t))
+                assert not whole or mix.omega.shape[1] == len(seen)
                 rows = [int(mix.omega[t, j]) * x for j, x in enumerate(seen)]
                 current = (sum(rows) + 2048) // 4096
             messages, before = np.zeros(layer.shape, object), np.zeros(layer.shape, object)
