@@ -175,9 +175,7 @@ class Layers:
         weights = _inner(self.method.shortcut, self.method)
         return [block.Conv(None, inputs, features, 1, stride, **weights)]
 
-    def dense(
-        self, inputs: int, features: int, *, first: bool = False, norm: str = "batch"
-    ) -> block.Dense:
+    def dense(self, inputs: int, features: int, *, first: bool = False, norm: str = "batch") -> block.Dense:
         """Fully connected spiking layer."""
         return block.Dense(
             in_neurons=inputs,

@@ -39,55 +39,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-<<<<<<< HEAD
-=======
-def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> data.Splits:
-    """Training, validation and test set of a recipe; ``progress(done, total)`` is called in long work."""
-    split_seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
-    splits = data.load(
-        recipe.dataset,
-        root=recipe.data_root,
-        num_steps=recipe.frames,
-        size=recipe.size,
-        counts=recipe.counts,
-        augment=recipe.augment,
-        cutout_fill=known_info(recipe).mean if recipe.normalize and not is_own(recipe) else None,
-        test_fraction=recipe.test_fraction,
-        split_seed=split_seed,
-        seed=recipe.seed,
-        skip_bad=recipe.skip_bad,
-        cache=recipe.cache,
-        denoise=recipe.denoise,
-        bin_us=recipe.bin_us,
-        slice_us=recipe.slice_us,
-        layout=recipe.layout,
-        options=recipe.data_options,
-        targets=recipe.targets,
-        progress=progress,
-    )
-    check_first(recipe, splits)
-    return hold_out(splits, recipe.validation_fraction, split_seed)
-
-
-def input_shape(recipe: Recipe) -> tuple[int, int, int]:
-    """``(C, H, W)`` of a recipe's samples, known without the data.
-
-    Raises:
-        OptionError: an unknown data set, or one of the user's own.
-    """
-    return known_info(recipe).sized(recipe.size)
-
-
-def input_encoding(recipe: Recipe) -> Encoding:
-    """What samples of a data set by name are for a recipe's network.
-
-    Raises:
-        OptionError: no device takes them so.
-    """
-    return encoding_of(recipe, known_info(recipe))
-
-
->>>>>>> 40e000e42bb09233bbba9946c3eaf734e7c8271d
 def train(
     recipe: Recipe | str,
     out: str | os.PathLike[str],

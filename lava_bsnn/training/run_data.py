@@ -121,7 +121,7 @@ def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None
     splits = data.load(
         recipe.dataset,
         root=recipe.data_root,
-        num_steps=recipe.num_steps,
+        num_steps=recipe.frames,
         size=recipe.size,
         counts=recipe.counts,
         augment=recipe.augment,

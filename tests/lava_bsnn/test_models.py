@@ -130,7 +130,9 @@ def test_tables_of_parameters_count_as_torchvision_does():
 def test_a_plan_says_where_a_vgg_pools():
     options = {**SMALL, "in_shape": (3, 16, 16), "global_pool": False}
     plan = [4, 6, "P", 8, "P"]
-    pooled, strided = (models.create("vgg13", plan=plan, pool=pool, **options) for pool in ("average", "stride"))
+    pooled, strided = (
+        models.create("vgg13", plan=plan, pool=pool, **options) for pool in ("average", "stride")
+    )
     for model, kinds in ((pooled, "CCPCP"), (strided, "CCC")):
         body = model.blocks[1:-2]
         assert "".join(type(one).__name__[0] for one in body) == kinds
