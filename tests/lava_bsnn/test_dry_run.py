@@ -43,9 +43,7 @@ def check(recipe, name):
     assert agreed.same_class == 1 and agreed.samples >= 2
     silent = [layer for layer in agreed.layers if not layer.integer_rate > 0]
     assert all(layer.equal == 1 for layer in agreed.layers), agreed.layers
-    if (
-        "head" in recipe.model_options
-    ):  # without norm, the initial weights of its layers may be too small to fire
+    if "head" in recipe.model_options:  # without norm, initial weights may be too small to fire
         assert {layer.name.rstrip("0123456789") for layer in silent} <= {"dense"}
     else:
         assert not silent and not agreed.warnings

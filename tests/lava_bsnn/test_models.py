@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import OptionError, ShapeError
 from lava_bsnn.modulation import AGMM
 
+SIZES = Path(__file__).parents[2] / "docs" / "sizes.md"
 SMALL = dict(num_classes=7, num_steps=2)
 CASES = {
     "resnet18": dict(in_shape=(3, 16, 16), width=0.125),
@@ -118,6 +121,7 @@ def chain_count(plan, classes, *, channels=3, head=(), pixels=1):
 def test_architectures_of_the_programs_have_their_numbers_of_parameters(name, options, count):
     options = {"in_shape": (3, 32, 32), **options}
     assert parameters(models.create(name, num_steps=2, method="fp", **options)) == count
+    assert f"{count:,}" in SIZES.read_text() or name == "vggsnn"
 
 
 def test_tables_of_parameters_count_as_torchvision_does():
