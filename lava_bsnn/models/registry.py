@@ -25,10 +25,20 @@ def _scaled(features: int | str, width: float) -> Any:
     return features if isinstance(features, str) else max(1, round(features * width))
 
 
+def _checked_head(name: str, head: Any) -> Sequence[int]:
+    if not isinstance(head, (list, tuple)) or any(type(one) is not int or one < 1 for one in head):
+        raise OptionError(
+            f"models.create({name!r}): head={head!r} is not allowed; use a list of whole numbers, 1 or more"
+        )
+    return head
+
+
 def _resnet(stem_features: int, stages: Sequence[tuple[int, int]]) -> Body:
     def body(
         layers: Layers, in_shape: tuple[int, ...], width: float, stem: int = stem_features, **options: Any
     ) -> Any:
+        if type(stem) is not int or stem < 1:
+            raise OptionError(f"resnet: stem={stem!r} is not allowed; use a whole number, 1 or more")
         scaled = [(_scaled(features, width), count) for features, count in stages]
         return resnet(layers, in_shape[0], stem=_scaled(stem, width), stages=scaled, **options)
 
@@ -43,7 +53,7 @@ def _vgg(usual: Sequence[int | str]) -> Body:
         plan: Sequence[int | str] = usual,
         **options: Any,
     ) -> Any:
-        check_plan(plan)
+        check_plan(plan)  # before it is scaled
         return vgg(layers, in_shape[0], [_scaled(step, width) for step in plan], **options)
 
     return body
@@ -149,7 +159,7 @@ def create(
         )
     check_option("models.create", "name", name, (*MODELS, "package.module:Net"))
     layers = preset.layers(num_steps)
-    head: Sequence[int] = options.pop("head", ())
+    head = _checked_head(name, options.pop("head", ()))
     try:
         first = block.Input(bits=input_bits, encoding=encoding)
         blocks: list[torch.nn.Module] = [first]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def residual_count(stem, stages, classes, *, kernel=3, head=()):
 
 
 def dense_count(sizes):
-    return sum((before + 1) * behind for before, behind in zip(sizes[:-1], sizes[1:], strict=True))
+    return sum((before + 1) * behind for before, behind in pairwise(sizes))
 
 
 def chain_count(plan, classes, *, channels=3, head=(), pixels=1):
@@ -232,6 +233,16 @@ def test_an_identity_skip_adds_one_threshold_per_spike():
             lambda: models.create("vgg13", in_shape=(3, 8, 8), plan=["P", 3], **SMALL),
             OptionError,
             r"vgg: plan=\['P', 3\] is not allowed; use numbers of features",
+        ),
+        (
+            lambda: models.create("vgg13", in_shape=(3, 16, 16), head=256, **SMALL),
+            OptionError,
+            r"models.create\('vgg13'\): head=256 is not allowed; use a list of whole numbers, 1 or more",
+        ),
+        (
+            lambda: models.create("resnet18", in_shape=(3, 16, 16), stem=0, **SMALL),
+            OptionError,
+            r"resnet: stem=0 is not allowed; use a whole number, 1 or more",
         ),
         (
             lambda: models.create("vgg13", in_shape=(3, 8, 8), pool="max", **SMALL),
