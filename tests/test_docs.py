@@ -81,7 +81,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn train digits-agmm --out runs/agmm": SMALL,
     "lava-bsnn train digits-qsnn-2u --out runs/q2": SMALL,
     "lava-bsnn train digits-lmht --out runs/lmht": SMALL,
-    "lava-bsnn train digits-events-lmht-frames --out runs/frames": "--set epochs=1 width=0.1",
+    "lava-bsnn train digits-events-lmht-frames --set validation_fraction=0 --out runs/frames": SMALL,
     "lava-bsnn export runs/frames --finetune 1 --out frames.net": "--finetune 0",
     "lava-bsnn train digits-qcfs --out runs/ann": "--set epochs=1 width=0.25",
     "lava-bsnn train digits-hybrid --set start=runs/ann --out runs/hybrid": "--set epochs=1 width=0.25",

@@ -14,9 +14,10 @@ from lava_bsnn.models import SpikingNetwork
 from lava_bsnn.models.method import METHODS, Method
 from lava_bsnn.modulation import AGMM
 from lava_bsnn.neuron import MultiThresholdLIF, TemporalMix
+from lava_bsnn.training.build import build_model
 from lava_bsnn.training.hybrid import to_single_threshold
 from lava_bsnn.training.recipe import load_recipe
-from lava_bsnn.training.run import build_model, input_shape, load_data
+from lava_bsnn.training.run_data import input_shape, load_data
 from netx_export import agreement, convert, simulate
 
 
