@@ -81,7 +81,8 @@ class Recipes(JsonOutput):
     def __call__(self) -> None:
         from rich.table import Table
 
-        from ..training.recipe import load_recipe, recipe_names
+        from ..training.recipe import load_recipe
+        from ..training.recipe_files import recipe_names
 
         self.check_json()
         if self.name is not None:

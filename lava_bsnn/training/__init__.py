@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         tet_cross_entropy,
     )
     from .mixing import Mixing
-    from .recipe import Recipe, load_recipe, recipe_names
+    from .recipe import Recipe, load_recipe
+    from .recipe_files import recipe_names
     from .result import Result
     from .run import evaluate_run, load_run, train
     from .schedule import optimizer
@@ -60,7 +61,7 @@ _HOME = {
     "predict": "evaluation",
     "rate_cross_entropy": "losses",
     "read_checkpoint": "checkpoint",
-    "recipe_names": "recipe",
+    "recipe_names": "recipe_files",
     "save_checkpoint": "checkpoint",
     "score": "evaluation",
     "seed_everything": "loop",

@@ -7,7 +7,6 @@ import difflib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 from ..code import RUN_FILE, is_code
 from ..errors import LavaBsnnError, OptionError, check_option
 from .recipe_fields import RANGES, assign, check_loss, checked
+from .recipe_files import mapping_in
 from .schedule import DECAYS, OPTIMIZERS, SCHEDULES
 from .targets import TARGETS
 
@@ -259,14 +259,6 @@ def from_mapping(values: Any, where: str) -> Recipe:
     return Recipe(**values)
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package, sorted."""
-    folder = resources.files("lava_bsnn") / "recipes"
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
-    )
-
-
 def load_recipe(name: str | Path) -> Recipe:
     """Return a recipe of the package by name, or one from a ``.yaml`` file.
 
@@ -276,7 +268,7 @@ def load_recipe(name: str | Path) -> Recipe:
     Raises:
         OptionError: no such recipe, or a file that is none.
     """
-    return from_mapping(_mapping(name, depth=0), str(name))
+    return from_mapping(mapping_in(name), str(name))
 
 
 def run_recipe(out: Path) -> Recipe:
@@ -287,37 +279,5 @@ def run_recipe(out: Path) -> Recipe:
     """
     if not (out / CONFIG).is_file():
         raise LavaBsnnError(f"{out}: holds no run ({CONFIG} is missing); give the --out of lava-bsnn train")
-    values = {"validation_fraction": 0, **_mapping(out / CONFIG, depth=0)}
+    values = {"validation_fraction": 0, **mapping_in(out / CONFIG)}
     return from_mapping(values, str(out / CONFIG))
-
-
-def _mapping(name: str | Path, depth: int) -> dict[str, Any]:
-    text = _text(name)
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = str(error).splitlines()[0]
-        raise OptionError(f"{name}: is not a YAML file ({reason})") from error
-    if not isinstance(values, dict):
-        raise OptionError(f"{name}: a recipe is a YAML mapping of fields to values")
-    base = values.pop("extends", None)
-    if base is None:
-        return values
-    if depth > 7:
-        raise OptionError(f"{name}: extends {base}: too many files extend each other")
-    beside = Path(name).parent / str(base) if str(base).endswith((".yaml", ".yml")) else str(base)
-    return {**_mapping(beside, depth + 1), **values}
-
-
-def _text(name: str | Path) -> str:
-    if str(name).endswith((".yaml", ".yml")):
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LavaBsnnError(f"{name}: cannot be read ({error}); give a YAML file") from error
-    names = recipe_names()
-    if str(name) not in names:
-        near = difflib.get_close_matches(str(name), names, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`lava-bsnn recipes` lists them"
-        raise OptionError(f"no recipe {str(name)!r}; {hint} (or give a .yaml file)")
-    return (resources.files("lava_bsnn") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from lava_bsnn.analysis import FlipRecorder
 from lava_bsnn.analysis._style import line, tidy
 from lava_bsnn.functional import direct_code
 from lava_bsnn.training.build import build_loss, build_model, build_optimizer
-from lava_bsnn.training.run import load_data
+from lava_bsnn.training.run_data import load_data
 
 FIGURE = Path(__file__).parents[2] / "docs/images/bso_flips.png"
 SGD = ["optimizer=sgd", "lr=0.1"]

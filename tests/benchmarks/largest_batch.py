@@ -16,7 +16,8 @@ import torch
 
 from lava_bsnn.bench.space import megabytes
 from lava_bsnn.training.dry_run import training_memory
-from lava_bsnn.training.recipe import load_recipe, recipe_names
+from lava_bsnn.training.recipe import load_recipe
+from lava_bsnn.training.recipe_files import recipe_names
 from lava_bsnn.training.run import build_loss, build_model
 from lava_bsnn.training.run_data import input_shape
 from lava_bsnn.training.schedule import optimizer

@@ -7,7 +7,8 @@ import pytest
 from lava_bsnn import analysis, data
 from lava_bsnn.errors import LavaBsnnError
 from lava_bsnn.training.dry_run import dry_run
-from lava_bsnn.training.recipe import load_recipe, recipe_names
+from lava_bsnn.training.recipe import load_recipe
+from lava_bsnn.training.recipe_files import recipe_names
 from lava_bsnn.training.run import build_model
 from lava_bsnn.training.run_data import input_shape
 

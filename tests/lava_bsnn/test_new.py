@@ -22,6 +22,10 @@ SHORT = {  # the README's commands, in their order -> arguments that make them s
     "lava-bsnn verify first.net": "--samples 1 --backends lava-fused",
     "lava-bsnn report first.net --run runs/first --html report.html": "--samples 4",
 }
+ALSO = {  # commands of notebook 7
+    "lava-bsnn analyze runs/first": "--samples 4 --only rates",
+    "lava-bsnn verify first.net --data runs/first": "--samples 1 --backends lava-fused",
+}
 
 
 @pytest.fixture
@@ -57,6 +61,9 @@ def test_the_commands_of_its_readme_run(project):
     }
     assert "classes: left, right, up" in command("inspect", "first.net").stdout
     assert list(Path("runs/first").glob("events.out.tfevents*"))
+    for line, less in ALSO.items():
+        done = command(*line.split()[1:], *less.split())
+        assert done.returncode == 0, done.stderr
     done = command("resume", "runs/first")
     assert (done.returncode, "all epochs are done already" in done.stdout) == (0, True)
 

@@ -15,7 +15,8 @@ from support.cli import command
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.models import MODELS
 from lava_bsnn.neuron import MultiThresholdLIF
-from lava_bsnn.training.recipe import Recipe, load_recipe, recipe_names
+from lava_bsnn.training.recipe import Recipe, load_recipe
+from lava_bsnn.training.recipe_files import recipe_names
 from lava_bsnn.training.run import build_loss, build_model, evaluate_run, load_run, train
 
 NEEDED = """

@@ -15,7 +15,8 @@ from lava_bsnn.data import loading
 from lava_bsnn.data.sources import ArraySource
 from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import OptionError, ShapeError
-from lava_bsnn.training.recipe import load_recipe, recipe_names
+from lava_bsnn.training.recipe import load_recipe
+from lava_bsnn.training.recipe_files import recipe_names
 from lava_bsnn.training.run import build_model, evaluate_run, load_run, train
 from lava_bsnn.training.run_data import input_encoding, input_shape, load_data
 from netx_export import agreement, convert

@@ -17,7 +17,8 @@ from lava_bsnn.data.slicing import SlicedSource
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.training import holdout
 from lava_bsnn.training.history import Epoch, best_epoch, is_stopped
-from lava_bsnn.training.recipe import load_recipe, recipe_names
+from lava_bsnn.training.recipe import load_recipe
+from lava_bsnn.training.recipe_files import recipe_names
 from lava_bsnn.training.run import evaluate_run
 from lava_bsnn.training.run_data import load_data
 from lava_bsnn.training.schedule import rate_factor

@@ -12,7 +12,8 @@ import torch
 
 from lava_bsnn import data, models, training
 from lava_bsnn.norm import BatchNorm
-from lava_bsnn.training.recipe import HYBRID, load_recipe, recipe_names
+from lava_bsnn.training.recipe import HYBRID, load_recipe
+from lava_bsnn.training.recipe_files import recipe_names
 from lava_bsnn.training.run import build_model
 from lava_bsnn.training.run_data import input_encoding, input_shape
 from netx_export import agreement, convert, place, read, report, simulate, write

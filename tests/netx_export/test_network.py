@@ -301,7 +301,7 @@ def test_encode_rounds_intensities(make_network):
     assert levels[0, 0, 0, :3, 2].tolist() == [8, 15, 1]
     with pytest.raises(ExportError, match="scale them to 0..1"):
         net.encode(x + 1, 3)
-    with pytest.raises(ExportError, match=r"do not fit; use \[N, 2, 6, 5\]"):
+    with pytest.raises(ExportError, match=r"does not fit; use \[N, 2, 6, 5\]"):
         net.encode(x[:, :1], 3)
     with pytest.raises(ExportError, match=r"are no spikes \(0 or 1\)"):
         make_network().encode(x, 3)
