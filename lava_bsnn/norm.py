@@ -107,3 +107,17 @@ class BatchNorm(_BatchNorm):
         if self.bias is not None:
             offset = offset + self.bias
         return gain, offset
+
+
+class Bias(BatchNorm):
+    """A learned offset per channel, ``x + bias``: batch norm whose mean is 0, variance 1 and gain 1 for good.
+
+    The bias of a fully connected layer that has no batch norm, as in the heads of VGG networks.
+    """
+
+    frozen = True
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features, eps=0.0)
+        self.weight = None  # type: ignore[assignment]  # no gain
+        self.eval()

@@ -86,6 +86,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn train digits-qcfs --out runs/ann": "--set epochs=1 width=0.25",
     "lava-bsnn train digits-hybrid --set start=runs/ann --out runs/hybrid": "--set epochs=1 width=0.25",
     "lava-bsnn train cifar10-resnet19-agmm --dry-run": "--set width=0.125",
+    "lava-bsnn train cifar100-resnet19-qsnn-4u-authors --dry-run": "--set width=0.1 size=16",
     "tensorboard --logdir runs": "--inspect",  # else it serves pages until it is stopped
     "lava-bsnn export runs/events --profile extended --out events.net": "",
     "lava-bsnn export runs/events --out events.net --figure runs/events/agreement.png": "",

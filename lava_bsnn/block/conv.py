@@ -36,7 +36,7 @@ class Conv(SpikingBlock, block_base.AbstractConv):
         binarize: ``"channel"``, ``"layer"`` or ``"power_of_two"``: scale of ``alpha * sign(w)``; ``None`` for
             ``weight_bits``.
         weight_bits: bits of non-binary weights (2..16); ``None`` for floating point.
-        norm: ``"batch"`` or ``None``.
+        norm: ``"batch"``, ``"bias"`` (an offset per channel only) or ``None``.
         modulation: module between norm and neuron that maps a current to a current.
         neuron: neuron class, called with ``neuron_params``.
         name: of the layer in errors, tables, figures and files.

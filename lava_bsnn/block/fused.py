@@ -12,7 +12,7 @@ from ..functional.drive import Drive
 from ..functional.gate import gate
 from ..modulation import AGMM, ConstantGate
 from ..neuron import LIF, MultiThresholdLIF
-from ..norm import BatchNorm
+from ..norm import BatchNorm, Bias
 
 SMALL = 1 << 16
 """Neuron-steps below which the parts one by one are faster."""
@@ -88,7 +88,11 @@ def _is_known(block: Any, y: Tensor) -> bool:
         return False
     if type(neuron) not in (LIF, MultiThresholdLIF) or not neuron.takes_drives:
         return False
-    if type(norm) not in (BatchNorm, type(None)) or type(modulation) not in (AGMM, ConstantGate, type(None)):
+    if type(norm) not in (BatchNorm, Bias, type(None)) or type(modulation) not in (
+        AGMM,
+        ConstantGate,
+        type(None),
+    ):
         return False
     if norm is None and modulation is None:
         return False

@@ -17,7 +17,7 @@ from ..device import grid_current
 from ..errors import LavaBsnnWarning, OptionError, ShapeError, check_option
 from ..functional.weights import BINARY_SCALES, straight_through
 from ..modulation import AGMM, ConstantGate
-from ..norm import BatchNorm
+from ..norm import BatchNorm, Bias
 from ..synapse import Binarize, Quantize, recognised
 from .base import Block, Shape, Signal, make_neuron
 from .fused import drive_of
@@ -29,6 +29,7 @@ _WIDER = 8
 """Likewise without norm, in widths of the surrogate gradient."""
 
 WeightHook = Callable[..., Tensor]
+NORMS: dict[str, type[BatchNorm]] = {"batch": BatchNorm, "bias": Bias}
 
 
 class SpikingBlock(Block):
@@ -70,9 +71,9 @@ class SpikingBlock(Block):
         num_features: int,
         delay: bool = False,
     ) -> None:
-        check_option(self.label, "norm", norm, ("batch", None))
+        check_option(self.label, "norm", norm, (*NORMS, None))
         del self.neuron_params, self.synapse_params  # type: ignore[attr-defined]
-        self.norm = BatchNorm(num_features) if norm == "batch" else None
+        self.norm = None if norm is None else NORMS[norm](num_features)
         if self.norm is not None:
             self.norm.owner = self.label
         self.modulation = modulation
@@ -89,9 +90,10 @@ class SpikingBlock(Block):
     def _meet_time_constants(self, neuron: Any) -> None:
         """Start norm with less gain in front of neurons that add up for long, or warn where there is none."""
         spread, threshold = getattr(neuron, "spread", 0.0), float(getattr(neuron, "threshold", 1.0))
-        if self.norm is not None and spread > _WIDE:
-            torch.nn.init.constant_(self.norm.weight, min(1.0, threshold / spread))
-        elif self.norm is None and spread > _WIDER * getattr(neuron, "gamma", 1) and not neuron.ignore_reset:
+        gain = getattr(self.norm, "weight", None)
+        if gain is not None and spread > _WIDE:
+            torch.nn.init.constant_(gain, min(1.0, threshold / spread))
+        elif gain is None and spread > _WIDER * getattr(neuron, "gamma", 1) and not neuron.ignore_reset:
             warnings.warn(
                 f"{self.label}: neurons with decays this small add up currents for so long that most "
                 f"potentials are beyond the {neuron.surrogate!r} surrogate, whose gamma is {neuron.gamma:g}; "

@@ -175,11 +175,12 @@ class Layers:
         weights = _inner(self.method.shortcut, self.method)
         return [block.Conv(None, inputs, features, 1, stride, **weights)]
 
-    def dense(self, inputs: int, features: int, *, first: bool = False) -> block.Dense:
+    def dense(self, inputs: int, features: int, *, first: bool = False, norm: str = "batch") -> block.Dense:
         """Fully connected spiking layer."""
         return block.Dense(
             in_neurons=inputs,
             out_neurons=features,
+            norm=norm,
             **self._hidden(first),
             **self._options(features, first),
         )

@@ -16,7 +16,7 @@ from .method import Layers, Method, method_of
 from .network import SpikingNetwork
 from .own import own
 from .resnet import resnet
-from .vgg import VGG13, VGG16, VGGSNN, vgg
+from .vgg import VGG13, VGG16, VGGSNN, check_plan, vgg
 
 Body = Callable[..., list[torch.nn.Module]]
 
@@ -25,17 +25,36 @@ def _scaled(features: int | str, width: float) -> Any:
     return features if isinstance(features, str) else max(1, round(features * width))
 
 
-def _resnet(stem: int, stages: Sequence[tuple[int, int]]) -> Body:
-    def body(layers: Layers, in_shape: tuple[int, ...], width: float, **options: Any) -> Any:
+def _checked_head(name: str, head: Any) -> Sequence[int]:
+    if not isinstance(head, (list, tuple)) or any(type(one) is not int or one < 1 for one in head):
+        raise OptionError(
+            f"models.create({name!r}): head={head!r} is not allowed; use a list of whole numbers, 1 or more"
+        )
+    return head
+
+
+def _resnet(stem_features: int, stages: Sequence[tuple[int, int]]) -> Body:
+    def body(
+        layers: Layers, in_shape: tuple[int, ...], width: float, stem: int = stem_features, **options: Any
+    ) -> Any:
+        if type(stem) is not int or stem < 1:
+            raise OptionError(f"resnet: stem={stem!r} is not allowed; use a whole number, 1 or more")
         scaled = [(_scaled(features, width), count) for features, count in stages]
         return resnet(layers, in_shape[0], stem=_scaled(stem, width), stages=scaled, **options)
 
     return body
 
 
-def _vgg(plan: Sequence[int | str]) -> Body:
-    def body(layers: Layers, in_shape: tuple[int, ...], width: float) -> Any:
-        return vgg(layers, in_shape[0], [_scaled(step, width) for step in plan])
+def _vgg(usual: Sequence[int | str]) -> Body:
+    def body(
+        layers: Layers,
+        in_shape: tuple[int, ...],
+        width: float,
+        plan: Sequence[int | str] = usual,
+        **options: Any,
+    ) -> Any:
+        check_plan(plan)  # before it is scaled
+        return vgg(layers, in_shape[0], [_scaled(step, width) for step in plan], **options)
 
     return body
 
@@ -76,6 +95,7 @@ MODELS: dict[str, Body] = {
     "resnet18": _resnet(64, ((64, 2), (128, 2), (256, 2), (512, 2))),
     "resnet19": _resnet(128, ((128, 3), (256, 3), (512, 2))),
     "resnet20": _resnet(16, ((16, 3), (32, 3), (64, 3))),
+    "resnet34": _resnet(64, ((64, 3), (128, 4), (256, 6), (512, 3))),
     "vgg13": _vgg(VGG13),
     "vgg16": _vgg(VGG16),
     "vggsnn": _vgg(VGGSNN),
@@ -84,7 +104,7 @@ MODELS: dict[str, Body] = {
     "recurrent": _row("recurrent"),
 }
 """Everything in front of the readout, by name."""
-_GLOBAL_POOL = ("resnet18", "resnet19", "resnet20", "vgg13", "vgg16")
+_GLOBAL_POOL = ("resnet18", "resnet19", "resnet20", "resnet34", "vgg13", "vgg16")
 
 
 def create(
@@ -117,8 +137,9 @@ def create(
         global_pool: average over space before the readout; by default for ResNets, VGG-13
             and VGG-16. The others flatten.
         method_options: changes to the method's fields.
-        options: of the architecture: ``skip``, ``imagenet_stem`` (ResNets), ``channels``,
-            ``hidden`` (cnn), ``hidden`` (mlp, recurrent).
+        options: of the architecture: ``skip``, ``stem``, ``imagenet_stem`` (ResNets), ``plan``, ``pool``
+            (VGGs), ``channels``, ``hidden`` (cnn), ``hidden`` (mlp, recurrent); ``head`` (all): features of
+            fully connected spiking layers between pooling and readout, with a bias and without batch norm.
 
     Raises:
         OptionError: an unknown name or option.
@@ -138,14 +159,15 @@ def create(
         )
     check_option("models.create", "name", name, (*MODELS, "package.module:Net"))
     layers = preset.layers(num_steps)
+    head = _checked_head(name, options.pop("head", ()))
     try:
         first = block.Input(bits=input_bits, encoding=encoding)
         blocks: list[torch.nn.Module] = [first]
         blocks += MODELS[name](layers, first.build(in_shape), width, **options)
     except TypeError as error:
         raise OptionError(
-            f"models.create({name!r}): {error}; options are skip and imagenet_stem (ResNets), channels and "
-            "hidden (cnn), hidden (mlp, recurrent)"
+            f"models.create({name!r}): {error}; options are skip, stem and imagenet_stem (ResNets), plan and "
+            "pool (VGGs), channels and hidden (cnn), hidden (mlp, recurrent), head (all)"
         ) from error
     shape = block.build(blocks, in_shape)
     if (name in _GLOBAL_POOL if global_pool is None else global_pool) and shape[1:] != (1, 1):
@@ -153,5 +175,9 @@ def create(
         shape = (shape[0], 1, 1)
     if len(shape) == 3:
         blocks.append(block.Flatten())
-    blocks.append(layers.readout(prod(shape), num_classes))
+    inputs = prod(shape)
+    for features in (_scaled(h, width) for h in head):
+        blocks.append(layers.dense(inputs, features, norm="bias"))
+        inputs = features
+    blocks.append(layers.readout(inputs, num_classes))
     return SpikingNetwork(blocks, in_shape=in_shape, num_steps=preset.mix_frames or num_steps)

@@ -1,4 +1,4 @@
-"""Residual networks: ResNet-18, ResNet-19, ResNet-20."""
+"""Residual networks: ResNet-18, ResNet-19, ResNet-20, ResNet-34."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import torch
 from lava_bsnn import block
 from lava_bsnn.modulation import AGMM, ConstantGate
 from lava_bsnn.neuron import QCFS
+from lava_bsnn.norm import Bias
 from lava_bsnn.training.hybrid import SubSteps
 
 from ..neurons import is_registered, kind_of
@@ -121,7 +122,7 @@ def _is_image(module: Any) -> bool:
 
 def _norm_problems(module: Any) -> Iterator[str]:
     """Batch norm without statistics, and weights of half precision."""
-    norm = module.norm
+    norm = None if isinstance(module.norm, Bias) else module.norm
     if norm is not None and norm.running_mean is not None and norm.running_var is not None:
         unused = not norm.num_batches_tracked and not norm.running_mean.any()
         if unused and bool((norm.running_var == 1).all()):

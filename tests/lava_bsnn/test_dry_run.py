@@ -14,15 +14,24 @@ from lava_bsnn.training.run_data import input_shape
 
 NARROW = {"cnn": 0.25}
 """Width of a quick dry run by model; else 0.1."""
+SIDE = 16
+"""Height and width of it, where the data's are larger."""
 
 
 def kind_of(name):
     """What tells recipes apart that build different kinds of networks."""
     recipe = load_recipe(name)
-    return recipe.model, data.DATASETS[recipe.dataset].kind, recipe.method
+    return recipe.model, data.DATASETS[recipe.dataset].kind, recipe.method, name.endswith("-authors")
 
 
 ONE_OF_EACH = sorted({kind_of(name): name for name in reversed(recipe_names())}.values())
+
+
+def quick(recipe):
+    """The recipe with fewer features and pixels."""
+    info = data.DATASETS[recipe.dataset]
+    size = [f"size={SIDE}"] if info.kind in ("static", "events") and info.shape[-1] > SIDE else []
+    return recipe.replace([f"width={NARROW.get(recipe.model, 0.1)}", *size])
 
 
 def check(recipe, name):
@@ -32,9 +41,13 @@ def check(recipe, name):
     assert figures.sops_per_step > 0 or recipe.method == "qcfs"
     assert 0 < figures.loss < 50
     agreed = figures.agreement
-    assert agreed.same_class == 1 and agreed.samples >= 2 and not agreed.warnings
-    for layer in agreed.layers:
-        assert layer.equal == 1 and layer.integer_rate > 0, layer
+    assert agreed.same_class == 1 and agreed.samples >= 2
+    silent = [layer for layer in agreed.layers if not layer.integer_rate > 0]
+    assert all(layer.equal == 1 for layer in agreed.layers), agreed.layers
+    if "head" in recipe.model_options:  # without norm, initial weights may be too small to fire
+        assert {layer.name.rstrip("0123456789") for layer in silent} <= {"dense"}
+    else:
+        assert not silent and not agreed.warnings
     assert figures.network.endswith(f"layers, {figures.encoding}")
     return figures
 
@@ -42,7 +55,7 @@ def check(recipe, name):
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_integers_of_each_kind_of_recipe_equal_the_model(name):
     recipe = load_recipe(name)
-    check(recipe.replace([f"width={NARROW.get(recipe.model, 0.1)}"]), name)
+    check(quick(recipe), name)
 
 
 @pytest.mark.nightly

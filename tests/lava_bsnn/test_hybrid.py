@@ -34,16 +34,19 @@ def trained_ann(name, levels, **options):
                 module.synapse.weight.copy_(dyadic(module.synapse.weight, -4, 5))
             if getattr(module, "norm", None) is not None:
                 module.norm.eps = 0.0
-                module.norm.weight.copy_(dyadic(module.norm.weight, 4, 12, 8))
                 module.norm.bias.copy_(dyadic(module.norm.bias, -6, 12))
-                module.norm.running_mean.copy_(dyadic(module.norm.running_mean, -4, 5))
+                if module.norm.weight is not None:
+                    module.norm.weight.copy_(dyadic(module.norm.weight, 4, 12, 8))
+                    module.norm.running_mean.copy_(dyadic(module.norm.running_mean, -4, 5))
             if isinstance(module, QCFS):
                 module.theta.fill_(2.0 if name == "cnn" else 1.0)
     return model.eval()
 
 
 @pytest.mark.parametrize(("levels", "num_steps"), [(1, 4), (2, 2), (4, 1)])
-@pytest.mark.parametrize(("name", "options"), [("cnn", CNN), ("resnet20", RESNET)])
+@pytest.mark.parametrize(
+    ("name", "options"), [("cnn", CNN), ("cnn", {**CNN, "head": [6]}), ("resnet20", RESNET)]
+)
 def test_conversion_changes_nothing_where_levels_times_steps_is_kept(name, options, levels, num_steps):
     ann = trained_ann(name, 4, **options)
     snn = to_lmht(ann, levels=levels, num_steps=num_steps)
@@ -66,7 +69,9 @@ def test_other_steps_agree_in_expectation():
 
 @pytest.mark.parametrize("lam", [0.0, 0.7])
 @pytest.mark.parametrize(("levels", "num_steps"), [(1, 3), (2, 2), (4, 2)])
-@pytest.mark.parametrize(("name", "options"), [("cnn", CNN), ("resnet20", RESNET)])
+@pytest.mark.parametrize(
+    ("name", "options"), [("cnn", CNN), ("cnn", {**CNN, "head": [6]}), ("resnet20", RESNET)]
+)
 def test_single_threshold_network_equals_it_window_by_window(name, options, levels, num_steps, lam):
     snn = to_lmht(trained_ann(name, 4, **options), levels=levels, num_steps=num_steps)
     for module in snn.modules():

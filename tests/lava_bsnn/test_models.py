@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,11 +11,13 @@ from lava_bsnn.encoding import Encoding
 from lava_bsnn.errors import OptionError, ShapeError
 from lava_bsnn.modulation import AGMM
 
+SIZES = Path(__file__).parents[2] / "docs" / "sizes.md"
 SMALL = dict(num_classes=7, num_steps=2)
 CASES = {
     "resnet18": dict(in_shape=(3, 16, 16), width=0.125),
     "resnet19": dict(in_shape=(3, 16, 16), width=0.125),
     "resnet20": dict(in_shape=(3, 16, 16), width=0.5),
+    "resnet34": dict(in_shape=(3, 16, 16), width=0.125),
     "vgg13": dict(in_shape=(3, 32, 32), width=0.125),
     "vgg16": dict(in_shape=(3, 32, 32), width=0.125),
     "vggsnn": dict(in_shape=(2, 48, 48), width=0.125),
@@ -62,6 +67,105 @@ def parameters(model):
 def test_resnet19_has_the_size_of_agmm_table_2():
     model = models.create("resnet19", num_classes=100, in_shape=(3, 32, 32), num_steps=2, method="fp")
     assert round(parameters(model) * 4 / 1e6, 2) == 50.46
+
+
+PLAN = [64, 64, "P", 128, 128, "P", 256, 256, "P", 512, 512, 512, "P", 512]
+
+
+def residual_count(stem, stages, classes, *, kernel=3, head=()):
+    """Parameters of a ResNet, from its table: weights, two numbers per feature and norm, biases."""
+    count, inputs = 3 * stem * kernel**2 + 2 * stem, stem
+    for number, (features, blocks) in enumerate(stages):
+        for index in range(blocks):
+            count += 9 * features * (inputs + features) + 4 * features
+            if (number and not index) or inputs != features:
+                count += inputs * features + 2 * features
+            inputs = features
+    return count + dense_count([inputs, *head, classes])
+
+
+def dense_count(sizes):
+    return sum((before + 1) * behind for before, behind in pairwise(sizes))
+
+
+def chain_count(plan, classes, *, channels=3, head=(), pixels=1):
+    count, inputs = 0, channels
+    for features in (step for step in plan if step != "P"):
+        count, inputs = count + 9 * inputs * features + 2 * features, features
+    return count + dense_count([pixels * inputs, *head, classes])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        # torchvision's documentation prints 21,797,672 and 11,689,512
+        ("resnet34", dict(num_classes=1000, imagenet_stem=True, in_shape=(3, 64, 64)), 21_797_672),
+        ("resnet18", dict(num_classes=1000, imagenet_stem=True, in_shape=(3, 64, 64)), 11_689_512),
+        (
+            "resnet19",
+            dict(num_classes=100, stem=64, head=[256]),
+            residual_count(64, ((128, 3), (256, 3), (512, 2)), 100, head=[256]),
+        ),
+        ("vgg13", dict(num_classes=200, plan=PLAN), chain_count(PLAN, 200)),
+        (
+            "vgg16",
+            dict(num_classes=100, head=[4096, 4096]),
+            chain_count(models.vgg.VGG16, 100, head=[4096, 4096]),
+        ),
+        (
+            "vggsnn",
+            dict(num_classes=10, pool="stride", in_shape=(2, 48, 48)),
+            chain_count(models.vgg.VGGSNN, 10, channels=2, pixels=9),
+        ),
+    ],
+)
+def test_architectures_of_the_programs_have_their_numbers_of_parameters(name, options, count):
+    options = {"in_shape": (3, 32, 32), **options}
+    assert parameters(models.create(name, num_steps=2, method="fp", **options)) == count
+    assert f"{count:,}" in SIZES.read_text() or name == "vggsnn"
+
+
+def test_tables_of_parameters_count_as_torchvision_does():
+    assert residual_count(64, ((64, 3), (128, 4), (256, 6), (512, 3)), 1000, kernel=7) == 21_797_672
+    vgg16_bn = chain_count(models.vgg.VGG16, 1000, head=[4096, 4096], pixels=49)
+    biases = sum(step for step in models.vgg.VGG16 if step != "P")
+    assert vgg16_bn + biases == 138_365_992  # as torchvision's documentation prints
+
+
+def test_a_plan_says_where_a_vgg_pools():
+    options = {**SMALL, "in_shape": (3, 16, 16), "global_pool": False}
+    plan = [4, 6, "P", 8, "P"]
+    pooled, strided = (
+        models.create("vgg13", plan=plan, pool=pool, **options) for pool in ("average", "stride")
+    )
+    for model, kinds in ((pooled, "CCPCP"), (strided, "CCC")):
+        body = model.blocks[1:-2]
+        assert "".join(type(one).__name__[0] for one in body) == kinds
+        assert model.blocks[-1].synapse.weight.shape[1] == 8 * 4 * 4
+    assert [one.synapse.stride[:2] for one in strided.blocks[1:-2]] == [(1, 1), (2, 2), (2, 2)]
+
+
+def test_a_head_has_biases_and_no_batch_norm():
+    model = models.create("vgg13", method="lmht", head=[40], in_shape=(3, 16, 16), width=0.1, **SMALL).train()
+    head = model.blocks[-2]
+    assert dict(head.norm.named_parameters()).keys() == {"bias"}
+    torch.nn.init.normal_(head.norm.bias)
+    x = torch.randn(3, 51, 2)
+    expected = torch.einsum("oi,nit->not", head.synapse.weight.flatten(1), x) + head.norm.bias[:, None]
+    for training in (True, False):
+        torch.testing.assert_close(head.train(training).current(x), expected)
+    head.current(x).sum().backward()
+    assert torch.equal(head.norm.bias.grad, torch.full((4,), 6.0))
+
+
+def test_a_bias_in_front_of_neurons_is_the_same_in_kernels_and_in_torch():
+    layer = block.Conv({"threshold": 1.0}, 3, 16, 3, padding=1, norm="bias", binarize=None)
+    torch.nn.init.normal_(layer.norm.bias)
+    layer.build((3, 32, 32))
+    x = torch.randn(8, 3, 32, 32, 4)
+    whole = layer(x)
+    layer.norm.register_forward_hook(lambda *_: None)  # kernels leave a layer with hooks to torch
+    assert torch.equal(whole, layer(x)) and 0 < whole.mean() < 1
 
 
 def test_agmm_adds_a_factor_per_layer_and_step():
@@ -124,6 +228,26 @@ def test_an_identity_skip_adds_one_threshold_per_spike():
             lambda: models.create("resnet20", in_shape=(3, 8, 8), skip="triple", **SMALL),
             OptionError,
             "skip='triple' is unknown; use one of 'double', 'classic'",
+        ),
+        (
+            lambda: models.create("vgg13", in_shape=(3, 8, 8), plan=["P", 3], **SMALL),
+            OptionError,
+            r"vgg: plan=\['P', 3\] is not allowed; use numbers of features",
+        ),
+        (
+            lambda: models.create("vgg13", in_shape=(3, 16, 16), head=256, **SMALL),
+            OptionError,
+            r"models.create\('vgg13'\): head=256 is not allowed; use a list of whole numbers, 1 or more",
+        ),
+        (
+            lambda: models.create("resnet18", in_shape=(3, 16, 16), stem=0, **SMALL),
+            OptionError,
+            r"resnet: stem=0 is not allowed; use a whole number, 1 or more",
+        ),
+        (
+            lambda: models.create("vgg13", in_shape=(3, 8, 8), pool="max", **SMALL),
+            OptionError,
+            "pool='max' is unknown; use one of 'average', 'stride'",
         ),
         (lambda: models.create("vgg16", in_shape=(3, 8, 8), **SMALL), ShapeError, "smaller than the kernel"),
         (

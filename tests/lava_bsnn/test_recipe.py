@@ -57,6 +57,51 @@ def test_the_name_of_a_recipe_says_what_it_trains(name):
         assert told[before or behind] == int(number)
 
 
+ROWS = [
+    name
+    for name in recipe_names()
+    if load_recipe(name).published is not None
+    and load_recipe(name).method in ("qsnn", "lmht", "qcfs", "hybrid")
+    and not name.endswith("-authors")
+]
+
+
+def test_the_rows_of_q_snn_and_lm_ht_are_all_there():
+    assert (
+        len(ROWS) == 15 + 10 + 15
+    )  # LM-HT: trained directly, and hybrid with the networks that it starts from
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_each_row_has_a_recipe_of_the_text_and_one_of_the_program(name):
+    text, program = load_recipe(name), load_recipe(f"{name}-authors")
+    assert program.summary.startswith(("Q-SNN's program, ", "LM-HT's program, "))
+    assert text.summary.split(", ", 1)[1] in program.summary.replace(" from 10 frames", "")
+    for field in ("published", "dataset", "model", "num_steps", "test_fraction", "spike_regulation", "start"):
+        assert getattr(program, field) == getattr(text, field)
+    assert program.method == {"qsnn": "qsnn-authors"}.get(text.method, text.method)
+    neurons = [recipe.method_options.get("neuron_params", {}) for recipe in (text, program)]
+    for field in ("membrane_bits", "levels", "threshold"):
+        told = [neuron[field] for neuron in neurons if field in neuron]
+        assert len(set(told)) <= 1
+    assert program.method_options.get("levels") == text.method_options.get("levels")
+    assert program.warmup_epochs == 0 and program.batch_size == 64
+    if text.method == "qsnn":
+        assert (program.spike_term, program.optimizer, program.lr, program.decay) == (
+            "mean",
+            "sgd",
+            0.1,
+            "weights",
+        )
+        assert (program.epochs, program.weight_decay, program.nesterov) == (300, 1e-4, False)
+    else:
+        assert (program.loss, program.decay, program.weight_decay) == ("rate", "all", 5e-4)
+        assert program.epochs == (30 if text.method == "hybrid" else 300)
+        assert program.nesterov == (program.optimizer == "sgd")
+    if program.model.startswith("resnet"):
+        assert program.model_options["skip"] == "classic"
+
+
 def test_every_field_can_be_set_and_is_described():
     changed = {
         "summary": "x",

@@ -29,6 +29,11 @@ MODELS = {
             "method_options": {"neuron_params": {"levels": 4, "threshold": 0.5, "mix": "causal"}},
         },
     ),
+    "vggsnn-strided-head-lmht": (
+        "vggsnn",
+        (2, 16, 16),
+        {"method": "lmht", "width": 0.0625, "pool": "stride", "head": [160]},
+    ),
     "cnn-alpha-per-channel": (
         "cnn",
         (2, 16, 16),
@@ -92,7 +97,8 @@ def make(name, how):
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             with torch.no_grad():  # gains of both signs
-                module.weight.uniform_(-1, 1.5)
+                if module.weight is not None:
+                    module.weight.uniform_(-1, 1.5)
                 module.bias.normal_(0, 0.3)
     x = torch.from_numpy(spikes_in(1, 16)).float()
     if how != "fresh":
