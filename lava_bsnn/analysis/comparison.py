@@ -65,7 +65,9 @@ def plot_curves(comparison: RunComparison, axes: Axes, what: str = "accuracy") -
             if what != "loss":  # a share
                 low, high = np.clip(low, 0, 100), np.clip(high, 0, 100)
             axes.fill_between(steps + 1, low, high, color=look["color"], alpha=0.2, lw=0)
-    axes.set(xlabel="epoch", ylabel=_LABELS[what])
+    held_out = any(run.curve("validation_accuracy") for group in comparison.groups for run in group.runs)
+    prefix = "" if what != "accuracy" else "validation " if held_out else "test "
+    axes.set(xlabel="epoch", ylabel=f"{prefix}{_LABELS[what]}")
     axes.xaxis.set_major_locator(integers())
     return tidy(axes)
 

@@ -111,6 +111,8 @@ class Verify(HowToRead, JsonOutput):
                 progress=lambda name: status.update(f"running on {name}"),
             )
         console.print(result.table(layers=self.layers))
+        if self.data is not None:
+            console.print(f"inputs: test samples of {self.data}", soft_wrap=True)
         for name, outcome in result.backends.items():
             if outcome.first:
                 console.print(f"{name}: first difference from the simulator: {outcome.first}")

@@ -106,7 +106,7 @@ def make_room(who: str, out: Path, *, overwrite: bool) -> None:
         how = (
             "resume=True, replace it with overwrite=True"
             if who == "fit"
-            else "--resume, replace it with --overwrite"
+            else f"lava-bsnn resume {out}, replace it with --overwrite"
         )
         raise LavaBsnnError(f"{out}: holds a run already; continue it with {how}, or use another folder")
     try:

@@ -139,7 +139,9 @@ class Agreement:
         return {**asdict(self), "layers": [asdict(one) for one in self.layers], "warnings": self.warnings}
 
     def plot(self, axes: Axes) -> Axes:
-        """Draw each layer's firing rate in the model and in integers, and the share of equal spikes."""
+        """Draw each layer's firing rate in the model and in integers, and, with an axis at the right, the
+        share of equal spikes.
+        """
         from lava_bsnn.analysis._style import BLUE, GREEN, ORANGE, legend_above, name_ticks, tidy
 
         places = np.arange(len(self.layers))
@@ -150,11 +152,15 @@ class Agreement:
             axes.bar(
                 places + offset, 100 * np.array(rates), 0.4, color=colour, label=label, edgecolor="white"
             )
-        equal = [100 * one.equal for one in self.layers]
-        axes.plot(places, equal, color=GREEN, marker="D", linestyle="--", label="equal spikes")
         name_ticks(axes, [one.name for one in self.layers])
-        axes.set(xlabel="layer", ylabel="% of neuron-steps", ylim=(0, 105))
-        return legend_above(tidy(axes))
+        axes.set(xlabel="layer", ylabel="firing rate (%)")
+        axes.margins(y=0.15)
+        right, equal = axes.twinx(), [100 * one.equal for one in self.layers]
+        right.plot(places, equal, color=GREEN, marker="D", linestyle="--", label="equal (right)")
+        right.set(ylabel="equal neuron-steps (%)", ylim=(min(90, min(equal) - 5), 100.5))
+        right.spines["top"].set_visible(False)
+        legend_above(tidy(axes), handles=[*axes.containers, *right.lines])
+        return axes
 
 
 def agreement(

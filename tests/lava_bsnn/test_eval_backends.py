@@ -83,6 +83,7 @@ def test_a_file_is_tested_and_verified_on_samples_of_its_run(run):
     found = json.loads(done.stdout)
     assert (found["samples"], found["steps"], found["mismatches"]) == (3, 2, 0)
     assert found["backends"]["lava-fused"]["ran"]
+    assert "inputs: test samples of r" in done.stderr
 
 
 def test_verify_runs_the_samples_that_it_is_given(run, monkeypatch):

@@ -233,7 +233,7 @@ def test_a_run_is_evaluated_to_the_accuracy_it_reported(finished):
     for name in ("config.yaml", "metrics.csv", "training_curve.png"):
         assert (folder / name).stat().st_size > 100
     assert list(folder.glob("events.out.tfevents.*"))
-    with pytest.raises(LavaBsnnError, match="holds a run already; continue it with --resume"):
+    with pytest.raises(LavaBsnnError, match="holds a run already; continue it with lava-bsnn resume"):
         train(recipe, folder)
     with pytest.raises(LavaBsnnError, match="holds no run"):
         load_run(folder / "nothing")

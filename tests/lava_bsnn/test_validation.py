@@ -207,7 +207,7 @@ def test_the_command_trains_refuses_replaces_and_goes_on(tmp_path):
 
     refused = command(*train, "--set", *SMALL)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "--resume, replace it with --overwrite" in refused.stderr
+    assert "replace it with --overwrite" in refused.stderr and "lava-bsnn resume" in refused.stderr
     shorter = command("resume", tmp_path / "run", "--epochs", 1)
     assert shorter.returncode == 2 and "can only be made longer" in shorter.stderr
 

@@ -270,10 +270,10 @@ def test_plots_show_the_figures(digits_network):
     for bars, name in ((model_bars, "float_rate"), (integer_bars, "integer_rate")):
         heights = [bar.get_height() for bar in bars]
         assert heights == pytest.approx([100 * getattr(layer, name) for layer in found.layers])
-    (line,) = axes.lines
+    (line,) = axes.figure.axes[1].lines
     assert list(line.get_ydata()) == pytest.approx([100 * layer.equal for layer in found.layers])
     assert [label.get_text() for label in axes.get_xticklabels()] == [layer.name for layer in found.layers]
-    assert axes.get_ylabel() == "% of neuron-steps"
+    assert axes.get_ylabel() == "firing rate (%)"
 
 
 def test_figures_are_plain_data(digits_network):
