@@ -73,7 +73,8 @@ def test_samples_do_not_mix_through_delays_and_loops(backend, make_data):
 def test_what_is_no_network_or_no_data_is_refused(make_network, make_data):
     net = make_network(in_shape=(9,), convs=(), dense=(8,))
     with pytest.raises(
-        OptionError, match=r"run: net is a Linear; use a FixedPointNetwork, .* or the path of a"
+        OptionError,
+        match=r"run: net is a Linear; use a FixedPointNetwork, from convert\(model\) or read\(path\)",
     ):
         run(torch.nn.Linear(2, 3), make_data(net))
     with pytest.raises(NetXFormatError, match=r"demo.net: no such file; give the path of a .net file"):
