@@ -156,7 +156,7 @@ def npy(values):
         (("--inputs", "x.npy"), lambda path: path.write_bytes(b""), "x.npy: no array can be read"),
         (("--inputs", "x.npy"), npy(np.array([{}])), "x.npy: no array can be read"),
         (("--inputs", "x.npy"), npy(np.zeros((0, 1, 8, 8))), "x.npy: no samples [N, ...] are in it"),
-        (("--inputs", "x.npy"), npy(np.zeros((2, 3))), "samples of shape (2, 3) do not fit"),
+        (("--inputs", "x.npy"), npy(np.zeros((2, 3))), "shape (2, 3) does not fit"),
         (("--inputs", "x.npy"), npy(np.full((2, 1, 8, 8), 7.0)), "scale them to 0..1"),
         (("--run", "nowhere"), None, "nowhere"),
     ],
