@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
+_COPIES = {"sgd": 3, "adam": 4, "adamw": 4, "bso": 3}
 """Values that training holds per parameter: itself, its gradient, and what the optimizer remembers."""
 OPTIMIZERS = tuple(_COPIES)
 _LARGE = 24e9

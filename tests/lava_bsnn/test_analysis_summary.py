@@ -10,8 +10,10 @@ from support.cli import command
 
 import netx_export
 from lava_bsnn import analysis, block, models
+from lava_bsnn.analysis import training_memory
 from lava_bsnn.analysis.summaries import prefixed
 from lava_bsnn.errors import ExportError, OptionError, ShapeError
+from lava_bsnn.training import schedule
 
 OPTIONS = {"num_classes": 3, "in_shape": (2, 5, 5), "num_steps": 3}
 
@@ -141,3 +143,7 @@ def test_the_command_takes_recipes_and_runs(trained_run):
     assert "profile extended: can be exported" in done.stderr
     refused = command("summary", trained_run, "--set", "width=2")
     assert refused.returncode == 2 and "leave it out" in refused.stderr
+
+
+def test_memory_is_known_for_every_optimizer():
+    assert set(training_memory.OPTIMIZERS) == set(schedule.OPTIMIZERS)
