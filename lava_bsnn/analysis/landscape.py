@@ -121,7 +121,7 @@ def plot_landscape(landscape: Landscape, axes: Axes, *, levels: int = 12, unit: 
     low, high = float(losses.min()), float(losses.max())
     heights = np.linspace(low, high if high > low else low + 1, levels)
     filled = axes.contourf(landscape.alphas, landscape.betas, losses, levels=heights, cmap="cividis")
-    axes.figure.colorbar(filled, ax=axes, label=f"loss ({unit})", format="%.4g")
+    axes.figure.colorbar(filled, ax=axes, label=f"loss ({unit})", format="%.4g", ticks=MaxNLocator(6))
     axes.contour(landscape.alphas, landscape.betas, losses, levels=heights, colors="white", linewidths=0.5)
     axes.plot(0, 0, "o", color=ORANGE)
     axes.set(xlabel="direction 1 (filter norms)", ylabel="direction 2 (filter norms)", aspect="equal")

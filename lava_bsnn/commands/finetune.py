@@ -34,7 +34,7 @@ class Finetune(JsonOutput):
     lr: float = 2e-4
     """Learning rate, which falls to 0."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of the new run; by default DIR-TARGET."""
+    """Folder of the new run; by default DIR-TARGET, for a run of a sweep beside the sweep."""
     resume: Flag = False
     """Continue a fine-tuning that was stopped."""
 
@@ -43,9 +43,18 @@ class Finetune(JsonOutput):
 
         self.check_json()
         recipe = _recipe(run_recipe(self.folder), self)
-        folder = self.folder if self.folder.name not in ("", "..") else self.folder.resolve()
-        out = folder.with_name(f"{folder.name}-{self.target}") if self.out is None else self.out
+        out = default_out(self.folder, self.target) if self.out is None else self.out
         run_recipe_in(self, recipe, out, resume=self.resume)
+
+
+def default_out(folder: Path, target: str) -> Path:
+    """Folder of a fine-tuned run: beside that of the run, or beside that of its sweep."""
+    folder = folder if folder.name not in ("", "..") else folder.resolve()
+    name = f"{folder.name}-{target}"
+    if "=" in folder.name:  # one of a sweep, whose folder holds nothing else
+        sweep = folder.parent if folder.parent.name not in ("", "..") else folder.resolve().parent
+        return sweep.with_name(f"{sweep.name}-{name}")
+    return folder.with_name(name)
 
 
 def _recipe(trained: Recipe, options: Finetune) -> Recipe:

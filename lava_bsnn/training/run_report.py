@@ -22,7 +22,10 @@ CHIP_REPORT = "report.html"
 ANALYSIS = "analysis"
 """Folder of ``lava-bsnn analyze`` in that of a run."""
 _CONFUSION = "confusion.png"
-_STYLE = "img { max-width: 100%; height: auto; background: #fff; } figure { margin: 0.75rem 0; }"
+_STYLE = (
+    "img { max-width: 100%; height: auto; background: #fff; } figure { margin: 0.75rem 0; } "
+    "th { white-space: normal; }"
+)
 _MOST_RUNS = 12
 """Runs that have a section of their own."""
 

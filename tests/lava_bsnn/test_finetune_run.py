@@ -11,6 +11,7 @@ import torch
 from support.cli import command, working_in
 
 from lava_bsnn import training
+from lava_bsnn.commands.finetune import default_out
 from lava_bsnn.training.run_data import load_data
 from lava_bsnn.training.run_folder import history_of
 from netx_export import agreement, convert, read
@@ -96,3 +97,8 @@ def test_what_cannot_be_fine_tuned_is_refused(tuned):
     ):
         done = command(*arguments, cwd=tuned)
         assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_run_of_a_sweep_is_tuned_beside_the_sweep(tmp_path):
+    assert default_out(tmp_path / "run", "loihi") == tmp_path / "run-loihi"
+    assert default_out(tmp_path / "sweep" / "seed=1", "loihi") == tmp_path / "sweep-seed=1-loihi"
