@@ -36,7 +36,7 @@ def plot_confusion(confusion: np.ndarray, axes: Axes, classes: Sequence[str] = (
     )
     bar.set_label("share of the true class (%)")
     every = -(-number // _NAMED)
-    places = np.arange(0, number, every)
+    places = range(0, number, every)
     names = [classes[place] if classes else str(place) for place in places]
     size = "small" if number <= _NUMBERED else 6.5
     upright = any(len(name) > 3 for name in names) or number > _NUMBERED
