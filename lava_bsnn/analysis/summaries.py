@@ -38,6 +38,18 @@ class LayerSummary:
     sops: float
     is_mac: bool
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Name, shape, parameters, bits, neurons and MACs per step, for readers."""
+        return (
+            self.name,
+            "x".join(map(str, self.shape)),
+            f"{self.parameters:,}",
+            str(self.weight_bits),
+            f"{self.neurons:,}" if self.neurons else "",
+            prefixed(self.macs),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileSummary:
@@ -118,15 +130,7 @@ class Summary:
         for heading, total in zip(headings, totals, strict=True):
             table.add_column(heading, justify="right", footer=total, no_wrap=True)
         for one in self.layers:
-            table.add_row(
-                one.name,
-                "x".join(map(str, one.shape)),
-                f"{one.parameters:,}",
-                str(one.weight_bits),
-                f"{one.neurons:,}" if one.neurons else "",
-                prefixed(one.macs),
-                "MACs" if one.is_mac else prefixed(one.sops),
-            )
+            table.add_row(*one.cells, "MACs" if one.is_mac else prefixed(one.sops))
         return table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LavaBsnnError, OptionError, line_of
 from .recipe import Recipe, run_recipe
-from .run_folder import settings_of
+from .run_folder import METRICS, RESULT, settings_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-METRICS, RESULT = "metrics.csv", "result.json"
 _SEEDS = ("seed", "split_seed")
 """Fields in which runs of one group may differ."""
 

@@ -13,15 +13,14 @@ from typing import Any
 from netx_export.reports.markup import Cell, Markup, element, safe, table, text
 
 from ..analysis.comparison import CURVES, plot_comparison, plot_curves
-from ..analysis.summaries import prefixed
 from ..errors import LavaBsnnError
 from .comparing import COLUMNS, RunComparison, RunFigures, RunGroup
+from .run_folder import CONFUSION
 
 CHIP_REPORT = "report.html"
 """Page of ``lava-bsnn report --html`` in the folder of a run."""
 ANALYSIS = "analysis"
 """Folder of ``lava-bsnn analyze`` in that of a run."""
-_CONFUSION = "confusion.png"
 _STYLE = (
     "img { max-width: 100%; height: auto; background: #fff; } figure { margin: 0.75rem 0; } "
     "th { white-space: normal; }"
@@ -112,17 +111,7 @@ def _layers(group: RunGroup, *, alone: bool) -> Iterator[Markup]:
     except LavaBsnnError as error:
         yield element("p", f"Unknown: {error}", class_="soft")
         return
-    rows = [
-        (
-            one.name,
-            "x".join(map(str, one.shape)),
-            f"{one.parameters:,}",
-            str(one.weight_bits),
-            f"{one.neurons:,}" if one.neurons else "",
-            prefixed(one.macs),
-        )
-        for one in found.layers
-    ]
+    rows = [one.cells for one in found.layers]
     yield table("layers", ("layer", "shape", "parameters", "bits", "neurons", "MACs per step"), rows)
     yield element("p", f"{found.parameters:,} parameters, {found.size / 1e6:.3g} MB with bits packed.")
 
@@ -136,8 +125,8 @@ def _run(run: RunFigures, beside: Path) -> Iterator[Markup]:
         facts.append(("best epoch, by", f"{run.result.get('best_epoch')}, {run.result['chosen_on']}"))
     yield element("dl", *(element("div", element("dt", a), element("dd", b)) for a, b in facts))
     yield from _chip(run, beside)
-    if (run.folder / _CONFUSION).is_file():
-        yield _png((run.folder / _CONFUSION).read_bytes(), "confusion matrix of the test set")
+    if (run.folder / CONFUSION).is_file():
+        yield _png((run.folder / CONFUSION).read_bytes(), "confusion matrix of the test set")
     drawn = sorted((run.folder / ANALYSIS).glob("*.png"))
     for path in drawn:
         yield _png(path.read_bytes(), path.stem)

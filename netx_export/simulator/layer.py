@@ -108,13 +108,10 @@ class EventDrivenProjection(Projection):
         """Room for events: one of ``shared``, among connections of a thread, if it has the size."""
         if self._tables is None:
             return None
-        key = self._tables.memory
-        found = None if shared is None else shared.get(key)
-        if found is None:
-            found = self._tables.start()
-            if shared is not None:
-                shared[key] = found
-        return found
+        shared, key = {} if shared is None else shared, self._tables.memory
+        if key not in shared:
+            shared[key] = self._tables.start()
+        return shared[key]
 
     def multiply(self, messages: np.ndarray, out: np.ndarray, memory: Any) -> None:
         """See :mod:`netx_export.simulator.events`."""
