@@ -81,9 +81,9 @@ def missing(name: str, peer_name: str, goal: float, note: str) -> Row:
     return Row(name=name, ours=None, peer=None, peer_name=peer_name, ratio=None, goal=goal, note=note)
 
 
-def has_spikingjelly() -> bool:
-    """Whether SpikingJelly is installed."""
-    return importlib.util.find_spec("spikingjelly") is not None
+def installed(module: str) -> bool:
+    """Whether a peer can be imported, e.g. ``spikingjelly``."""
+    return importlib.util.find_spec(module) is not None
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import Row, has_spikingjelly, missing
+from . import Row, installed, missing
 from .training import INSTALL, TOPOLOGIES, Contender, ours, theirs, turns
 from .twins import Kit, SpikingJelly
 
@@ -22,7 +22,7 @@ def rows(
     name = "a" if quick else "c"
     on_work(f"memory of training {name}")
     label, goal = f"memory of training {name}, MB", 1 / 0.7
-    if not has_spikingjelly() or not _CLEAR.exists():
+    if not installed("spikingjelly") or not _CLEAR.exists():
         yield missing(label, "SpikingJelly", goal, INSTALL if _CLEAR.exists() else "measured on Linux only")
         return
     own, peer = (_peak(name, who) for who in ("ours", "spikingjelly"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from .. import models
 from ..functional import unfold_time
-from . import Row, compared, has_spikingjelly, missing
-from .twins import Kit, SpikingJelly, twin
+from . import Row, compared, installed, missing
+from .twins import Kit, SnnTorch, SpikingJelly, twin
 
 INSTALL = "not installed: pip install 'lava-bsnn[peers]'"
 
@@ -28,6 +29,7 @@ class Topology:
         in_shape: ``(C, H, W)``.
         num_steps: T.
         batch_size: samples per step.
+        gpu_batch_size: the same on a GPU.
     """
 
     model: str
@@ -35,6 +37,11 @@ class Topology:
     num_steps: int
     batch_size: int
     options: dict[str, Any]
+    gpu_batch_size: int = 128
+
+    def on(self, device: str) -> Topology:
+        """With the batch of a device."""
+        return self if device == "cpu" else replace(self, batch_size=self.gpu_batch_size)
 
     def create(self, method: str = "agmm", **changes: Any) -> torch.nn.Module:
         """The network of ours, with 1-bit weights and AGMM."""
@@ -57,10 +64,18 @@ TOPOLOGIES = {
         batch_size=8,
         options={"channels": (16, 32), "hidden": 128},
     ),
-    "b": Topology(model="vggsnn", in_shape=(2, 48, 48), num_steps=10, batch_size=2, options={}),
+    "b": Topology(
+        model="vggsnn", in_shape=(2, 48, 48), num_steps=10, batch_size=2, options={}, gpu_batch_size=32
+    ),
     "c": Topology(model="resnet19", in_shape=(3, 32, 32), num_steps=2, batch_size=8, options={}),
 }
 """a: conv 16, conv 32 with stride 2, dense 128, dense 10; b: VGGSNN; c: ResNet-19."""
+
+PEERS: dict[str, Callable[[Topology], Kit]] = {
+    "spikingjelly": lambda topology: SpikingJelly(),
+    "snntorch": lambda topology: SnnTorch(topology.num_steps),
+}
+"""Libraries beside ours, by their modules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +172,10 @@ def rows(
     *, quick: bool, rounds: int, device: str = "cpu", on_work: Callable[[str], None] = lambda text: None
 ) -> Iterator[Row]:
     """Training against SpikingJelly and a network without spikes, in float32 and bfloat16."""
-    for name, topology in TOPOLOGIES.items():
+    for name, on_cpu in TOPOLOGIES.items():
         if quick and name != "a":
             continue
+        topology = on_cpu.on(device)
         for bfloat16 in (False, True):
             precision = "bfloat16" if bfloat16 else "float32"
             on_work(f"training {name} in {precision}")
@@ -169,17 +185,31 @@ def rows(
 
 
 def _beside(topology: Topology, bfloat16: bool) -> dict[str, Contender]:
-    """Ours, and SpikingJelly where it is installed."""
+    """Ours, and the peers that are installed."""
     found = {"ours": ours(topology.create(), bfloat16=bfloat16)}
-    if has_spikingjelly():
-        found["spikingjelly"] = theirs(topology, SpikingJelly(), bfloat16=bfloat16)
+    for module, kit in PEERS.items():
+        if installed(module):
+            found[module] = theirs(topology, kit(topology), bfloat16=bfloat16)
     return found
 
 
-def _row(label: str, seconds: dict[str, list[float]], goal: float, amount: float) -> Row:
-    if "spikingjelly" not in seconds:
-        return missing(label, "SpikingJelly", goal, INSTALL)
-    return compared(label, seconds["ours"], seconds["spikingjelly"], "SpikingJelly", goal, amount=amount)
+def _rows(
+    label: str, seconds: dict[str, list[float]], goal: float, amount: float, device: str
+) -> Iterator[Row]:
+    """Against SpikingJelly, whose speed is the goal, and snnTorch."""
+    names = {"spikingjelly": _spikingjelly(device), "snntorch": "snnTorch"}
+    for module, name in names.items():
+        least = goal if module == "spikingjelly" else 1.0
+        if module in seconds:
+            yield compared(label, seconds["ours"], seconds[module], name, least, amount=amount)
+        else:
+            yield missing(label, name, least, INSTALL)
+
+
+def _spikingjelly(device: str) -> str:
+    """With the implementation of its neurons on GPUs, which the environment chooses: cuda, triton or torch."""
+    chosen = os.environ.get("SJ_LIF_CUDA_IMPLEMENTATION", "auto")
+    return "SpikingJelly" if device == "cpu" else f"SpikingJelly ({chosen})"
 
 
 def _training(name: str, topology: Topology, bfloat16: bool, rounds: int, device: str) -> Iterator[Row]:
@@ -190,7 +220,7 @@ def _training(name: str, topology: Topology, bfloat16: bool, rounds: int, device
     seconds = turns(topology, contenders, rounds, device=device)
     amount = float(topology.batch_size)
     label = f"training {name}, {'bfloat16' if bfloat16 else 'float32'}, samples/s"
-    yield _row(label, seconds, 1.1 if bfloat16 else 1.8 if name == "a" else 1.05, amount)
+    yield from _rows(label, seconds, 1.1 if bfloat16 else 1.8 if name == "a" else 1.05, amount, device)
     if name == "a":
         return
     if bfloat16:
@@ -200,4 +230,5 @@ def _training(name: str, topology: Topology, bfloat16: bool, rounds: int, device
 
 def _classifying(name: str, topology: Topology, rounds: int, device: str) -> Iterator[Row]:
     seconds = turns(topology, _beside(topology, False), rounds, train=False, device=device)
-    yield _row(f"classifying {name} in torch, samples/s", seconds, 1.0, float(topology.batch_size))
+    label = f"classifying {name} in torch, samples/s"
+    yield from _rows(label, seconds, 1.0, float(topology.batch_size), device)

@@ -76,6 +76,37 @@ class SpikingJelly(Kit):
         self.functional.reset_net(model)
 
 
+class _OverTime(Module):
+    """A neuron of single steps, on ``[T * N, ...]``."""
+
+    def __init__(self, neuron: Module, num_steps: int) -> None:
+        super().__init__()
+        self.neuron, self.num_steps = neuron, num_steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        images = x.unflatten(0, (self.num_steps, -1))
+        state = torch.zeros_like(images[0])
+        spikes = []
+        for image in images:
+            fired, state = self.neuron(image, state)
+            spikes.append(fired)
+        return torch.cat(spikes)
+
+
+class SnnTorch(Kit):
+    """Layers of torch on all steps at once, and snnTorch's LIF neurons step by step."""
+
+    def __init__(self, num_steps: int) -> None:
+        import snntorch
+
+        self.library, self.num_steps = snntorch, num_steps
+
+    def neuron(self) -> Module:
+        spike = self.library.surrogate.atan()
+        leaky = self.library.Leaky(beta=0.5, spike_grad=spike, reset_mechanism="zero")
+        return _OverTime(leaky, self.num_steps)
+
+
 def twin(model: Module, kit: Kit) -> Module:
     """The same layers as those of a :class:`~lava_bsnn.models.SpikingNetwork`, of a kit.
 

@@ -13,7 +13,7 @@ import json
 import statistics
 from pathlib import Path
 
-from lava_bsnn.bench import has_spikingjelly, machine, training, twins
+from lava_bsnn.bench import installed, machine, training, twins
 from lava_bsnn.memory import keep_freed_memory
 
 BASE = {"steps": 4, "width": 32, "depth": 4, "batch": 16}
@@ -47,7 +47,7 @@ def measure(sizes, rounds):
     """Nanoseconds per neuron-step of each contender."""
     one = topology(**sizes)
     contenders = {"ours": training.ours(one.create()), "ReLU": training.theirs(one, twins.Kit())}
-    if has_spikingjelly():
+    if installed("spikingjelly"):
         contenders["SpikingJelly"] = training.theirs(one, twins.SpikingJelly())
     neurons = 256 * sizes["width"] * sizes["depth"] * sizes["steps"] * sizes["batch"]
     seconds = training.turns(one, contenders, rounds)

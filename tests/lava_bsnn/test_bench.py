@@ -85,16 +85,17 @@ def test_ratios_are_taken_turn_by_turn():
 
 def test_spikingjelly_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(training, "TOPOLOGIES", {"a": SMALL})
-    monkeypatch.setattr(training, "has_spikingjelly", lambda: False)
-    monkeypatch.setattr(space, "has_spikingjelly", lambda: False)
+    monkeypatch.setattr(training, "installed", lambda module: False)
+    monkeypatch.setattr(space, "installed", lambda module: False)
     found = [*training.rows(quick=True, rounds=1), *space.rows(quick=True, rounds=1)]
-    assert [row.ratio for row in found] == [None] * 4
+    assert [row.ratio for row in found] == [None] * 7
     assert all("pip install" in row.note for row in found)
 
 
-def test_spikingjelly_trains_the_same_layers():
-    pytest.importorskip("spikingjelly", reason="the peers are not installed")
-    peer = training.theirs(SMALL, twins.SpikingJelly())
+@pytest.mark.parametrize("module", training.PEERS)
+def test_peers_train_the_same_layers(module):
+    pytest.importorskip(module, reason="the peers are not installed")
+    peer = training.theirs(SMALL, training.PEERS[module](SMALL))
     seconds = training.turns(SMALL, {"peer": peer}, 1)
     assert seconds["peer"][0] > 0
 
