@@ -19,7 +19,7 @@ from ..training.recipe import Recipe, from_mapping
 from ..training.recipe_files import mapping_in
 from ..training.targets import TARGETS
 
-_STAGE = re.compile(r"(extended|stock|loihi)(?:\+(\d{1,4}))?")
+_STAGE = re.compile(f"({'|'.join(TARGETS)})(?:[+]([0-9]{{1,4}}))?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -265,7 +265,5 @@ def _mapping(where: str, what: str, value: Any) -> Mapping[str, Any]:
 def _stage(where: str, text: Any) -> Stage:
     found = _STAGE.fullmatch(str(text))
     if found is None:
-        raise OptionError(
-            f"{where}: stage {text!r} is unknown; use {', '.join(('extended', *TARGETS))}, or loihi+3"
-        )
+        raise OptionError(f"{where}: stage {text!r} is unknown; use {', '.join(TARGETS)}, or e.g. loihi+3")
     return Stage(target=found[1], epochs=None if found[2] is None else int(found[2]))

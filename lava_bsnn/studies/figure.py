@@ -42,7 +42,7 @@ def draw(found: Gathered, path: Path) -> Path | None:
 
 
 def plot_accuracies(rows: Sequence[Row], axes: Axes) -> Axes:
-    """Draw test accuracy per variant: mean, 95 % interval, and the seeds."""
+    """Draw test accuracy per variant: mean, 95 % interval, and a ring per seed."""
     for index, row in enumerate(rows):
         values = [100 * value for value in row.values("accuracy")]
         mean = row.interval("accuracy")
@@ -62,7 +62,7 @@ def plot_accuracies(rows: Sequence[Row], axes: Axes) -> Axes:
         axes.plot(values, np.full(len(values), index - 0.25), "o", color=look["color"], ms=4, mfc="none")
     axes.set_yticks(range(len(rows)), [f"{row.variant} ({len(row.results)})" for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.7)
-    axes.set(xlabel="test accuracy (%): mean, 95 % interval; seeds (their number)")
+    axes.set(xlabel="test accuracy (%), mean and 95 % interval")
     axes.margins(x=0.1)
     axes.grid(axis="x", alpha=0.3)
     return tidy(axes)
@@ -74,8 +74,10 @@ def plot_flips(rows: Sequence[Row], axes: Axes) -> Axes:
         flips = 100 * _flips(row)
         if flips.size:
             mean = np.nanmean(flips, 0)
-            look = {**_look(index), "marker": ""}
-            axes.plot(np.arange(len(mean)) + 1, mean, label=row.variant, lw=1.5, **look)
+            look = _look(index)
+            if len(mean) > 20:
+                look["marker"] = ""
+            axes.plot(np.arange(len(mean)) + 1, mean, label=row.variant, lw=1.5, ms=4, **look)
     axes.set(xlabel="epoch", ylabel="weight signs flipped (%)", ylim=(0, None))
     axes.xaxis.set_major_locator(integers())
     axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -87,7 +89,8 @@ def _flips(row: Row) -> np.ndarray:
     curves = [result["history"].get("flip_ratio") for result in row.results.values()]
     known = [[np.nan if value is None else value for value in curve] for curve in curves if curve]
     length = max((len(curve) for curve in known), default=0)
-    return np.array([curve + [np.nan] * (length - len(curve)) for curve in known]).reshape(-1, length)
+    rows = [curve + [np.nan] * (length - len(curve)) for curve in known]
+    return np.array(rows).reshape(len(rows), length)
 
 
 def _look(index: int) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Examples:
     def scored(self, classes: np.ndarray) -> dict[str, Any]:
         """Accuracy, and which samples are right."""
         right = classes == self.labels
-        return {"accuracy": round(float(right.mean()), 6), "right": packed(right)}
+        return {"accuracy": float(right.mean()), "right": packed(right)}
 
 
 def measured(model: SpikingNetwork, tests: Examples) -> tuple[dict[str, Any], np.ndarray]:
