@@ -12,7 +12,7 @@ html_title = f"lava-bsnn {release}"
 html_theme = "furo"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["docs/index.md", "lava_bsnn", "netx_export", "tests"]
+exclude_patterns = ["docs/index.md", "docs/results-data", "lava_bsnn", "netx_export", "tests"]
 # Without network there is nothing to resolve other projects' names against.
 nitpick_ignore_regex = [
     (

@@ -60,6 +60,7 @@ SMALL = "--set epochs=1 width=0.25 num_steps=2"
 SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn --help": "",
     "lava-bsnn recipes": "",
+    "lava-bsnn study": "",
     "lava-bsnn recipes digits-agmm": "",
     "lava-bsnn train digits-events-agmm --out runs/events": SMALL,  # else a minute
     "lava-bsnn eval runs/events --json -": "",
@@ -195,6 +196,15 @@ ELSEWHERE = {
             "lava-bsnn train recipe.yaml --set model=nets:mixed model_options={hidden:48} --out runs/mixed",
         ),
         "tests/lava_bsnn/test_new.py and test_own_pages.py run them",
+    ),
+    **dict.fromkeys(
+        (
+            "lava-bsnn study agmm --quick",
+            "lava-bsnn study agmm --jobs 2",
+            "lava-bsnn study agmm --report",
+            "lava-bsnn study options --data-root nmnist_train.npz --only nmnist/lmht",
+        ),
+        "takes minutes to hours; tests/lava_bsnn/test_studies.py runs a tiny study so",
     ),
     "lava-bsnn sweep recipe.yaml --seeds 3 --out runs/seeds": "a sweep of a recipe by name is run above",
     "python tests/benchmarks/bso_flips.py --epochs 12": "trains for minutes; test_bso.py tests its parts",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import __version__, code
@@ -62,9 +63,10 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         torch.cuda.empty_cache()  # others wait for it, and the rest needs none
     trained, start = time.perf_counter(), load_run(run)[1]
     tests = Examples(load_data(dataclasses.replace(cell.recipe, augment=())))
-    figures, _ = measured(start, tests)
+    figures, classes = measured(start, tests)
     stages = {
-        stage.name: problems.get(stage.name) or _deployed(cell, stage, start, tests) for stage in cell.stages
+        stage.name: problems.get(stage.name) or _deployed(cell, stage, start, tests, classes)
+        for stage in cell.stages
     }
     histories = [history_of(one) for one in runs]
     return {
@@ -101,11 +103,13 @@ def _train(recipe: Recipe, folder: Path) -> None:
         train(recipe, folder, resume=same, overwrite=not same)
 
 
-def _deployed(cell: Cell, stage: Stage, start: SpikingNetwork, tests: Examples) -> dict[str, Any]:
-    def make() -> SpikingNetwork:
-        return load_run(cell.folder / stage.name)[1] if stage.epochs else start
-
-    return deployed(make, stage.target, match=stage.epochs == 0, tests=tests)
+def _deployed(
+    cell: Cell, stage: Stage, start: SpikingNetwork, tests: Examples, classes: np.ndarray
+) -> dict[str, Any]:
+    if stage.epochs is None:
+        return deployed(start, stage.target, tests, classes=classes)
+    model = load_run(cell.folder / stage.name)[1] if stage.epochs else start
+    return deployed(model, stage.target, tests, match=not stage.epochs)
 
 
 def _curves(history: Sequence[Epoch]) -> dict[str, list[float | None]]:

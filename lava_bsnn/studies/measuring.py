@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -64,18 +63,23 @@ def measured(model: SpikingNetwork, tests: Examples) -> tuple[dict[str, Any], np
 
 
 def deployed(
-    make: Callable[[], SpikingNetwork], target: str, *, match: bool, tests: Examples
+    model: SpikingNetwork,
+    target: str,
+    tests: Examples,
+    *,
+    match: bool = False,
+    classes: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Figures of a model's integers; of what is refused, the reason.
+    """Figures of a trained model's integers; of what is refused, the reason.
 
     Args:
-        make: gives the trained model.
-        match: bring it to matched mode first.
+        match: bring a copy to matched mode first.
+        classes: that the model gives ``[N]``, where they are known.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            model = copy.deepcopy(make()).eval()
+            model = copy.deepcopy(model).eval()
             gates = has_gates(model) and not export_target(target).has_gates
             calibration = tests.calibration if gates else None
             if match:
@@ -84,10 +88,13 @@ def deployed(
             net = netx_export.convert(model, target, calibration)
         except LavaBsnnError as error:
             return {"problem": " ".join(str(error).split())[:500]}
-        return _integers(model, net, tests)
+        theirs = predict(model, tests.inputs.numpy(), _BATCH) if classes is None else classes
+        return _integers(model, net, tests, theirs)
 
 
-def _integers(model: SpikingNetwork, net: netx_export.FixedPointNetwork, tests: Examples) -> dict[str, Any]:
+def _integers(
+    model: SpikingNetwork, net: netx_export.FixedPointNetwork, tests: Examples, theirs: np.ndarray
+) -> dict[str, Any]:
     timed = tests.inputs.ndim == len(net.input.shape) + 2
     steps = None if timed else net.num_steps or model.num_steps
 
@@ -99,7 +106,6 @@ def _integers(model: SpikingNetwork, net: netx_export.FixedPointNetwork, tests: 
         for first in range(0, len(tests.labels), _BATCH)
     ]
     classes = np.concatenate(parts)
-    theirs = predict(model, tests.inputs.numpy(), _BATCH)
     layers = netx_export.agreement(model, net, tests.inputs[:_COMPARED].numpy()).layers
     placement = netx_export.place(net, CHIP)
     costs = netx_export.cost(net, coded(0, _COSTED), placement if placement.fits else None)

@@ -14,7 +14,7 @@ TABLE = "table.md"
 
 
 def table(found: Gathered) -> str:
-    """Markdown: per set a table of variants and one of stages, what is missing, and how to read it."""
+    """Markdown: by set a table of variants and one of stages; the figure, how to read it, what is missing."""
     study = found.study
     parts = [f"**{study.title}.** {study.question}"]
     for set_name in study.sets:
@@ -27,10 +27,13 @@ def table(found: Gathered) -> str:
                 parts.append(f"Set `{set_name}`, deployed:")
                 parts.append(stages)
     if any(found.results()):
+        parts.append(f"![Accuracies and flips of the study {study.name}](../{study.name}.png)")
         parts.append(_how_to_read(found))
+    else:
+        parts.append("No cell is there yet.")
     for names, what in ((found.missing, "Not there yet"), (found.stale, "Of other settings, to be run anew")):
-        if names:
-            parts.append(f"{what}: {', '.join(f'`{name}`' for name in names)}.")
+        if names and any(found.results()):
+            parts.append(f"{what}: {_grouped(names)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -40,6 +43,15 @@ def write_table(text: str, folder: Path) -> Path:
     with atomic_path(folder / TABLE) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return folder / TABLE
+
+
+def _grouped(names: Sequence[str]) -> str:
+    """Cells by set and variant, with their seeds."""
+    seeds: dict[str, list[str]] = {}
+    for name in names:
+        where, _, seed = name.rpartition("/")
+        seeds.setdefault(where, []).append(seed)
+    return "; ".join(f"`{where}` {', '.join(numbers)}" for where, numbers in seeds.items())
 
 
 def _variants(rows: Sequence[Row]) -> str:

@@ -16,6 +16,7 @@ from lava_bsnn import training
 from lava_bsnn.data.slicing import SlicedSource
 from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.training import holdout
+from lava_bsnn.training.batches import labels_of
 from lava_bsnn.training.history import Epoch, best_epoch, is_stopped
 from lava_bsnn.training.recipe import load_recipe
 from lava_bsnn.training.recipe_files import recipe_names
@@ -241,3 +242,25 @@ def test_runs_of_before_validation_sets_are_resumed_as_they_were(tmp_path):
     old = training.recipe.run_recipe(tmp_path)
     assert old.validation_fraction == 0
     assert training.train(old, tmp_path, resume=True).chosen_on == "test"
+
+
+def test_so_many_training_samples_are_kept_of_each_class_and_the_test_set_stays():
+    recipe = load_recipe("digits-agmm").replace(["validation_fraction=0.2", "split_seed=3"])
+    whole, some = (load_data(recipe.replace([f"train_samples={number}"])) for number in ("null", "200"))
+    again = load_data(recipe.replace(["train_samples=200", "seed=9"]))
+    assert len(some.train) + len(some.validation) == 200
+    counts = np.bincount(np.concatenate([labels_of(some.train), labels_of(some.validation)]))
+    expected = 200 * np.bincount(np.concatenate([labels_of(whole.train), labels_of(whole.validation)])) / 1347
+    assert np.abs(counts - expected).max() <= 1
+    kept, held = (set(part.dataset.indices.tolist()) for part in (some.train, some.validation))
+    everything = {int(i) for part in (whole.train, whole.validation) for i in part.dataset.indices}
+    assert not kept & held and kept | held <= everything and len(kept | held) == 200
+    assert np.array_equal(labels_of(whole.test), labels_of(some.test))
+    assert kept == set(again.train.dataset.indices.tolist())
+    other = load_data(recipe.replace(["train_samples=200", "split_seed=4"]))
+    assert kept != set(other.train.dataset.indices.tolist())
+    for number in (1, 13, 1346, 1347):
+        exact = load_data(recipe.replace([f"train_samples={number}", "validation_fraction=0"]))
+        assert len(exact.train) == number
+    with pytest.raises(OptionError, match="train_samples=1348 is not allowed: there are 1347"):
+        load_data(recipe.replace(["train_samples=1348"]))
