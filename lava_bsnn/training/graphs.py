@@ -84,6 +84,10 @@ class GraphedPasses:
         return all(self.ignored(hook) for hook in hooks)
 
     def _recorded(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        # gradients of recorded passes come from another stream than those of plain ones, which is meant
+        told = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+        if told is not None:
+            told(False)
         try:
             with _unchanged(self.passed, self.inputs):
                 recorded: Any = torch.cuda.make_graphed_callables(

@@ -179,7 +179,7 @@ class Recorded:
 
 
 def test_what_waits_for_the_device_is_told_and_trains():
-    """Matched mode rounds on the host, in a part that is not looked for: recording fails, training goes on."""
+    """Where no one looks for it: recording fails, and training goes on."""
     model = model_of("agmm")
     read = torch.nn.Module.__call__
 
