@@ -26,6 +26,7 @@ from .commands.net import Demo, Inspect, Verify
 from .commands.new import New
 from .commands.output import FIRST, as_options
 from .commands.report import Report
+from .commands.study import StudyCommand
 from .commands.summary import Summary
 from .commands.sweep import Sweep
 from .commands.train import Datasets, Recipes, Resume, Train
@@ -34,7 +35,7 @@ from .errors import LavaBsnnError, OptionError
 
 ALLOW = "--allow-code"
 COMMANDS = {
-    command.__name__.lower(): command
+    command.__name__.removesuffix("Command").lower(): command
     for command in (
         Demo,
         Doctor,
@@ -48,6 +49,7 @@ COMMANDS = {
         Analyze,
         Sweep,
         Compare,
+        StudyCommand,
         Finetune,
         Export,
         Inspect,
@@ -89,7 +91,7 @@ def _commands(asked: str) -> Any:
     return Union[tuple(parts)]  # noqa: UP007
 
 
-def _import_files(arguments: list[str]) -> list[str]:
+def import_files(arguments: list[str]) -> list[str]:
     """Run the files of ``--import FILE``, which may register neurons; return the other arguments.
 
     Raises:
@@ -137,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     result: object = 0
     try:
-        arguments = _import_files(arguments)
+        arguments = import_files(arguments)
         allow = ALLOW in arguments
         arguments = [argument for argument in arguments if argument != ALLOW]
         if allow:

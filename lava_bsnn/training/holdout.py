@@ -1,4 +1,4 @@
-"""A validation set that is held out of the training set, by class."""
+"""Parts of the training set, by class: some samples of it, and a validation set that is held out."""
 
 from __future__ import annotations
 
@@ -36,6 +36,30 @@ class Part(Dataset[Any]):
             self.dataset.set_epoch(epoch)
 
 
+def keep_some(splits: data.Splits, number: int | None, seed: int) -> data.Splits:
+    """Keep so many training samples, the same share of each class; None keeps all.
+
+    The same seed keeps the same samples. Sets too small to have each class are drawn without regard to class.
+
+    Raises:
+        OptionError: there are not so many.
+    """
+    if number is None:
+        return splits
+    labels = labels_of(splits.train)
+    if number > len(labels):
+        raise OptionError(
+            f"recipe: train_samples={number} is not allowed: there are {len(labels)}; use as many or fewer"
+        )
+    if number == len(labels):
+        return splits
+    kept = np.sort(
+        stratified(labels, splits.info.num_classes, (number - 0.5) / len(labels), seed)[1]
+    )  # rounded up
+    note = f"{number} of {len(labels)} training samples, drawn with split_seed={seed}"
+    return dataclasses.replace(splits, train=_train_part(splits.train, kept), notes=(*splits.notes, note))
+
+
 def hold_out(splits: data.Splits, fraction: float, seed: int) -> data.Splits:
     """Move a share of the training set, by class, to ``validation``, without augmentation.
 
@@ -62,11 +86,19 @@ def hold_out(splits: data.Splits, fraction: float, seed: int) -> data.Splits:
     validation: Any
     if isinstance(train, Augmented) and isinstance(samples, Samples) and isinstance(test, Samples):
         validation = Mapped(_some(samples, held, "validation", like=test), splits.test.transform)
-        train = Augmented(_some(samples, kept, "train", like=samples), train.transform, train.seed)
     else:
-        validation, train = Part(train, held), Part(train, kept)
+        validation = Part(train, held)
     note = f"{len(held)} training samples held out for validation with split_seed={seed}"
-    return dataclasses.replace(splits, train=train, validation=validation, notes=(*splits.notes, note))
+    notes = (*splits.notes, note)
+    return dataclasses.replace(splits, train=_train_part(train, kept), validation=validation, notes=notes)
+
+
+def _train_part(train: Any, kept: np.ndarray) -> Any:
+    """Some of the training samples, augmented as before."""
+    samples = getattr(train, "dataset", None)
+    if isinstance(train, Augmented) and isinstance(samples, Samples):
+        return Augmented(_some(samples, kept, "train", like=samples), train.transform, train.seed)
+    return Part(train, kept)
 
 
 def _recordings(train: Any) -> np.ndarray | None:

@@ -55,7 +55,8 @@ class Recipe:
             the result as signed messages.
         test_fraction: held-out share of data sets without a split of their own; by default
             the usual one.
-        split_seed: seed of that split, and of the next; by default ``seed``.
+        split_seed: seed of that split, and of the next two; by default ``seed``.
+        train_samples: so many training samples, by class; by default all.
         validation_fraction: share of the training set, by class, that is held out to choose ``best.pt`` on
             and to stop early; the test set is used once, at the end. 0, as published recipes have it: the
             test set chooses. Sets with a validation set of their own keep that.
@@ -125,6 +126,7 @@ class Recipe:
     normalize: bool = False
     test_fraction: float | None = None
     split_seed: int | None = None
+    train_samples: int | None = None
     validation_fraction: float = 0.1
     model: str
     method: str = "agmm"

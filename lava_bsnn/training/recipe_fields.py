@@ -25,6 +25,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "slice_us": (1, 3_600_000_000),
     "test_fraction": (0.01, 0.99),
     "split_seed": (0, (1 << 32) - 1),
+    "train_samples": (1, 1_000_000_000),
     "width": (0.01, 16),
     "input_bits": (0, 8),
     "validation_fraction": (0, 0.9),

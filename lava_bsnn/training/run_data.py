@@ -15,7 +15,7 @@ from ..data.packed import PACKED
 from ..encoding import Encoding
 from ..errors import DataError, LavaBsnnError, OptionError, ShapeError, check_option
 from ..files import atomic_path
-from .holdout import hold_out
+from .holdout import hold_out, keep_some
 from .recipe import Recipe
 
 DATA = "data.yaml"
@@ -140,6 +140,7 @@ def load_data(recipe: Recipe, progress: Callable[[int, int], None] | None = None
         progress=progress,
     )
     check_first(recipe, splits)
+    splits = keep_some(splits, recipe.train_samples, split_seed)
     return hold_out(splits, recipe.validation_fraction, split_seed)
 
 

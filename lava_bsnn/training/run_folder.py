@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +153,22 @@ def start_recipe(recipe: Recipe) -> Recipe:
     if recipe.method == HYBRID and not recipe.matched and first.method != "qcfs":
         raise LavaBsnnError(f"{start}: was trained with method {first.method}; a hybrid starts from qcfs")
     return first
+
+
+def finetuning_recipe(trained: Recipe, start: Path, target: str, epochs: int, lr: float = 2e-4) -> Recipe:
+    """Recipe that trains the run in ``start`` on in the integers of a target; the rate falls to 0."""
+    return replace(
+        trained,
+        summary=f"{trained.summary}, fine-tuned for {target}".lstrip(", "),
+        published=None,
+        start=str(start),
+        target=target,
+        matched=True,
+        epochs=epochs,
+        optimizer="adamw",
+        lr=lr,
+        schedule="cosine",
+        warmup_epochs=0.0,
+        weight_decay=1e-4,
+        ema_decay=None,
+    )

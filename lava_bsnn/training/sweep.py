@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from ..errors import LavaBsnnError, OptionError
+from . import processes
 from .comparing import RunFigures, read_run
 from .recipe import CONFIG, Recipe, load_recipe
 from .run_folder import settings_of
 
-LOG = "log.txt"
-"""What the process of a run printed, in the run's folder."""
-_POLL = 0.2
-"""Seconds between looks at the processes."""
-_PATIENCE = 10.0
-"""Seconds that a process has to end after Ctrl-C before it is killed."""
 _ANY_EPOCHS = ("epochs",)
 """May grow between calls of a sweep."""
 
@@ -61,17 +51,8 @@ class Job:
         return 0 if found is None else min(self.recipe.epochs, len(found.epochs))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a job ended.
-
-    Attributes:
-        job: that ended.
-        problem: the last line that its process printed, if it failed; empty otherwise.
-    """
-
-    job: Job
-    problem: str = ""
+Ended = processes.Ended[Job]
+"""How a run of a sweep ended."""
 
 
 def values_of(text: str) -> tuple[str, list[str]]:
@@ -150,8 +131,7 @@ def run_jobs(
 ) -> Generator[Ended, None, None]:
     """Run jobs in processes of their own; a run that was stopped goes on where it was.
 
-    The processes share the cores. When the generator is closed, as by an exception such as Ctrl-C, they are
-    stopped as by Ctrl-C, and killed if that takes too long.
+    The processes share the cores; how they end is told at :func:`lava_bsnn.training.processes.run_all`.
 
     Args:
         parallel: processes at a time.
@@ -161,68 +141,13 @@ def run_jobs(
     Yields:
         each job as it ends, well or not.
     """
-    waiting, running = list(jobs), dict[subprocess.Popen[bytes], Job]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < parallel:
-                job = waiting.pop(0)
-                running[_start(recipe, job, parallel, before)] = job
-            on_look(list(running.values()))
-            time.sleep(_POLL)
-            for process in [one for one in running if one.poll() is not None]:
-                job = running.pop(process)
-                yield Ended(job=job, problem=_problem(job, process.returncode))
-    finally:
-        _end(list(running))
+
+    def start(job: Job) -> subprocess.Popen[bytes]:
+        return _start(recipe, job, parallel, before)
+
+    return processes.run_all(jobs, start, parallel=parallel, on_look=on_look)
 
 
 def _start(recipe: str, job: Job, parallel: int, before: Sequence[str]) -> subprocess.Popen[bytes]:
-    job.folder.mkdir(parents=True, exist_ok=True)
     words = [*before, "train", recipe, "--set", *job.assignments, "--out", str(job.folder), "--resume"]
-    threads = str(max(1, len(_cores()) // parallel))
-    with open(job.folder / LOG, "wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "lava_bsnn", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path), **_environment()},
-            start_new_session=True,  # so that what it starts ends with it
-        )
-
-
-def _environment() -> dict[str, str]:
-    """Variables of this process, with the width that lines of the log have."""
-    return {**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, "COLUMNS": "120"}
-
-
-def _cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return list(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _problem(job: Job, code: int) -> str:
-    if code == 0:
-        return ""
-    text = (job.folder / LOG).read_text(encoding="utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return lines[-1].removeprefix("lava-bsnn: ") if lines and code > 0 else ended
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Stop processes as Ctrl-C does; kill them, and what they started, if they do not end."""
-    for process in processes:
-        _signal(process, signal.SIGINT)
-    until = time.monotonic() + _PATIENCE
-    for process in processes:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, until - time.monotonic()))
-        _signal(process, signal.SIGKILL)
-        process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+    return processes.start_python(["lava_bsnn", *words], job.folder, parallel)

@@ -16,7 +16,7 @@ from support.cli import command
 from support.processes import ONE_THREAD, wait_until
 
 from lava_bsnn.errors import LavaBsnnError, OptionError
-from lava_bsnn.training import sweep
+from lava_bsnn.training import processes, sweep
 from lava_bsnn.training.sweep import plan, run_jobs, values_of
 
 SMALL = ("epochs=1", "width=0.25", "num_steps=2")
@@ -72,7 +72,7 @@ def stubs(monkeypatch, tmp_path):
         def start(recipe, job, parallel, before):
             assert list(before) == expected
             job.folder.mkdir(parents=True, exist_ok=True)
-            with open(job.folder / sweep.LOG, "wb") as log:
+            with open(job.folder / processes.LOG, "wb") as log:
                 started.append(
                     subprocess.Popen(
                         [sys.executable, "-S", "-c", code, job.name],
@@ -100,7 +100,7 @@ def test_so_many_run_at_a_time_and_failures_do_not_stop_the_others(stubs, tmp_pa
 
 
 def test_nothing_runs_on_when_a_sweep_is_left_even_what_ignores_ctrl_c(stubs, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "_PATIENCE", 0.3)
+    monkeypatch.setattr(processes, "_PATIENCE", 0.3)
     code = (
         "import signal, sys, time\n"
         "if 'seed=0' in sys.argv[1]: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -110,7 +110,7 @@ def test_nothing_runs_on_when_a_sweep_is_left_even_what_ignores_ctrl_c(stubs, tm
     jobs = plan("digits-agmm", [], 2, tmp_path)
 
     def stop(running):
-        if all((job.folder / sweep.LOG).read_text() == "ready\n" for job in running):
+        if all((job.folder / processes.LOG).read_text() == "ready\n" for job in running):
             raise KeyboardInterrupt
 
     began = time.monotonic()

@@ -8,7 +8,7 @@ import pytest
 from support.cli import command
 
 from lava_bsnn.errors import LavaBsnnError, OptionError
-from lava_bsnn.training import study, sweep
+from lava_bsnn.training import sweep, trials
 from lava_bsnn.training.sweep import Ended
 
 FIELDS = ["lr=1e-4..1e-1", "width=0.25,0.5", "epochs=1"]
@@ -42,17 +42,17 @@ def trainings(monkeypatch):
         (job.folder / "metrics.csv").write_text(f"epoch,test_accuracy,loss\n1,{job.recipe.width},1\n")
         yield Ended(job=job, problem="why" if job.recipe.width == 0.5 else "")
 
-    monkeypatch.setattr(study, "run_jobs", run)
+    monkeypatch.setattr(trials, "run_jobs", run)
 
 
 def test_optuna_chooses_in_the_ranges_and_is_told_the_accuracies(optuna, trainings, tmp_path):
     storage, ended = f"sqlite:///{tmp_path}/s.db", []
     options = {"storage": storage, "seed": 1, "on_end": ended.append}
-    jobs = study.run_trials("digits-agmm", FIELDS, tmp_path / "o", trials=6, **options)
+    jobs = trials.run_trials("digits-agmm", FIELDS, tmp_path / "o", trials=6, **options)
     assert all(1e-4 <= job.recipe.lr <= 1e-1 and job.recipe.width in (0.25, 0.5) for job in jobs)
     assert [job.name for job in jobs] == [f"trial-{index}" for index in range(6)]
     assert len({job.recipe.lr for job in jobs}) == 6 and [one.job for one in ended] == jobs
-    again = study.run_trials("digits-agmm", FIELDS, tmp_path / "o", trials=1, storage=storage)
+    again = trials.run_trials("digits-agmm", FIELDS, tmp_path / "o", trials=1, storage=storage)
     assert again[0].name == "trial-6"  # another machine goes on where this one is
     told = optuna.load_study(study_name="o", storage=storage).trials
     for trial, job in zip(told, [*jobs, *again], strict=True):
@@ -67,10 +67,10 @@ def test_a_trial_that_is_stopped_is_told_as_failed(optuna, monkeypatch, tmp_path
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(study, "run_jobs", run)
+    monkeypatch.setattr(trials, "run_jobs", run)
     storage = f"sqlite:///{tmp_path}/s.db"
     with pytest.raises(KeyboardInterrupt):
-        study.run_trials("digits-agmm", FIELDS, tmp_path / "o", trials=2, storage=storage)
+        trials.run_trials("digits-agmm", FIELDS, tmp_path / "o", trials=2, storage=storage)
     (trial,) = optuna.load_study(study_name="o", storage=storage).trials
     assert trial.state.name == "FAIL"
 
@@ -79,9 +79,9 @@ def test_what_optuna_cannot_take_is_refused(optuna, tmp_path):
     options = {"trials": 1, "storage": f"sqlite:///{tmp_path}/s.db"}
     for fields, message in ((["lr=0..1"], "is no range"), (["lr=1", "lr=2"], "given twice")):
         with pytest.raises(OptionError, match=message):
-            study.run_trials("digits-agmm", fields, tmp_path / "o", **options)
+            trials.run_trials("digits-agmm", fields, tmp_path / "o", **options)
     with pytest.raises(OptionError, match="trials=0 is not allowed"):
-        study.run_trials("digits-agmm", [], tmp_path / "o", **{**options, "trials": 0})
+        trials.run_trials("digits-agmm", [], tmp_path / "o", **{**options, "trials": 0})
     with pytest.raises(LavaBsnnError, match="cannot be used as storage"):
-        study.run_trials("digits-agmm", [], tmp_path / "o", trials=1, storage="nowhere://x")
+        trials.run_trials("digits-agmm", [], tmp_path / "o", trials=1, storage="nowhere://x")
     assert sweep.values_of("lr=1e-4..1e-1") == ("lr", ["1e-4..1e-1"])

@@ -1,0 +1,97 @@
+"""Figure of a study: accuracy with intervals, and flips over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..analysis._style import LINES, integers, line, tidy
+from ..files import atomic_path
+from .gathering import Gathered, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw(found: Gathered, path: Path) -> Path | None:
+    """Draw a row of axes per set; None, and no file, without results."""
+    from matplotlib.figure import Figure
+
+    sets = {name: rows for name in found.study.sets if (rows := found.rows_of(name))}
+    if not sets:
+        return None
+    flips = {name: any(_flips(row).size for row in rows) for name, rows in sets.items()}
+    heights = [max(2.6, 1.3 + 0.3 * len(rows)) for rows in sets.values()]
+    figure: Any = Figure(figsize=(11 if any(flips.values()) else 7, sum(heights)), layout="constrained")
+    columns = 2 if any(flips.values()) else 1
+    axes = figure.subplots(len(sets), columns, squeeze=False, height_ratios=heights)
+    for row_axes, (name, rows) in zip(axes, sets.items(), strict=True):
+        plot_accuracies(rows, row_axes[0])
+        row_axes[0].set_title(name, loc="left")
+        if columns == 2:
+            row_axes[1].set_visible(flips[name])
+        if flips[name]:
+            plot_flips(rows, row_axes[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+    return path
+
+
+def plot_accuracies(rows: Sequence[Row], axes: Axes) -> Axes:
+    """Draw test accuracy per variant: mean, 95 % interval, and the seeds."""
+    for index, row in enumerate(rows):
+        values = [100 * value for value in row.values("accuracy")]
+        mean = row.interval("accuracy")
+        look = _look(index)
+        if mean is None:
+            continue
+        axes.errorbar(
+            100 * mean.mean,
+            index,
+            xerr=None if mean.half is None else 100 * mean.half,
+            color=look["color"],
+            marker=look["marker"],
+            linestyle="",
+            capsize=4,
+            ms=6,
+        )
+        axes.plot(values, np.full(len(values), index - 0.25), "o", color=look["color"], ms=4, mfc="none")
+    axes.set_yticks(range(len(rows)), [f"{row.variant} ({len(row.results)})" for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.7)
+    axes.set(xlabel="test accuracy (%): mean, 95 % interval; seeds (their number)")
+    axes.margins(x=0.1)
+    axes.grid(axis="x", alpha=0.3)
+    return tidy(axes)
+
+
+def plot_flips(rows: Sequence[Row], axes: Axes) -> Axes:
+    """Draw the share of 1-bit weights that change sign, epoch by epoch, mean over the seeds."""
+    for index, row in enumerate(rows):
+        flips = 100 * _flips(row)
+        if flips.size:
+            mean = np.nanmean(flips, 0)
+            look = {**_look(index), "marker": ""}
+            axes.plot(np.arange(len(mean)) + 1, mean, label=row.variant, lw=1.5, **look)
+    axes.set(xlabel="epoch", ylabel="weight signs flipped (%)", ylim=(0, None))
+    axes.xaxis.set_major_locator(integers())
+    axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return tidy(axes)
+
+
+def _flips(row: Row) -> np.ndarray:
+    """Flip ratios ``[seeds, epochs]``; NaN where a seed has fewer epochs, no columns without any."""
+    curves = [result["history"].get("flip_ratio") for result in row.results.values()]
+    known = [[np.nan if value is None else value for value in curve] for curve in curves if curve]
+    length = max((len(curve) for curve in known), default=0)
+    return np.array([curve + [np.nan] * (length - len(curve)) for curve in known]).reshape(-1, length)
+
+
+def _look(index: int) -> dict[str, Any]:
+    """As :func:`line`; dashes and markers go on where colours begin again."""
+    count = len(LINES["color"])
+    turned = line(index + index // count)
+    return {**turned, "color": line(index)["color"]}

@@ -1,0 +1,126 @@
+"""What is measured of a cell's network, on the processor and the whole test set."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+import netx_export
+from netx_export.targets import target as export_target
+
+from .. import analysis
+from ..data import Splits
+from ..errors import DataError, LavaBsnnError
+from ..models import SpikingNetwork
+from ..training import match_device, predict
+from ..training.gates import has_gates
+from .cells import CHIP, packed
+
+_COSTED, _COMPARED, _CALIBRATION, _BATCH = 256, 32, 512, 64
+"""Samples of which operations are counted, spikes compared, gates averaged; of a batch."""
+
+
+class Examples:
+    """Inputs as models take them, ``[N, ...]``, and classes ``[N]``; and samples of the training set."""
+
+    def __init__(self, splits: Splits) -> None:
+        pairs = [splits.test[index] for index in range(len(splits.test))]
+        if not all(isinstance(label, int) for _, label in pairs):
+            raise DataError(f"{splits.info.name}: targets are no classes; a study compares sets with classes")
+        self.inputs = torch.stack([inputs for inputs, _ in pairs])
+        self.labels = np.array([label for _, label in pairs])
+        some = range(min(_CALIBRATION, len(splits.train)))
+        self.calibration = torch.stack([splits.train[index][0] for index in some])
+
+    def scored(self, classes: np.ndarray) -> dict[str, Any]:
+        """Accuracy, and which samples are right."""
+        right = classes == self.labels
+        return {"accuracy": round(float(right.mean()), 6), "right": packed(right)}
+
+
+def measured(model: SpikingNetwork, tests: Examples) -> tuple[dict[str, Any], np.ndarray]:
+    """Figures of a trained model, and the classes ``[N]`` that it gives."""
+    classes = predict(model, tests.inputs.numpy(), _BATCH)
+    some = tests.inputs[:_COSTED].split(_BATCH)
+    operations = analysis.count_operations(model, some)
+    rates = [layer.firing_rate for layer in analysis.activity(model, some).values()]
+    return {
+        "samples": len(tests.labels),
+        **tests.scored(classes),
+        "firing_rate": rounded(fmean(rates)),
+        "sops": rounded(operations.sops),
+        "macs": rounded(operations.macs),
+        "energy": rounded(analysis.estimate_energy(operations).joule),
+        "bytes": rounded(analysis.model_size(model)),
+    }, classes
+
+
+def deployed(
+    make: Callable[[], SpikingNetwork], target: str, *, match: bool, tests: Examples
+) -> dict[str, Any]:
+    """Figures of a model's integers; of what is refused, the reason.
+
+    Args:
+        make: gives the trained model.
+        match: bring it to matched mode first.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model = copy.deepcopy(make()).eval()
+            gates = has_gates(model) and not export_target(target).has_gates
+            calibration = tests.calibration if gates else None
+            if match:
+                match_device(model, target, calibration)
+                calibration = None
+            net = netx_export.convert(model, target, calibration)
+        except LavaBsnnError as error:
+            return {"problem": " ".join(str(error).split())[:500]}
+        return _integers(model, net, tests)
+
+
+def _integers(model: SpikingNetwork, net: netx_export.FixedPointNetwork, tests: Examples) -> dict[str, Any]:
+    timed = tests.inputs.ndim == len(net.input.shape) + 2
+    steps = None if timed else net.num_steps or model.num_steps
+
+    def coded(first: int, last: int) -> np.ndarray:
+        return net.encode(tests.inputs[first:last].numpy(), steps)
+
+    parts = [
+        netx_export.simulate(net, coded(first, first + _BATCH)).prediction
+        for first in range(0, len(tests.labels), _BATCH)
+    ]
+    classes = np.concatenate(parts)
+    theirs = predict(model, tests.inputs.numpy(), _BATCH)
+    layers = netx_export.agreement(model, net, tests.inputs[:_COMPARED].numpy()).layers
+    placement = netx_export.place(net, CHIP)
+    costs = netx_export.cost(net, coded(0, _COSTED), placement if placement.fits else None)
+    with tempfile.TemporaryDirectory() as folder:
+        netx_export.write(net, path := Path(folder) / "network.net")
+        size = path.stat().st_size
+    spiking = {layer.name for layer in layers}
+    return {
+        **tests.scored(classes),
+        "same_class": rounded(float((classes == theirs).mean())),
+        "equal_spikes": rounded(min((layer.equal for layer in layers), default=1.0)),
+        "firing_rate": rounded(fmean(one.rate for one in costs.layers if one.name in spiking)),
+        "bytes": size,
+        "cores": len(placement.cores) if placement.fits else None,
+        "chips": placement.chips if placement.fits else None,
+        **({} if placement.fits else {"unplaced": placement.problems[0][:300]}),
+        "sops": rounded(costs.sops),
+        "energy": rounded(costs.energy),
+    }
+
+
+def rounded(value: float) -> float:
+    """A figure with five digits."""
+    return float(f"{value:.5g}")
