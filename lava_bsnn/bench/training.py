@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .. import models
 from ..functional import unfold_time
+from ..training.graphs import GraphedPasses
 from . import Row, compared, installed, missing
 from .twins import Kit, SnnTorch, SpikingJelly, twin
 
@@ -86,6 +88,7 @@ class Contender:
         prepare: makes the input, which is not timed.
         logits: maps the output to ``[N, classes]``.
         before: called before each forward pass, which is timed.
+        graphs: train as ``fit`` does on a GPU.
     """
 
     model: torch.nn.Module
@@ -93,6 +96,19 @@ class Contender:
     logits: Callable[[Tensor], Tensor]
     before: Callable[[], None] = lambda: None
     bfloat16: bool = False
+    graphs: bool = False
+
+    def passes(self, device: str) -> Callable[[Tensor], Tensor]:
+        """Forward passes in training, in the precision asked for."""
+        kind = torch.device(device).type
+        autocast = partial(torch.autocast, kind, torch.bfloat16, enabled=self.bfloat16)
+
+        def plain(x: Tensor) -> Tensor:
+            with autocast():
+                result: Tensor = self.model(x)
+            return result
+
+        return GraphedPasses(self.model, autocast, plain=plain) if self.graphs else plain
 
 
 def ours(model: torch.nn.Module, *, bfloat16: bool = False) -> Contender:
@@ -102,6 +118,7 @@ def ours(model: torch.nn.Module, *, bfloat16: bool = False) -> Contender:
         prepare=lambda x: unfold_time(x.flatten(0, 1), x.shape[1], len(x)),
         logits=lambda y: y.mean(-1),
         bfloat16=bfloat16,
+        graphs=True,
     )
 
 
@@ -141,12 +158,13 @@ def turns(
     ready = {}
     for name, one in contenders.items():
         one.model.to(device).train(train)
-        ready[name] = one.prepare(spikes), torch.optim.SGD(one.model.parameters(), lr=1e-3, momentum=0.9)
+        optimizer = torch.optim.SGD(one.model.parameters(), lr=1e-3, momentum=0.9) if train else None
+        ready[name] = one.prepare(spikes), one.passes(device), optimizer
     for turn in range(rounds + 2):
         for name, one in contenders.items():
-            x, optimizer = ready[name]
+            x, passes, optimizer = ready[name]
             start = time.perf_counter()
-            _step(one, x, labels, optimizer if train else None, device)
+            _step(one, passes, x, labels, optimizer)
             if device != "cpu":
                 torch.cuda.synchronize()
             if turn > 1:
@@ -155,13 +173,12 @@ def turns(
     return seconds
 
 
-def _step(one: Contender, x: Tensor, labels: Tensor, optimizer: Any, device: str) -> None:
-    with (
-        torch.set_grad_enabled(optimizer is not None),
-        torch.autocast(torch.device(device).type, torch.bfloat16, enabled=one.bfloat16),
-    ):
+def _step(
+    one: Contender, passes: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor, optimizer: Any
+) -> None:
+    with torch.set_grad_enabled(optimizer is not None):
         one.before()
-        logits = one.logits(one.model(x))
+        logits = one.logits(passes(x))
     if optimizer is not None:
         optimizer.zero_grad()
         F.cross_entropy(logits.float(), labels).backward()
@@ -207,7 +224,7 @@ def _rows(
 
 
 def _spikingjelly(device: str) -> str:
-    """With the implementation of its neurons on GPUs, which the environment chooses: cuda, triton or torch."""
+    """Its name, on GPUs with the implementation of its neurons, which the environment chooses."""
     chosen = os.environ.get("SJ_LIF_CUDA_IMPLEMENTATION", "auto")
     return "SpikingJelly" if device == "cpu" else f"SpikingJelly ({chosen})"
 

@@ -63,6 +63,7 @@ class Input(Block, block_base.AbstractInput):
     Attributes:
         samples: some samples of the training set, or None.
         saturated: counts of the training that were above the largest message, of all ``received`` ones.
+        calls: training passes so far; in some of them it looks at what comes in.
         refused: why the model cannot be exported: it got real numbers where spikes are meant, which
             ``forward`` warns of once.
 
@@ -101,7 +102,7 @@ class Input(Block, block_base.AbstractInput):
             self.neuron = make_neuron(self.label, neuron, neuron_params)
         self.samples = None  # no buffer: those are averaged, and sent between processes
         self.register_buffer("_one", torch.ones(()), persistent=False)  # the model's dtype
-        self.saturated = self.received = self._calls = 0
+        self.saturated = self.received = self.calls = 0
         self.refused = ""
 
     @property
@@ -140,7 +141,7 @@ class Input(Block, block_base.AbstractInput):
             return x
         images, num_steps = fold_time(x)  # a repeated frame is rounded once
         try:
-            look = not self.training or is_at_hand(images) or self._calls % LOOK_EVERY == 0
+            look = not self.training or is_at_hand(images) or self.calls % LOOK_EVERY == 0
             levels, saturated = self.encoding.messages(images.detach(), self.label, look=look)
         except ShapeError as error:
             if self.encoding.kind != "spikes":
@@ -155,6 +156,11 @@ class Input(Block, block_base.AbstractInput):
             levels = straight_through(levels, self.encoding.carrier(images))
         return unfold_time(levels, x.shape[0], num_steps)
 
+    @property
+    def looks(self) -> bool:
+        """Whether the next training pass reads or keeps values, also on a GPU."""
+        return self.encoding is not None and 0 in (self.calls % LOOK_EVERY, self.calls % _KEEP_EVERY)
+
     def _warn(self, reason: str) -> None:
         """Tell once that this model cannot run on a device; ``netx_export.convert`` refuses it."""
         if not self.refused:
@@ -163,11 +169,11 @@ class Input(Block, block_base.AbstractInput):
 
     def _keep(self, x: Tensor) -> None:
         """Keep a few samples of a batch of the training set."""
-        if self._calls % _KEEP_EVERY == 0:
+        if self.calls % _KEEP_EVERY == 0:
             number = max(1, min(_KEPT, _KEPT_VALUES // max(1, x[0].numel()), len(x)))
             still = is_constant_in_time(x) or x.shape[-1] == 1
             self.samples = (x[:number, ..., 0] if still else x[:number]).detach().clone()
-        self._calls += 1
+        self.calls += 1
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         check_tensor(self.label, x)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from .output import Flag, JsonOutput
+from .output import Accelerator, Flag, JsonOutput
 from .train import run_recipe_in
 
 
@@ -33,6 +33,8 @@ class Finetune(JsonOutput):
     """Folder of the new run; by default DIR-TARGET, for a run of a sweep beside the sweep."""
     resume: Flag = False
     """Continue a fine-tuning that was stopped."""
+    accelerator: Accelerator = "auto"
+    """A GPU where there is one, or cpu or cuda."""
 
     def __call__(self) -> None:
         from ..training.recipe import run_recipe
@@ -41,7 +43,7 @@ class Finetune(JsonOutput):
         self.check_json()
         recipe = finetuning_recipe(run_recipe(self.folder), self.folder, self.target, self.epochs, self.lr)
         out = default_out(self.folder, self.target) if self.out is None else self.out
-        run_recipe_in(self, recipe, out, resume=self.resume)
+        run_recipe_in(self, recipe, out, resume=self.resume, accelerator=self.accelerator)
 
 
 def default_out(folder: Path, target: str) -> Path:

@@ -31,6 +31,7 @@ Assignments = Annotated[
     tyro.conf.UseAppendAction,
     tyro.conf.arg(name="set", metavar="KEY=VALUE ..."),
 ]
+Accelerator = Annotated[str, tyro.conf.arg(metavar="NAME")]
 Semantics = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 TimeStep = Annotated[float | None, tyro.conf.arg(metavar="SECONDS")]
 

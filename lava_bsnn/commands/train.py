@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .output import Assignments, Flag, JsonOutput, warnings_told
+from .output import Accelerator, Assignments, Flag, JsonOutput, warnings_told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,6 +120,8 @@ class Train(JsonOutput):
     """Replace a run that is in the folder."""
     skip_bad: Flag = False
     """Leave samples out that cannot be read, instead of stopping."""
+    accelerator: Accelerator = "auto"
+    """A GPU where there is one, or cpu or cuda."""
     dry_run: Flag = False
     """Build model and shapes, take one synthetic step, print what it needs; no data, no files."""
 
@@ -135,7 +137,8 @@ class Train(JsonOutput):
             self.write(_dry_run(recipe, name, self.console()))
             return
         out = Path("runs") / name if self.out is None else self.out
-        run_recipe_in(self, recipe, out, resume=self.resume, overwrite=self.overwrite)
+        options = {"overwrite": self.overwrite, "accelerator": self.accelerator}
+        run_recipe_in(self, recipe, out, resume=self.resume, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +152,8 @@ class Resume(JsonOutput):
     """The --out of lava-bsnn train."""
     epochs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Train until so many epochs are done, more than the run was started with."""
+    accelerator: Accelerator = "auto"
+    """A GPU where there is one, or cpu or cuda."""
 
     def __call__(self) -> None:
         from ..training.recipe import run_recipe
@@ -157,7 +162,7 @@ class Resume(JsonOutput):
         recipe = run_recipe(self.folder)
         if self.epochs is not None:
             recipe = recipe.replace([f"epochs={self.epochs}"])
-        run_recipe_in(self, recipe, self.folder, resume=True)
+        run_recipe_in(self, recipe, self.folder, resume=True, accelerator=self.accelerator)
 
 
 def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
@@ -192,16 +197,14 @@ def _dry_run(recipe: Recipe, name: str, console: Console) -> dict[str, Any]:
     return {**asdict(figures), "agreement": figures.agreement.as_dict()}
 
 
-def run_recipe_in(
-    output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool, overwrite: bool = False
-) -> None:
-    """Train a recipe in a folder, with a progress bar and a line per epoch."""
+def run_recipe_in(output: JsonOutput, recipe: Recipe, out: Path, *, resume: bool, **options: Any) -> None:
+    """Train a recipe in a folder, with a progress bar and a line per epoch; ``options`` are of ``train``."""
     from ..training.run import train
 
     console = output.console()
     try:
         with warnings_told(), _display(recipe, console) as callbacks:
-            result = train(recipe, out, resume=resume, overwrite=overwrite, **callbacks)
+            result = train(recipe, out, resume=resume, **options, **callbacks)
     except KeyboardInterrupt:
         console.print(f"continue with: lava-bsnn resume {out}", soft_wrap=True)
         raise

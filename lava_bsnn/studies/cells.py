@@ -157,7 +157,7 @@ def cells_of(
                         seed=seed,
                         recipe=recipe,
                         first=first,
-                        stages=study.stages,
+                        stages=one.stages,
                         folder=out / set_name / variant / str(seed),
                         result=results / study.name / set_name / variant / f"{seed}.json",
                     )

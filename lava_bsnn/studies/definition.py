@@ -7,7 +7,7 @@ import difflib
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,14 @@ class Variant:
         changes: of the recipe.
         reference: name of the variant that it is paired with; None for a reference itself.
         sets: in which it is trained.
+        stages: of deployment, measured after training.
         first: changes of the recipe that give the network from which it starts; None for none.
     """
 
     changes: Mapping[str, Any]
     reference: str | None
     sets: tuple[str, ...]
+    stages: tuple[Stage, ...] = ()
     first: Mapping[str, Any] | None = None
 
 
@@ -71,7 +73,7 @@ class Study:
         base: fields of the recipe.
         sets: changes of it by name: data, epochs, size.
         variants: by name.
-        stages: of deployment, measured after training.
+        stages: of deployment of any variant.
         quick: changes for a trial of everything with one seed.
     """
 
@@ -111,9 +113,13 @@ class Study:
             seeds=1,
             base=self.base,
             sets={name: merged(changes, self.quick) for name, changes in self.sets.items()},
-            variants=self.variants,
-            stages=tuple(Stage(target=one.target, epochs=one.epochs and 1) for one in self.stages),
+            variants={name: replace(one, stages=_short(one.stages)) for name, one in self.variants.items()},
+            stages=_short(self.stages),
         )
+
+
+def _short(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    return tuple(Stage(target=one.target, epochs=one.epochs and 1) for one in stages)
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +205,8 @@ def _study(name: str, values: Any) -> Study:
     sets = {
         _named(where, "set", key): _mapping(where, f"sets.{key}", one) for key, one in values["sets"].items()
     }
-    stages = tuple(_stage(where, one) for one in values.get("stages", ()))
+    variants = _variants(where, values, sets)
+    used = dict.fromkeys(stage for one in variants.values() for stage in one.stages)
     study = Study(
         name=name,
         title=values["title"],
@@ -208,8 +215,8 @@ def _study(name: str, values: Any) -> Study:
         seeds=values["seeds"],
         base=fields,
         sets=sets,
-        variants=_variants(where, values, sets),
-        stages=stages,
+        variants=variants,
+        stages=tuple(used),
         quick=values.get("quick", {}),
     )
     for one in (study, study.shortened()):
@@ -229,6 +236,9 @@ def _variants(where: str, values: Mapping[str, Any], sets: Mapping[str, Any]) ->
         changes = dict(_mapping(where, f"variants.{name}", values["variants"][name]))
         first = changes.pop("first", None)
         reference, chosen = changes.pop("reference", usual), changes.pop("sets", list(sets))
+        stages = changes.pop("stages", values.get("stages", []))
+        if not isinstance(stages, list):
+            raise OptionError(f"{where}: variants.{name}: stages={stages!r} is no list; use e.g. [extended]")
         for what, given, allowed in (
             ("reference", [] if reference is None else [reference], names),
             ("sets", chosen if isinstance(chosen, list) and chosen else [chosen], list(sets)),
@@ -242,6 +252,7 @@ def _variants(where: str, values: Mapping[str, Any], sets: Mapping[str, Any]) ->
             changes=changes,
             reference=None if reference == name else reference,
             sets=tuple(chosen),
+            stages=tuple(_stage(where, one) for one in stages),
             first=None if first is None else _mapping(where, f"variants.{name}.first", first),
         )
     return result

@@ -12,7 +12,7 @@ import torch
 
 from .. import data, models
 from ..code import is_code
-from ..errors import LavaBsnnWarning, OptionError
+from ..errors import LavaBsnnWarning, OptionError, check_option
 from .batches import labels_of
 from .hybrid import to_lmht
 from .losses import (
@@ -129,11 +129,22 @@ def class_weights_of(recipe: Recipe, splits: data.Splits) -> Sequence[float] | N
     return given
 
 
-def make_fabric(recipe: Recipe) -> Fabric:
-    """Launched Fabric: one device, or DDP over the processes that ``torchrun`` has started."""
+ACCELERATORS = ("auto", "cpu", "cuda")
+
+
+def make_fabric(recipe: Recipe, accelerator: str = "auto") -> Fabric:
+    """Launched Fabric: one device, or DDP over the processes that ``torchrun`` has started.
+
+    Args:
+        accelerator: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU where torch finds one.
+    """
     from lightning_fabric import Fabric
 
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    check_option("train", "accelerator", accelerator, ACCELERATORS)
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise OptionError("train: accelerator='cuda' is not there; use auto or cpu, and see lava-bsnn doctor")
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if recipe.precision == "bf16-mixed" and accelerator == "cpu" and not _has_bfloat16():
         warnings.warn(

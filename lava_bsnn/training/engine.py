@@ -20,6 +20,7 @@ from .batches import as_input, loader, mixed_seed, share
 from .checkpoint import check_settings, load_checkpoint, read_checkpoint, reason, save_checkpoint
 from .diagnose import Watch, gradient_not_finite, is_finite, loss_not_finite
 from .evaluation import Scores, check_batch, check_classes, right_per_sample, score_share
+from .graphs import GraphedPasses
 from .history import Epoch, Step, best_epoch
 from .mixing import Mixing, soft_targets
 from .rates import RateMeter, flip_recorder
@@ -68,6 +69,10 @@ class Engine:
             **settings,
         }
         self.meter = RateMeter(model)
+        self.passes: Any = self.wrapped
+        if fabric.device.type == "cuda" and self.wrapped._forward_module is model:  # else DDP's
+            ignored = self.meter.ignores
+            self.passes = GraphedPasses(model, fabric.autocast, plain=self.wrapped, ignored=ignored)
         self.flips = flip_recorder(model)
         self.mixing: Mixing | None = None
         self.sharpness: float | None = None  # of the epoch
@@ -106,7 +111,7 @@ class Engine:
         if self.mixing is not None:
             inputs, mixed = self.mixing(inputs, self.seed, self.epoch, self.step, self.rank)
         self.meter.enabled = self.step % RateMeter.EVERY == 0
-        logits = self.wrapped(inputs)
+        logits = self.passes(inputs)
         check_classes("train", indices, given, logits)
         targets = labels if mixed is None else soft_targets(labels, mixed, logits.shape[1])
         try:

@@ -44,6 +44,10 @@ class RateMeter:
             self._sum = self._sum + (spikes.detach() != 0).to(torch.float32).mean().double()
             self._count += 1
 
+    def ignores(self, hook: Any) -> bool:
+        """Whether a forward hook is one of these, and counts nothing in the next pass."""
+        return getattr(hook, "__self__", None) is self and not self.enabled
+
     def mean(self, reduce: bool = False) -> float:
         """Mean over layers and counted passes; 0 before the first; ``reduce``: over all processes."""
         if not self._count:

@@ -45,6 +45,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    accelerator: str = "auto",
     loggers: Sequence[Any] = (),
     allow_code: bool = False,
     on_data: Callable[[int, int], None] | None = None,
@@ -61,6 +62,7 @@ def train(
         recipe: a recipe, or what :func:`load_recipe` takes.
         resume: with a recipe of more epochs than the run was started with, it is trained for longer.
         overwrite: a run in the folder may be replaced.
+        accelerator: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU where torch finds one.
         loggers: of Fabric's interface, besides TensorBoard; they get the figures of each epoch.
         allow_code: whether it may name code that is not below the working folder, or in a run's folder.
         on_data: called with (done, total) while recordings are made.
@@ -74,7 +76,7 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     with code.allowing(allow_code):
         code.check(recipe.code)
-    fabric = make_fabric(recipe)
+    fabric = make_fabric(recipe, accelerator)
     is_first = fabric.global_rank == 0
     if resume and overwrite:
         raise OptionError("train: resume and overwrite exclude each other; give one of them")

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from lava_bsnn import data, models, training
-from lava_bsnn.errors import LavaBsnnError
+from lava_bsnn.errors import LavaBsnnError, LavaBsnnWarning
 from lava_bsnn.training import match_device
 from lava_bsnn.training.batches import as_dataset, epoch_batches
 from lava_bsnn.training.engine import Engine
@@ -142,3 +142,55 @@ def test_what_is_not_finite_is_named(tmp_path):
         )
     kept = training.read_checkpoint(tmp_path / "last.pt")
     assert all(torch.isfinite(value).all() for value in kept["model"].values())
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+@pytest.mark.parametrize("method", METHODS)
+def test_recorded_passes_are_those_of_kernels_one_by_one(method, precision, monkeypatch):
+    """Losses, rates and statistics of an epoch, in which both shapes of batches are recorded."""
+    found = {}
+    for switch in ("0", "1"):
+        monkeypatch.setenv("LAVA_BSNN_GRAPHS", switch)
+        model, fabric = model_of(method), Fabric(accelerator=GPU, devices=1, precision=precision)
+        recorded = Recorded(monkeypatch)
+        found[switch] = fit(model, 32 * 20 + 9, fabric=fabric)[0], model.state_dict()
+        assert len(recorded.shapes) == (2 if switch == "1" else 0)
+    (plain, before), (repeated, after) = found["0"], found["1"]
+    assert repeated.loss == pytest.approx(plain.loss, rel=2e-3)
+    assert repeated.firing_rate == pytest.approx(plain.firing_rate, rel=0.01)
+    for name, value in before.items():
+        if name.endswith("num_batches_tracked"):
+            assert torch.equal(value, after[name]), name
+        elif name.endswith("running_var"):
+            torch.testing.assert_close(value, after[name], rtol=0.05, atol=0.01)
+
+
+class Recorded:
+    """Shapes of inputs whose passes were recorded."""
+
+    def __init__(self, monkeypatch):
+        self.shapes, record = [], torch.cuda.make_graphed_callables
+
+        def spy(module, arguments, **options):
+            self.shapes.append(tuple(arguments[0].shape))
+            return record(module, arguments, **options)
+
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", spy)
+
+
+def test_what_waits_for_the_device_is_told_and_trains():
+    """Where no one looks for it: recording fails, and training goes on."""
+    model = model_of("agmm")
+    read = torch.nn.Module.__call__
+
+    def waits(self, *args, **kwargs):
+        result = read(self, *args, **kwargs)
+        if isinstance(result, torch.Tensor) and self.training:
+            float(result.sum())
+        return result
+
+    model.blocks[1].norm.__class__ = type("Waits", (type(model.blocks[1].norm),), {"__call__": waits})
+    type(model.blocks[1].norm).__module__ = "lava_bsnn.norm"
+    with pytest.warns(LavaBsnnWarning, match="kernel by kernel"):
+        record = fit(model, 320)[0]
+    assert np.isfinite(record.loss)

@@ -368,3 +368,35 @@ def test_bfloat16_on_a_processor_without_it_is_told(monkeypatch, recwarn, has, w
     for precision in ("bf16-mixed", "32-true"):
         build.make_fabric(load_recipe("digits-agmm").replace([f"precision={precision}"]))
     assert sum("is slower than float32" in str(one.message) for one in recwarn) == warns
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("accelerator", "message"), [("cuda", "is not there"), ("tpu", "use one of 'auto', 'cpu', 'cuda'")]
+)
+def test_an_accelerator_that_is_not_there_is_refused(accelerator, message, tmp_path):
+    done = command("train", "digits-agmm", "--accelerator", accelerator, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_gpu_is_taken_where_it_is_unless_told_otherwise(monkeypatch):
+    import lightning_fabric
+
+    from lava_bsnn.training import build
+
+    asked = []
+
+    class Fabric:
+        def __init__(self, accelerator, **options):
+            asked.append(accelerator)
+
+        def launch(self):
+            pass
+
+    monkeypatch.setattr(lightning_fabric, "Fabric", Fabric)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for accelerator in ("auto", "cpu", "cuda"):
+        build.make_fabric(load_recipe("digits-agmm"), accelerator)
+    assert asked == ["cuda", "cpu", "cuda"]

@@ -79,7 +79,7 @@ def made(name):
     x = frames if name in ("agmm", "qsnn", "lmht") else frames[..., None].expand(*frames.shape, STEPS)
     for module in model.modules():
         if isinstance(module, block.Input):
-            module._calls = 1  # the first batch is looked at
+            module.calls = 1  # the first batch is looked at
     return model.train(), x
 
 

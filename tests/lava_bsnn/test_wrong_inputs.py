@@ -132,7 +132,8 @@ def test_a_warning_reaches_standard_error_as_one_line():
         "warnings.warn('edges: too coarse', LavaBsnnWarning); warnings.warn('theirs')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == ["lava-bsnn: edges: too coarse", "<string>:2: UserWarning: theirs"]
+    ours, theirs = done.stderr.splitlines()[:2]  # Python 3.13 shows the line of code of its own kinds, too
+    assert (ours, theirs) == ("lava-bsnn: edges: too coarse", "<string>:2: UserWarning: theirs")
 
 
 def test_a_warning_of_a_block_is_ours():
