@@ -85,7 +85,7 @@ def _stages(found: Gathered, rows: Sequence[Row]) -> str:
     headings += ["rate %", "kB", "cores", "chips", "SOPs", "energy uJ"]
     lines = []
     for row in rows:
-        for stage in found.study.stages:
+        for stage in found.study.variants[row.variant].stages:
             path = ("deployed", stage.name)
             count = len(row.values(*path, "accuracy"))
             problems = {one["deployed"].get(stage.name, {}).get("problem") for one in row.results.values()}

@@ -45,10 +45,10 @@ TINY = {
         "train_samples": 500,
     },
     "reference": "binary",
-    "stages": ["extended", "loihi+1", "stock"],
+    "stages": ["extended", "stock"],
     "sets": {"digits": {}},
     "variants": {
-        "binary": {},
+        "binary": {"stages": ["loihi+1"]},
         "qsnn": {"method": "qsnn"},  # profile stock refuses its membranes
         "hybrid": {
             "first": {"method": "qcfs", "num_steps": 1, "loss": "rate"},
@@ -154,6 +154,7 @@ def test_a_study_is_run_measured_cached_and_told(tmp_path, here):
         f"{sum((b & ~a).sum() for a, b in zip(ours, theirs, strict=True))}",
     ]
     assert f"| qsnn | 2 | {' | '.join(cells)} |" in table
+    assert "| binary | stock" not in table
     assert re.search(r"\| qsnn \| stock \| 0 \| refused: .*membrane", table)
     (row,) = [
         row for row in json.loads((tmp_path / "told.json").read_text())["rows"] if row["variant"] == "qsnn"
@@ -182,7 +183,7 @@ def interval(values, sign=""):
 
 
 def test_a_cell_that_is_stopped_goes_on_and_a_failed_one_is_told(tmp_path, here, monkeypatch):
-    values = merged(TINY, {"stages": ["extended+1"], "seeds": 1, "base.epochs": 3})
+    values = merged(TINY, {"variants.binary.stages": ["extended+1"], "seeds": 1, "base.epochs": 3})
     del values["variants"]["hybrid"]
     path = write(tmp_path, values)
     whole = command("study", path, "--out", "a", "--only", "binary", cwd=tmp_path)
@@ -281,8 +282,10 @@ def test_keys_depend_on_what_is_learned_and_measured_only(tmp_path):
     assert len(set(usual.values())) == len(usual) == 6
     assert keys(title="Other", **{"base.num_workers": 2, "base.summary": "x", "seeds": 2}) == usual
     assert keys(**{"base.batch_size": 64}) == usual  # the default
-    for changes in ({"base.lr": 0.003}, {"stages": ["extended"]}, {"base.patience": 9}):
+    for changes in ({"base.lr": 0.003}, {"base.epochs": 9}, {"base.patience": 9}):
         assert not set(keys(**changes).values()) & set(usual.values())
+    other = keys(stages=["extended"])
+    assert [name for name in usual if other[name] == usual[name]] == ["digits/binary/0", "digits/binary/1"]
     other = keys(**{"variants.hybrid.first.epochs": 5})
     assert [name for name in usual if other[name] != usual[name]] == ["digits/hybrid/0", "digits/hybrid/1"]
 
