@@ -34,7 +34,9 @@ class Cell:
     """One training of a study, and how its network is measured.
 
     Attributes:
-        study, set, variant: names.
+        study: its name.
+        set: name of the set.
+        variant: name of the variant.
         seed: counted from 0.
         recipe: without ``start``.
         first: recipe of the network that it starts from.

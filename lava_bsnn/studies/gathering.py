@@ -20,7 +20,8 @@ class Row:
     """A variant in a set.
 
     Attributes:
-        set, variant: names.
+        set: name of the set.
+        variant: name of the variant.
         reference: the row that it is paired with; None for a reference itself.
         results: by seed.
     """
