@@ -417,6 +417,15 @@ WRONG = {
         both((FRAMES[..., :3], TARGETS)),
         r"with 3 steps; set num_steps: 3 in the recipe \(it is 4\)$",
     ),
+    "grey images without a channel": (
+        both((np.zeros((6, 5, 7), np.uint8), TARGETS)),
+        r"shape \[5, 7\], read as \[C, T\] with 7 steps; if it is a grey image, give it a channel: "
+        r"x\[:, None\]; else set num_steps: 7 in the recipe \(it is 4\)$",
+    ),
+    "names as labels": (
+        both((FRAMES, np.array(list("abcabc")))),
+        r"train\[0\]: its label is 'a'; allowed are integers from 0 on: classes.index\(label\)$",
+    ),
     "one-hot, dataset": (
         both(Listed(label=lambda y: torch.eye(3)[y])),
         r"train\[0\]: its label is one-hot, \[3\]; allowed are integers: label.argmax\(\), here 0",
