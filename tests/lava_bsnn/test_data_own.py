@@ -147,6 +147,14 @@ def test_recordings_that_last_oddly_long_or_short_are_noted(factor, said):
     assert told == ([] if said is None else [f"train[0] lasts {said}, with t in us: check its unit"])
 
 
+@pytest.mark.parametrize(("shape", "noted"), [((12, 12, 3), True), ((3, 12, 12), False), ((3, 12, 3), False)])
+def test_images_whose_channels_may_come_last_are_noted(shape, noted):
+    given = (np.zeros((6, *shape), np.uint8), TARGETS)
+    said = "train[0] is an image of 12 channels; if they come last, set layout: NHWC"
+    assert (said in load(both(given), num_steps=4).notes) is noted
+    assert not any("come last" in note for note in load(both(given), num_steps=4, layout="NHWC").notes)
+
+
 # frames and images -----------------------------------------------------------------------------------
 
 FRAMES = (torch.rand(6, 2, 5, 7, 4, generator=torch.Generator().manual_seed(1)) < 0.3).float()
