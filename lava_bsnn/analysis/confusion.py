@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _NUMBERED = 20
 """Classes up to which cells hold their counts."""
+_LETTERS = 48
+"""Letters for which there is room below the matrix; longer names stand upright."""
 _NAMED = 100
 """Classes up to which each has its name at the axes."""
 
@@ -39,7 +41,7 @@ def plot_confusion(confusion: np.ndarray, axes: Axes, classes: Sequence[str] = (
     places = range(0, number, every)
     names = [classes[place] if classes else str(place) for place in places]
     size = "small" if number <= _NUMBERED else 6.5
-    upright = any(len(name) > 3 for name in names) or number > _NUMBERED
+    upright = len(names) * (max(map(len, names)) + 1) > _LETTERS or number > _NUMBERED
     axes.set_xticks(places, names, rotation=90 if upright else 0, fontsize=size)
     axes.set_yticks(places, names, fontsize=size)
     axes.tick_params(length=0 if number <= _NAMED else 2)

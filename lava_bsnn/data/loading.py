@@ -16,7 +16,8 @@ from .augment import Augmented, Compose, Mapped, ToFloat
 from .catalog import DATASETS
 from .frames import Framing
 from .info import DatasetInfo, Opened, Place, Progress
-from .own import TARGETS, check_steps, open_own
+from .own import TARGETS, open_own
+from .own_form import check_steps
 from .packed import PACKED, open_packed
 from .parts import cache_folder, divided, frame_bytes, sizing
 from .registry import get, locate

@@ -10,25 +10,22 @@ import numpy as np
 
 from .. import code
 from ..errors import DataError, OptionError
-from .events import as_events, looks_like_events
 from .info import DatasetInfo, Opened, Progress
+from .own_form import AXES, TRAIN, axes_of, form_of
 from .own_samples import (
-    Form,
     OwnSource,
     Pairs,
     attribute,
     class_of,
     is_tensor,
     numbers,
-    pair_of,
     read_one,
     targets_of,
 )
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+VALIDATION, TEST = "validation", "test"
 TARGETS = ("classes", "labels", "values")
 """What a sample may have: one class; 0 or 1 for each class; real numbers, one for each output."""
-_AXES = ("NCHWT", "NCHW", "NCT", "NC")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,9 +75,9 @@ def open_own(
         OptionError: the code is not allowed, cannot be imported, or raises.
         DataError: it returns no data, or data that are not alike.
     """
-    if layout is not None and sorted(layout) not in [sorted(axes) for axes in _AXES]:
+    if layout is not None and sorted(layout) not in [sorted(axes) for axes in AXES]:
         raise OptionError(
-            f"data.load: layout={layout!r} is not allowed; use the axes {', '.join(_AXES)} in any order"
+            f"data.load: layout={layout!r} is not allowed; use the axes {', '.join(AXES)} in any order"
         )
     given_data = own_data(name, code.called(name, given, options, "data_options"))
     notes: list[str] = []
@@ -90,7 +87,7 @@ def open_own(
         if getattr(given_data, split) is not None
     }
     train = sets[TRAIN]
-    form = _form(name, train, layout, notes)
+    form = form_of(name, train, layout, notes)
     sensor = given_data.sensor_size or attribute(train, "sensor_size") if form.kind == "events" else None
     sizes: dict[str, Any] = {}
     found: dict[str, np.ndarray] = {}
@@ -158,14 +155,6 @@ def _outputs(name: str, found: Mapping[str, np.ndarray], names: Sequence[str], n
         counted = "; labels count from 0" if absent[0] == 0 else ""
         notes.append(f"no training sample has label {', '.join(map(str, absent[:5]))}{counted}")
     return number
-
-
-def _odd_duration(times: np.ndarray) -> list[str]:
-    """A note where times (us) are of a length that other units explain better."""
-    seconds = (int(times.max()) - int(times.min())) / 1e6 if len(times) else 0.0
-    if seconds <= 60 and (seconds >= 1e-3 or len(times) < 100):
-        return []
-    return [f"train[0] lasts {seconds:.3g} s, with t in us: check its unit"]
 
 
 def own_data(name: str, returned: Any) -> OwnData:
@@ -237,7 +226,7 @@ def _pairs(where: str, inputs: Any, labels: Any, layout: str | None, targets: st
     recordings = isinstance(inputs, (list, tuple)) or getattr(inputs, "dtype", None) == np.dtype(object)
     if not recordings:
         array = numbers(inputs)
-        axes = _axes_of(where, layout, array.ndim, 1)
+        axes = axes_of(where, layout, array.ndim, 1)
         first = axes.index("N")
         inputs = np.moveaxis(array, first, 0)
         if len(inputs) != len(classes) and layout is None and len(classes) in array.shape:
@@ -250,58 +239,3 @@ def _pairs(where: str, inputs: Any, labels: Any, layout: str | None, targets: st
     if not len(classes):
         raise DataError(f"{where} is empty; give at least one sample")
     return Pairs(inputs, classes, tensors)
-
-
-def _axes_of(where: str, layout: str | None, dimensions: int, batch: int) -> str:
-    """Axes of arrays (``batch`` 1) or of samples (0) with so many dimensions, as the layout says."""
-    axes = [one if batch else one.replace("N", "") for one in ([layout] if layout else _AXES)]
-    for found in axes:
-        if len(found) == dimensions:
-            return found
-    allowed = " or ".join(f"[{', '.join(one)}]" for one in axes)
-    raise DataError(f"{where} has {dimensions} dimensions; allowed are {allowed}; set layout in the recipe")
-
-
-def _form(name: str, train: Any, layout: str | None, notes: list[str]) -> Form:
-    where = f"{name}: {TRAIN}[0]"
-    try:
-        item, _ = pair_of(train, 0)
-        if looks_like_events(item):
-            notes += _odd_duration(as_events(item)["t"])
-            return Form(kind="events")
-        array = numbers(item)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
-    axes = _axes_of(where, layout, array.ndim, 0)
-    if "T" in axes:
-        tensors = is_tensor(item) or getattr(train, "tensors", False)
-        turn = "permute" if tensors else "transpose"
-        return Form(kind="frames", axes=axes, shape=array.shape, turn=turn)
-    if array.dtype != np.uint8 and array.dtype.kind not in "fb":
-        raise DataError(f"{where}: it is an image of {array.dtype}; allowed are uint8, and floats in 0..1")
-    return Form(kind="images", axes=axes, scale=255 if array.dtype == np.uint8 else 1)
-
-
-def check_steps(name: str, source: Any, num_steps: int) -> None:
-    """Compare the steps of a set's first frames with ``num_steps``; time first is told apart.
-
-    Raises:
-        DataError: they differ.
-    """
-    shape = read_one(f"{name}: {TRAIN}", source.data, 0, source.form).shape
-    if shape[3] == num_steps:
-        return
-    raw, axes = list(source.form.shape), ", ".join(source.form.axes)
-    array = isinstance(source.data, Pairs)
-    order = (0, 2, 3, 4, 1) if array else (1, 2, 3, 0)
-    remedy = f"set num_steps: {shape[3]} in the recipe (it is {num_steps})"
-    if source.form.axes == "CHWT" and (shape[0] > 2 or shape[0] == num_steps):
-        turned = f"{source.form.turn}{order}"
-        first = f"set layout: {'NTCHW' if array else 'TNCHW'} in the recipe, or give x.{turned}"
-        steps = "" if shape[0] == num_steps else f" with num_steps: {shape[0]}"
-        remedy = f"if time comes first, {first}{steps}" + (
-            "" if shape[0] == num_steps else f"; else {remedy}"
-        )
-    raise DataError(
-        f"{name}: {TRAIN}[0] has the shape {raw}, read as [{axes}] with {shape[3]} steps; {remedy}"
-    )

@@ -215,6 +215,8 @@ def class_of(label: Any) -> int:
             f"its label is one-hot, {list(array.shape)}; allowed are integers: label.argmax(), here "
             f"{int(array.argmax())}"
         )
+    if array.dtype.kind in "US" and array.size == 1:
+        raise ValueError(f"its label is {str(label)!r}; allowed are integers from 0 on: classes.index(label)")
     shown = repr(label) if array.size == 1 else f"{array.dtype} {list(array.shape)}"
     raise ValueError(f"its label is {shown}; allowed are integers from 0 on")
 

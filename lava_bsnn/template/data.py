@@ -10,6 +10,8 @@ from lava_bsnn.data import OwnData
 
 WIDTH, HEIGHT = 64, 48
 """Pixels of the sensor."""
+SUFFIXES = (".npy", ".npz")
+"""Names of files with recordings end like this; ``Files`` reads them."""
 
 
 def make(root: Path | None, seed: int) -> OwnData:
@@ -22,9 +24,11 @@ def from_folder(root: Path) -> OwnData:
     classes = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
     files, labels = [], []
     for label, name in enumerate(classes):
-        found = sorted(file for file in (root / name).iterdir() if file.suffix in (".npy", ".npz"))
+        found = sorted(file for file in (root / name).iterdir() if file.suffix in SUFFIXES)
         files += found
         labels += [label] * len(found)
+    if not files:
+        raise ValueError(f"no files *{', *'.join(SUFFIXES)} in the folders {classes} of {root}")
     return OwnData(train=Files(files, labels), classes=classes, sensor_size=(WIDTH, HEIGHT, 2))
 
 

@@ -145,7 +145,7 @@ class RunComparison:
         return [run for group in self.groups for run in group.runs if not run.finished]
 
     def table(self) -> Table:
-        """Table for terminals and notebooks: mean ± deviation of each group."""
+        """Table for terminals, from 80 columns on, and notebooks: means, and deviations below them."""
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
@@ -156,7 +156,7 @@ class RunComparison:
         for group in self.groups:
             done = sum(run.finished for run in group.runs)
             count = str(done) if done == len(group.runs) else f"{done} of {len(group.runs)}"
-            shown = [group.text(name, COLUMNS[name][1]) for name in self.columns]
+            shown = [group.text(name, COLUMNS[name][1]).replace(" ± ", "\n±") for name in self.columns]
             table.add_row(group.name, count, *shown)
         return table
 

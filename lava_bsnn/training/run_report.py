@@ -23,7 +23,7 @@ ANALYSIS = "analysis"
 """Folder of ``lava-bsnn analyze`` in that of a run."""
 _STYLE = (
     "img { max-width: 100%; height: auto; background: #fff; } figure { margin: 0.75rem 0; } "
-    "th { white-space: normal; }"
+    "th, [aria-label=runs] td { white-space: normal; }"
 )
 _MOST_RUNS = 12
 """Runs that have a section of their own."""
@@ -68,7 +68,7 @@ def _overview(comparison: RunComparison) -> Iterator[Markup]:
         [
             text(group.name),
             str(sum(run.finished for run in group.runs)),
-            *(group.text(name, COLUMNS[name][1]) for name in comparison.columns),
+            *(group.text(name, COLUMNS[name][1]).replace("± ", "±\u00a0") for name in comparison.columns),
         ]
         for group in comparison.groups
     ]

@@ -36,9 +36,9 @@ def element(name: str, *content: Cell, **attributes: object) -> Markup:
     return Markup(f"<{name}{given}>{''.join(map(safe, content))}</{name}>")
 
 
-def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Markup:
+def table(label: str, header: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> Markup:
     """A table that scrolls sideways where the screen is narrow; lines start with their first cell."""
-    head = element("tr", *(element("th", text, scope="col") for text in header))
+    head = element("tr", *(element("th", cell, scope="col") for cell in header))
     body = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
     inner = element("table", element("thead", head), element("tbody", *body))
     return element("div", inner, class_="scroll", tabindex=0, role="region", aria_label=label)

@@ -191,7 +191,7 @@ def parity(report: Report) -> Iterator[Markup]:
                 for value in (outcome.compared or 0, outcome.mismatches or 0)
             ]
             rows.append([f"backend {name}", *what, text("random inputs" if outcome.ran else outcome.why_not)])
-    yield table("parity", ("batched simulator against", "values", "mismatches", "how"), rows)
+    yield table("parity", ("batched simulator against", "values", "mismatches", text("how")), rows)
     if report.mismatches:
         yield element("p", f"{report.mismatches:,} values differ.", class_="warn")
     if report.verification is None:

@@ -147,6 +147,14 @@ def test_recordings_that_last_oddly_long_or_short_are_noted(factor, said):
     assert told == ([] if said is None else [f"train[0] lasts {said}, with t in us: check its unit"])
 
 
+@pytest.mark.parametrize(("shape", "noted"), [((12, 12, 3), True), ((3, 12, 12), False), ((3, 12, 3), False)])
+def test_images_whose_channels_may_come_last_are_noted(shape, noted):
+    given = (np.zeros((6, *shape), np.uint8), TARGETS)
+    said = "train[0] is an image of 12 channels; if they come last, set layout: NHWC"
+    assert (said in load(both(given), num_steps=4).notes) is noted
+    assert not any("come last" in note for note in load(both(given), num_steps=4, layout="NHWC").notes)
+
+
 # frames and images -----------------------------------------------------------------------------------
 
 FRAMES = (torch.rand(6, 2, 5, 7, 4, generator=torch.Generator().manual_seed(1)) < 0.3).float()
@@ -416,6 +424,15 @@ WRONG = {
     "other steps": (
         both((FRAMES[..., :3], TARGETS)),
         r"with 3 steps; set num_steps: 3 in the recipe \(it is 4\)$",
+    ),
+    "grey images without a channel": (
+        both((np.zeros((6, 5, 7), np.uint8), TARGETS)),
+        r"shape \[5, 7\], read as \[C, T\] with 7 steps; if it is a grey image, give it a channel: "
+        r"x\[:, None\]; else set num_steps: 7 in the recipe \(it is 4\)$",
+    ),
+    "names as labels": (
+        both((FRAMES, np.array(list("abcabc")))),
+        r"train\[0\]: its label is 'a'; allowed are integers from 0 on: classes.index\(label\)$",
     ),
     "one-hot, dataset": (
         both(Listed(label=lambda y: torch.eye(3)[y])),

@@ -13,6 +13,7 @@ from support.cli import command
 from support.own_code import forgotten
 
 from lava_bsnn import training
+from lava_bsnn.errors import OptionError
 
 SHORT = {  # the README's commands, in their order -> arguments that make them short
     "lava-bsnn train recipe.yaml --dry-run": "--set model_options.channels=4",
@@ -98,6 +99,14 @@ def test_a_folder_of_recordings_takes_the_place_of_the_simulated_ones(project):
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (8, 1, 3)
     for frames, label in splits.test:  # label 1 is "idle", whose pixels are at x = 41
         assert frames.sum((0, 1, 3)).nonzero().item() == (1, 41, 21)[label]
+
+
+def test_a_folder_without_recordings_is_told_with_what_was_looked_for(project):
+    Path("recordings/clap").mkdir(parents=True)
+    Path("recordings/clap/0.h5").touch()
+    recipe = training.load_recipe("recipe.yaml").replace(["data_root=recordings"])
+    with pytest.raises(OptionError, match=r"no files \*\.npy, \*\.npz in .* of recordings"):
+        training.train(recipe, "runs/none")
 
 
 def test_what_is_there_is_never_written_over(tmp_path):
