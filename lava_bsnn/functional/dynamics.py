@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..waiting import is_at_hand
-from . import kernels
+from . import kernels, matched
 from .backend import backend_of
 from .drive import Drive, as_drive, parts_of
 from .membrane import FixedPointMembrane, round_to_levels
@@ -129,6 +129,13 @@ class Spiking:
         if self.strict or (self.memory is not None and (self.memory.before_spike or self.memory.squash)):
             return None
         return backend_of(images, bits=self.memory is not None)
+
+    def has_matched_kernels(self, potential: Tensor, retain: Tensor) -> bool:
+        """Whether kernels know the gradient of neurons in matched mode."""
+        if self.fixed_point is None or self.memory is not None or self.strict:
+            return False
+        known = retain.numel() == 1 and self.derivative in _KINDS
+        return known and matched.knows(potential, self.fixed_point.voltage_decay)
 
     @property
     def neurons(self) -> kernels.Neurons:
@@ -251,6 +258,12 @@ class _LIF(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         potential, retain, state, *bounds = ctx.saved_tensors
         how: Spiking = ctx.how
+        exact = how.fixed_point
+        if exact is not None and how.has_matched_kernels(potential, retain):
+            grad, learned = matched.backward(
+                grads[0], potential, retain, state, how.neurons, exact.fires_above, exact.limit
+            )
+            return grad, learned if ctx.needs_input_grad[1] else None, None, None
         before = how.memory is not None and how.memory.before_spike
         squash = how.memory is not None and how.memory.squash
         bound = torch.stack(bounds).reshape(-1, *[1] * (potential.dim() - 1)) if bounds else None

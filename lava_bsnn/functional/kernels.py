@@ -499,3 +499,85 @@ def take_signs(weights, magnitudes, taps, out, start, stop):
             result = out[n, k * inputs : (k + 1) * inputs]
             for i in range(inputs):
                 store(result, i, above if row[i * taps + k] >= 0 else below)
+
+
+@kernel
+def matched_forward(current, state, membrane, potential, spikes, start, stop):
+    """LIF in integers, as :mod:`lava_bsnn.fixed_point` defines it, of neurons from start to stop.
+
+    Args:
+        current: ``[T, M]``, float32; rounded to membrane steps.
+        state: stored potential, ``[M]`` or ``[1]``; ``[M]`` gets that after the last step.
+        membrane: :class:`Membrane`.
+        potential, spikes: where potentials before the reset and spikes are written, ``[T, M]``.
+    """
+    unit, largest, half = np.float32(membrane.unit), np.int64(membrane.state_max), membrane.state_max + 1
+    stored_max = (np.int64(1) << (membrane.bits - 1)) - 1
+    up, keep = (np.int64(1) << membrane.shift) >> 1, np.int64(membrane.one - membrane.voltage_decay)
+    for i in range(start, stop):
+        v = np.int64(np.rint(state[i if len(state) > 1 else 0] * unit))
+        for t in range(len(current)):
+            u = np.int64(np.rint(current[t, i] * unit))
+            if u > half:
+                u -= 2 * half
+            elif u <= -half:
+                u += 2 * half
+            product = v * keep
+            if product < 0:
+                product += membrane.one - 1
+            v = (product >> membrane.decay_bits) + u
+            v = min(max(v, -largest), largest)
+            potential[t, i] = np.float32(v) / unit
+            fires = v > membrane.threshold
+            spikes[t, i] = np.float32(1) if fires else np.float32(0)
+            v = np.int64(0) if fires else v
+            v = min(max((v + up) >> membrane.shift, -stored_max), stored_max) << membrane.shift
+        if len(state) > 1:
+            state[i] = np.float32(v) / unit
+
+
+@kernel
+def matched_backward(grad, potential, before, keep, neurons, above, limit, out, start, stop):
+    """Write gradients of currents to ``out``; return that of ``keep``.
+
+    Args:
+        grad: of the spikes ``[T, M]``.
+        potential: before the reset, ``[T, M]``.
+        before: stored potential before the first step, ``[M]`` or ``[1]``.
+        keep: share of the potential that is kept.
+        neurons: parameters.
+        above: potential above which they fire.
+        limit: largest potential that is stored as it is.
+    """
+    zero, one, total = np.float32(0), np.float32(1), 0.0
+    for i in range(start, stop):
+        ahead = zero
+        for t in range(len(grad) - 1, -1, -1):
+            u = potential[t, i]
+            slope = _slope(u - neurons.threshold, neurons)
+            quiet = one if u <= above else zero
+            kept, through = u * quiet, quiet
+            if neurons.reset == 0:
+                through = quiet - u * slope
+            elif neurons.reset == 2:
+                through = one
+            if abs(kept) > limit:
+                through = zero
+            total += ahead * kept
+            ahead = grad[t, i] * slope + ahead * keep * through
+            out[t, i] = ahead
+        total += ahead * before[i if len(before) > 1 else 0]
+    return total
+
+
+class Membrane(NamedTuple):
+    """Integers of a layer in matched mode; see :class:`lava_bsnn.functional.membrane.FixedPointMembrane`."""
+
+    bits: int
+    shift: int
+    unit: int
+    threshold: int
+    voltage_decay: int
+    one: int
+    decay_bits: int
+    state_max: int

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import fixed_point
 from ..errors import OptionError
+from . import matched
 from .weights import straight_through
 
 
@@ -80,6 +81,8 @@ class FixedPointMembrane:
 
         Currents are rounded to membrane steps; everything behind is exact.
         """
+        if matched.knows(current, self.voltage_decay):
+            return matched.forward(current, state, **vars(self))
         scale = self.unit
         potential, spikes = torch.empty_like(current), torch.empty_like(current)
         v = (state * scale).round().long().expand(current.shape[1:])
