@@ -17,7 +17,11 @@ class AGMM(torch.nn.Module):
         num_features: channels C; needed for ``alpha="channel"`` only.
         per: ``"channel"`` or ``"layer"``: what the mean is taken over.
         alpha: ``"step"`` for a factor per time step ``[T]``, ``"channel"`` for ``[T, C]``;
-            trainable, initially 1.
+            trainable, initially ``start``.
+        start: alpha at first; 0 is a gate of 1/2.
+        learn: let alpha learn.
+        detach: let no gradient go through the gate, which then scales currents and their gradients alike;
+            alpha does not learn.
 
     Raises:
         OptionError: an unknown option, or ``alpha="channel"`` without ``num_features``.
@@ -29,6 +33,10 @@ class AGMM(torch.nn.Module):
         num_features: int | None = None,
         per: str = "channel",
         alpha: str = "step",
+        *,
+        start: float = 1.0,
+        learn: bool = True,
+        detach: bool = False,
     ) -> None:
         super().__init__()
         check_option("AGMM", "per", per, MEANS)
@@ -37,16 +45,17 @@ class AGMM(torch.nn.Module):
             raise OptionError(f"AGMM: num_steps={num_steps} is not allowed; use 1 or more")
         if alpha == "channel" and num_features is None:
             raise OptionError("AGMM: alpha='channel' needs num_features; give the number of channels")
-        self.per = per
+        self.per, self.detach = per, detach
         shape = (num_steps,) if alpha == "step" else (num_steps, num_features)
-        self.alpha = torch.nn.Parameter(torch.ones(shape))  # type: ignore[arg-type]
+        self.alpha = torch.nn.Parameter(torch.full(shape, float(start)), learn and not detach)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
-        return f"alpha={tuple(self.alpha.shape)}, per={self.per!r}"
+        detached = ", detach=True" if self.detach else ""
+        return f"alpha={tuple(self.alpha.shape)}, per={self.per!r}{detached}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate the current ``[N, C, H, W, T]`` or ``[N, C, T]``."""
-        return agmm(x, self.alpha, self.per)
+        return agmm(x, self.alpha, self.per, detach=self.detach)
 
 
 class ConstantGate(torch.nn.Module):

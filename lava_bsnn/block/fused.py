@@ -52,6 +52,7 @@ class _Factors(torch.autograd.Function):
         ctx.made = factors_of(first, second, own[0], own[1], norm.eps, own[2], by_layer)
         if norm.training:
             norm.follow(torch.from_numpy(ctx.made.mean), torch.from_numpy(ctx.made.variance), count)
+        ctx.detached = alpha is not None and block.modulation.detach
         ctx.save_for_backward(images)
         ctx.like = weight, bias, alpha
         gain, offset = (torch.from_numpy(part) for part in (ctx.made.gains, ctx.made.offsets))
@@ -60,7 +61,8 @@ class _Factors(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (images,) = ctx.saved_tensors
-        found = gradients_of(ctx.made, *(part.contiguous().numpy() for part in grads[1:]))
+        gains, offsets = (part.contiguous().numpy() for part in grads[1:])
+        found = gradients_of(ctx.made, gains, offsets, detached=ctx.detached)
         first, second = (torch.from_numpy(part) for part in (found.first, found.second))
         shares = (
             None if like is None else torch.from_numpy(part).view(like.shape).to(like.dtype)
@@ -105,6 +107,7 @@ def drive_of(block: Any, y: Tensor, skipped: Tensor | None) -> Drive | None:
     factor: Any = None
     if isinstance(modulation, AGMM):
         factor = gate(gain * first + offset, modulation.alpha, modulation.per)
+        factor = factor.detach() if modulation.detach else factor
     elif isinstance(modulation, ConstantGate):
         factor = modulation.factor
     if factor is not None:

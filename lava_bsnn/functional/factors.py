@@ -114,11 +114,14 @@ def factors_of(
     )
 
 
-def gradients_of(made: Factors, gains: np.ndarray, offsets: np.ndarray) -> FactorGradients:
+def gradients_of(
+    made: Factors, gains: np.ndarray, offsets: np.ndarray, *, detached: bool = False
+) -> FactorGradients:
     """Gradients of what made factors.
 
     Args:
         gains, offsets: gradients of those factors, in their shapes.
+        detached: none goes through the gate.
     """
     first = np.zeros(made.first.shape)
     gain: Any
@@ -131,7 +134,7 @@ def gradients_of(made: Factors, gains: np.ndarray, offsets: np.ndarray) -> Facto
 
         def work(*span: int) -> tuple[np.ndarray, ...]:
             sums = *np.zeros((2, len(made.gain))), np.zeros_like(made.alpha)
-            _gate_back(*known, first, *sums, *span)
+            _gate_back(*known, detached, first, *sums, *span)
             return sums
 
         done = share(work, made.first.shape[1], gains.size)
@@ -170,7 +173,20 @@ def _gate(first, gain, offset, alpha, by_layer, gains, offsets, start, stop):
 
 @kernel
 def _gate_back(
-    first, gain, offset, alpha, by_layer, gains, offsets, out, grad_gain, grad_offset, grad_alpha, start, stop
+    first,
+    gain,
+    offset,
+    alpha,
+    by_layer,
+    gains,
+    offsets,
+    detached,
+    out,
+    grad_gain,
+    grad_offset,
+    grad_alpha,
+    start,
+    stop,
 ):
     """Write gradients of ``first`` to ``out``, and add up those of norm's factors and of ``alpha``."""
     channels = len(gain)
@@ -189,6 +205,8 @@ def _gate_back(
                 mean = whole if by_layer else gain[c] * row[c] + offset[c]
                 gate = 1.0 / (1.0 + exp(-alpha[t, k] * mean))
                 slope = (gains[t, n, c] * gain[c] + offsets[t, n, c] * offset[c]) * gate * (1.0 - gate)
+                if detached:
+                    slope = 0.0
                 grad_alpha[t, k] += slope * mean
                 slope *= alpha[t, k]
                 shared += slope

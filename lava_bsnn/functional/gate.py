@@ -10,7 +10,7 @@ from ..errors import ShapeError, check_option
 MEANS = ("channel", "layer")
 
 
-def agmm(x: Tensor, alpha: Tensor, per: str = "channel") -> Tensor:
+def agmm(x: Tensor, alpha: Tensor, per: str = "channel", *, detach: bool = False) -> Tensor:
     """Gate a current by its own mean: ``sigmoid(alpha[t] * mean(x[t])) * x[t]`` (AGMM eq. 11).
 
     Gradient: that of the formula. Its leading factor is the gate itself, in (0, 1), which
@@ -21,6 +21,7 @@ def agmm(x: Tensor, alpha: Tensor, per: str = "channel") -> Tensor:
         alpha: factor per time step, ``[T]`` or ``[T, C]``.
         per: ``"channel"``: mean over height and width; ``"layer"``: also over channels. A
             dense layer has no space: both average over its features.
+        detach: let no gradient go through the gate.
 
     Raises:
         ShapeError: ``alpha`` does not fit the steps or channels of ``x``.
@@ -36,6 +37,7 @@ def agmm(x: Tensor, alpha: Tensor, per: str = "channel") -> Tensor:
     over = tuple(range(2, x.dim() - 1)) if x.dim() == 5 else ()
     mean = (x.mean(over) if over else x).movedim(-1, 0)
     factor = gate(mean, alpha, "layer" if x.dim() == 3 else per).movedim(0, -1)
+    factor = factor.detach() if detach else factor
     return factor.view(*factor.shape[:2], *[1] * (x.dim() - 3), -1) * x
 
 

@@ -25,6 +25,9 @@ CASES = {
     "norm and gate": {"modulation": lambda: AGMM(STEPS)},
     "gate per channel": {"modulation": lambda: AGMM(STEPS, CHANNELS, alpha="channel")},
     "gate of the layer": {"modulation": lambda: AGMM(STEPS, per="layer")},
+    "detached gate": {"modulation": lambda: AGMM(STEPS, detach=True)},
+    "detached gate of the layer": {"modulation": lambda: AGMM(STEPS, per="layer", detach=True)},
+    "gate that does not learn": {"modulation": lambda: AGMM(STEPS, start=-0.5, learn=False)},
     "gate alone": {
         "norm": None,
         "modulation": lambda: AGMM(STEPS),

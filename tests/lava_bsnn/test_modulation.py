@@ -39,6 +39,26 @@ def test_alpha_starts_at_one():
     assert AGMM(4, 3, alpha="channel").alpha.shape == (4, 3)
 
 
+def test_a_gate_can_start_elsewhere_and_stay_there():
+    gate = AGMM(2, start=0, learn=False)
+    x = torch.randn(2, 3, 4, 4, 2, requires_grad=True)
+    assert not gate.alpha.requires_grad
+    assert torch.equal(gate(x), x / 2)  # a gate of 1/2 is a factor, whose gradient it is, too
+    (gate(x) ** 2).sum().backward()
+    torch.testing.assert_close(x.grad, x.detach() / 2)
+
+
+@pytest.mark.parametrize("per", ["channel", "layer"])
+def test_a_detached_gate_scales_the_gradient_as_it_does_the_current(per):
+    gate = AGMM(2, per=per, detach=True)
+    x = torch.randn(2, 3, 4, 4, 2, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn_like(x)
+    (found,) = torch.autograd.grad(gate(x), x, upstream)
+    torch.testing.assert_close(found, upstream * (gate(x) / x).detach())
+    torch.testing.assert_close(gate(x), AGMM(2, per=per)(x))  # the gate is the same
+    assert not gate.alpha.requires_grad and "detach=True" in repr(gate)
+
+
 @pytest.mark.parametrize("size", [8, 16])
 def test_the_additional_gradient_term_is_small_as_in_eq_15(size):
     """dL/dX = gate * dL/dXhat + a term divided by H * W, small for H * W >= 64."""
