@@ -36,12 +36,12 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         images, num_steps = fold_time(x)
-        self.check_count(images[:, 0].numel())
+        self._check_count(images[:, 0].numel())
         synchronise = self.training and distributed.world_size() > 1
         y = self._synchronised(images) if synchronise else super().forward(images)
         return unfold_time(y, x.shape[0], num_steps)
 
-    def check_count(self, count: int) -> None:
+    def _check_count(self, count: int) -> None:
         """Refuse to take statistics of one value per channel."""
         if self.training and count * distributed.world_size() < 2:
             raise ShapeError(
@@ -57,7 +57,7 @@ class BatchNorm(_BatchNorm):
         mean = distributed.total(images.sum(axes)) / count
         centred = images - mean.view(column)
         variance = distributed.total(centred.square().sum(axes)) / count
-        self.follow(mean, variance, count)
+        self._follow(mean, variance, count)
         gain = self._gain(variance)
         y = centred * gain.view(column)
         return y if self.bias is None else y + self.bias.view(column)
@@ -67,7 +67,7 @@ class BatchNorm(_BatchNorm):
         gain = torch.rsqrt(variance + self.eps)
         return gain if self.weight is None else gain * self.weight
 
-    def follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Move the running statistics."""
         if self.running_mean is None or self.running_var is None:
             return
@@ -88,13 +88,13 @@ class BatchNorm(_BatchNorm):
             mean, square: of this process's currents and their squares, float64 ``[C]``.
             count: values per channel that they are of.
         """
-        self.check_count(count)
+        self._check_count(count)
         world_size = distributed.world_size() if self.training else 1
         if world_size > 1:
             mean, square = distributed.total(mean) / world_size, distributed.total(square) / world_size
         variance = (square - mean.square()).clamp(min=0)
         if self.training:
-            self.follow(mean, variance, count * world_size)
+            self._follow(mean, variance, count * world_size)
         gain = self._gain(variance)
         return gain, -mean * gain if self.bias is None else self.bias - mean * gain
 
