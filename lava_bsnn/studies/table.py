@@ -138,7 +138,7 @@ def _how_to_read(found: Gathered) -> str:
 def _percent(value: Interval | None, *, sign: bool = False) -> str:
     if value is None:
         return ""
-    mean = f"{100 * value.mean:{'+' if sign else ''}.2f}"
+    mean = f"{round(100 * value.mean, 2) + 0.0:{'+' if sign else ''}.2f}"  # no -0.00
     return mean if value.half is None else f"{mean} ± {100 * value.half:.2f}"
 
 
