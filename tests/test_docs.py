@@ -203,7 +203,6 @@ ELSEWHERE = {
             "lava-bsnn study agmm --jobs 2",
             "lava-bsnn study agmm --report",
             "lava-bsnn study options --data-root nmnist_train.npz --only nmnist/lmht",
-            "lava-bsnn study options --data-root nmnist_train.npz",
         ),
         "takes minutes to hours; tests/lava_bsnn/test_studies.py runs a tiny study so",
     ),
