@@ -123,6 +123,7 @@ def test_every_field_can_be_set_and_is_described():
         "normalize": True,
         "test_fraction": 0.5,
         "split_seed": 3,
+        "train_samples": 50,
         "validation_fraction": 0.2,
         "model": "mlp",
         "method": "fp",
