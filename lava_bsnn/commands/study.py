@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ..errors import OptionError
-from .output import FIRST, Flag, JsonOutput
+from .jobs import run_left
+from .output import Flag, JsonOutput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,7 @@ class StudyCommand(JsonOutput):
             failed = _run(cells, self.jobs, console)
         self._tell(study, results, console)
         for one in failed:
-            console.print(f"failed: {one.job.name}: {one.problem}", soft_wrap=True)
+            console.print(f"failed: {one.job.name}: {one.problem}", soft_wrap=True, markup=False)
         return 3 if failed else 0
 
     def _folders(self, study: Study) -> tuple[Path, Path]:
@@ -124,37 +124,19 @@ class StudyCommand(JsonOutput):
 
 def _run(cells: Sequence[Cell], parallel: int, console: Console) -> list[Ended[Cell]]:
     """Run cells without a result; return what failed."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     from ..studies.running import epochs_done, run_cells
 
-    left = [cell for cell in cells if cell.found() is None]
-    if len(left) < len(cells):
-        console.print(f"{len(cells) - len(left)} of {len(cells)} cells are done already")
-    failed: list[Ended[Cell]] = []
-    total = sum(cell.epochs for cell in left)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=total)
-        done = ended_cells = 0
-
-        def look(running: Sequence[Cell]) -> None:
-            names = ", ".join(cell.name for cell in running)
-            now = done + sum(epochs_done(cell) for cell in running)
-            progress.update(task, completed=now, description=f"{ended_cells} of {len(left)} cells: {names}")
-
-        try:
-            with closing(run_cells(left, parallel=parallel, before=FIRST, on_look=look)) as results:
-                for ended in results:
-                    done += ended.job.epochs
-                    ended_cells += 1
-                    if ended.problem:
-                        failed.append(ended)
-                    console.print(_line(ended), soft_wrap=True)
-        except KeyboardInterrupt:
-            console.print("the same command goes on with what was stopped")
-            raise
-    return failed
+    return run_left(
+        cells,
+        run_cells,
+        console,
+        what="cells",
+        parallel=parallel,
+        finished=lambda cell: cell.found() is not None,
+        epochs=lambda cell: cell.epochs,
+        epochs_done=epochs_done,
+        line=_line,
+    )
 
 
 def _line(ended: Ended[Cell]) -> str:

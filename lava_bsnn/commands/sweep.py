@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ import tyro
 from ..errors import OptionError
 from ..files import write_json
 from .compare import save, show
+from .jobs import run_left
 from .output import FIRST, Assignments, JsonOutput
 
 if TYPE_CHECKING:
@@ -89,36 +90,19 @@ class Sweep(JsonOutput):
 
 def _run(recipe: str, jobs: Sequence[Job], parallel: int, console: Console) -> list[Ended]:
     """Run what is not finished; return what failed."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     from ..training.sweep import run_jobs
 
-    left = [job for job in jobs if not job.finished]
-    if len(left) < len(jobs):
-        console.print(f"{len(jobs) - len(left)} of {len(jobs)} runs are done already")
-    failed: list[Ended] = []
-    total = sum(job.recipe.epochs for job in left)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=total)
-        done = 0
-
-        def look(running: Sequence[Job]) -> None:
-            text = ", ".join(job.name for job in running)
-            now = done + sum(job.epochs_done() for job in running)
-            progress.update(task, completed=now, description=f"{len(left)} runs: {text}")
-
-        try:
-            with closing(run_jobs(recipe, left, parallel=parallel, before=FIRST, on_look=look)) as results:
-                for ended in results:
-                    done += ended.job.recipe.epochs
-                    if ended.problem:
-                        failed.append(ended)
-                    console.print(_line(ended), soft_wrap=True, markup=False)
-        except KeyboardInterrupt:
-            console.print("the same command goes on with what was stopped")
-            raise
-    return failed
+    return run_left(
+        jobs,
+        partial(run_jobs, recipe),
+        console,
+        what="runs",
+        parallel=parallel,
+        finished=lambda job: job.finished,
+        epochs=lambda job: job.recipe.epochs,
+        epochs_done=lambda job: job.epochs_done(),
+        line=_line,
+    )
 
 
 def _try(
