@@ -72,6 +72,8 @@ class GraphedPasses:
         key = (x.shape, x.stride(), x.dtype)
         if key not in self.graphs:
             self.graphs[key] = self._recorded(x)
+        if not self.known:  # which counts itself
+            return self.plain(x)
         for entry in self.inputs:
             entry.calls += 1
         return self.graphs[key](x)

@@ -186,4 +186,5 @@ def test_what_cannot_be_recorded_is_told_once_and_trains(monkeypatch):
         calls(passes, 3)
     assert len(told) == 1
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert isinstance(model.blocks[0], block.Input)
+    entry = model.blocks[0]
+    assert isinstance(entry, block.Input) and entry.calls == 4
