@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..training.run_folder import RESULT, finetuning_recipe, history_of, setting
 from .cells import FIRST, FORMAT, RUN, Cell, settings, write_result
 from .definition import Stage
 from .measuring import Examples, deployed, measured, rounded
+from .watching import GRADIENTS, GradientWatch, gradient_curves
 
 _CURVES = (
     "loss",
@@ -45,11 +46,13 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     """Train and measure a cell; return what its file holds."""
     began = time.perf_counter()
     recipe, run, runs = cell.recipe, cell.folder / RUN, [cell.folder / RUN]
+    splits = load_data(dataclasses.replace(recipe, augment=()))
     if cell.first is not None:
         runs.insert(0, cell.folder / FIRST)
         _train(cell.first, runs[0])
         recipe = dataclasses.replace(recipe, start=str(runs[0]))
-    _train(recipe, run)
+    gradients = cell.folder / GRADIENTS
+    _train(recipe, run, GradientWatch(recipe, run, splits, gradients))
     problems = {}
     for stage in cell.stages:
         if stage.epochs:
@@ -62,13 +65,14 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # others wait for it, and the rest needs none
     trained, start = time.perf_counter(), load_run(run)[1]
-    tests = Examples(load_data(dataclasses.replace(cell.recipe, augment=())))
+    tests = Examples(splits)
     figures, classes = measured(start, tests)
     stages = {
         stage.name: problems.get(stage.name) or _deployed(cell, stage, start, tests, classes)
         for stage in cell.stages
     }
     histories = [history_of(one) for one in runs]
+    curves = _curves(histories[runs.index(run)])
     return {
         "format": FORMAT,
         "key": cell.key,
@@ -77,8 +81,9 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         "variant": cell.variant,
         "seed": cell.seed,
         **figures,
+        "validation_accuracy": curves.get("validation_accuracy", [None])[-1],
         "deployed": stages,
-        "history": _curves(histories[runs.index(run)]),
+        "history": curves | gradient_curves(gradients),
         "seconds": {
             "training": round(sum(epoch.seconds for epochs in histories for epoch in epochs), 1),
             "measuring": round(time.perf_counter() - trained, 1),
@@ -96,11 +101,11 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _train(recipe: Recipe, folder: Path) -> None:
+def _train(recipe: Recipe, folder: Path, watch: Callable[[Epoch], None] | None = None) -> None:
     """Train into a folder; go on with what is there if it is the same, replace it otherwise."""
     same = (folder / CONFIG).is_file() and settings_of(run_recipe(folder)) == settings_of(recipe)
     if not (same and (folder / RESULT).is_file()):
-        train(recipe, folder, resume=same, overwrite=not same)
+        train(recipe, folder, resume=same, overwrite=not same, on_epoch=watch)
 
 
 def _deployed(

@@ -19,7 +19,8 @@ from .. import analysis
 from ..data import Splits
 from ..errors import DataError, LavaBsnnError
 from ..models import SpikingNetwork
-from ..training import match_device, predict
+from ..training import match_device, predict, rate_cross_entropy
+from ..training.batches import as_input
 from ..training.gates import has_gates
 from .cells import CHIP, packed
 
@@ -36,8 +37,9 @@ class Examples:
             raise DataError(f"{splits.info.name}: targets are no classes; a study compares sets with classes")
         self.inputs = torch.stack([inputs for inputs, _ in pairs])
         self.labels = np.array([label for _, label in pairs])
-        some = range(min(_CALIBRATION, len(splits.train)))
-        self.calibration = torch.stack([splits.train[index][0] for index in some])
+        some = [splits.train[index] for index in range(min(_CALIBRATION, len(splits.train)))]
+        self.calibration = torch.stack([inputs for inputs, _ in some])
+        self.calibration_labels = torch.tensor([label for _, label in some])
 
     def scored(self, classes: np.ndarray) -> dict[str, Any]:
         """Accuracy, and which samples are right."""
@@ -59,7 +61,20 @@ def measured(model: SpikingNetwork, tests: Examples) -> tuple[dict[str, Any], np
         "macs": rounded(operations.macs),
         "energy": rounded(analysis.estimate_energy(operations).joule),
         "bytes": rounded(analysis.model_size(model)),
+        **_landscape(model, tests),
     }, classes
+
+
+def _landscape(model: SpikingNetwork, tests: Examples) -> dict[str, Any]:
+    """Loss on training samples on a plane of 5 by 5 points, up to half a filter norm away, and its rise."""
+    inputs, labels = as_input(model, tests.calibration[:_COSTED]), tests.calibration_labels[:_COSTED]
+
+    def loss(model: torch.nn.Module) -> torch.Tensor:
+        return rate_cross_entropy(model(inputs), labels)
+
+    losses = analysis.loss_landscape(model, loss, span=0.5, points=5).losses
+    rise = (losses.sum() - losses[2, 2]) / (losses.size - 1) - losses[2, 2]
+    return {"landscape": [[rounded(value) for value in row] for row in losses], "loss_rise": rounded(rise)}
 
 
 def deployed(

@@ -56,7 +56,7 @@ def _grouped(names: Sequence[str]) -> str:
 
 def _variants(rows: Sequence[Row]) -> str:
     headings = ["variant", "seeds", "accuracy %", "difference", "to", "gained, lost", "p", "rate %"]
-    headings += ["flips %", "SOPs", "energy uJ", "minutes"]
+    headings += ["flips %", "gradient", "loss rise", "SOPs", "energy uJ", "validation %", "minutes"]
     lines = []
     for row in rows:
         test = row.mcnemar()
@@ -72,8 +72,11 @@ def _variants(rows: Sequence[Row]) -> str:
                 "" if test is None else _p(test.p),
                 _number(row.mean("firing_rate"), 100, 1),
                 _number(row.mean("history", "flip_ratio"), 100, 2),
+                _number(row.mean("history", "gradient_to_weight"), 1, 4),
+                _number(row.mean("loss_rise"), 1, 2),
                 _number(row.mean("sops"), 1, 0),
                 _number(row.mean("energy"), 1e6, 3),
+                _number(row.mean("validation_accuracy"), 100, 2),
                 _number(seconds, 1 / 60, 1),
             ]
         )
@@ -120,6 +123,18 @@ def _how_to_read(found: Gathered) -> str:
     ]
     if any(one["history"].get("flip_ratio") for one in results):
         lines.append("Flips: share of 1-bit weights that change sign per epoch, mean over the epochs.")
+    if any(one["history"].get("gradient_to_weight") for one in results):
+        lines.append(
+            "Gradient: standard deviation of the loss gradients of a layer's 1-bit weights over the mean "
+            "magnitude of their latent weights, mean over layers and epochs."
+        )
+    if any("loss_rise" in one for one in results):
+        lines.append(
+            "Loss rise: cross entropy (nats) of 256 training samples, mean over 24 points up to half a "
+            "filter norm away in two random directions, less that of the trained weights."
+        )
+    if any(one.get("validation_accuracy") is not None for one in results):
+        lines.append("Validation: of the tenth of the training set that is held out, after the last epoch.")
     lines.append(
         "SOPs per sample, counted; energy per sample, an estimate: of the trained network in 45 nm CMOS from "
         "SOPs and MACs alone, of deployed ones on Loihi from published energies. No hardware was measured."

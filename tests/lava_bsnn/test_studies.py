@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -36,7 +37,7 @@ TINY = {
     "base": {
         "dataset": "digits",
         "model": "mlp",
-        "model_options": {"hidden": [32]},
+        "model_options": {"hidden": [32, 32]},
         "lr": 0.02,
         "method": "binary",
         "num_steps": 2,
@@ -124,6 +125,7 @@ def test_a_study_is_run_measured_cached_and_told(tmp_path, here):
         rights[name] = classes == labels
         assert np.array_equal(unpacked(found[name]["right"], len(labels)), rights[name])
         assert found[name]["accuracy"] == rights[name].mean()
+        check_looks(found[name], recipe, model)
         if name == "digits/qsnn/0":
             stages = found[name]["deployed"]
             assert "problem" in stages["stock"] and "accuracy" not in stages["stock"]
@@ -176,6 +178,31 @@ def test_a_study_is_run_measured_cached_and_told(tmp_path, here):
     assert training.load_run(tmp_path / "out/digits/qsnn/0/run")[0].lr == 0.01
 
 
+def check_looks(content, recipe, model):
+    """Gradients of the last epoch and the loss without a step, by torch alone."""
+    train = load_data(recipe).train
+    inputs = torch.stack([torch.as_tensor(train[index][0]) for index in range(448)])
+    labels = torch.tensor([train[index][1] for index in range(448)])
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(model(inputs[:256]).mean(-1), labels[:256])
+    grid = np.array(content["landscape"])
+    assert grid.shape == (5, 5) and grid[2, 2] == pytest.approx(float(loss), rel=1e-4)
+    assert content["loss_rise"] == pytest.approx(grid.ravel()[np.arange(25) != 12].mean() - loss, rel=1e-3)
+
+    model = copy.deepcopy(model).train()
+    ratios, weight = [], model.blocks[3].synapse.weight  # the only one of 1 bit
+    for start in range(0, 448, 64):
+        logits = model(inputs[start : start + 64])
+        steps = [
+            torch.nn.functional.cross_entropy(one, labels[start : start + 64]) for one in logits.unbind(-1)
+        ]
+        (gradient,) = torch.autograd.grad(torch.stack(steps).mean(), weight)
+        ratios.append(float(gradient.double().std(correction=0) / weight.detach().abs().mean()))
+    curve = content["history"]["gradient_to_weight"]
+    assert len(curve) == recipe.epochs and curve[-1] == pytest.approx(np.mean(ratios), rel=1e-3)
+    assert len(set(curve)) == len(curve)  # of different weights
+
+
 def interval(values, sign=""):
     """Mean and 95 % interval of two values in percent: Student's t of 1 degree of freedom is 12.706."""
     one, other = (100 * value for value in values)
@@ -190,8 +217,10 @@ def test_a_cell_that_is_stopped_goes_on_and_a_failed_one_is_told(tmp_path, here,
     assert whole.returncode == 0, whole.stderr
     assert "Not there yet: `digits/qsnn` 0." in whole.stdout
 
-    def stopped(recipe, folder, **options):
+    def stopped(recipe, folder, on_epoch=None, **options):
         def stop(epoch):
+            if on_epoch is not None:
+                on_epoch(epoch)
             if (recipe.matched, epoch.epoch) == (at_tuning, 1):
                 raise KeyboardInterrupt
 
