@@ -19,7 +19,8 @@ from ..errors import OptionError
 from .augment import Transform, integer, uniform
 from .info import DatasetInfo
 
-STATIC = ("crop", "flip", "autoaugment", "cutout", "random-resized-crop")
+STATIC = ("crop", "shift", "flip", "autoaugment", "cutout", "random-resized-crop")
+_PLACES = ("crop", "shift", "random-resized-crop")
 EVENTS = ("flip", "roll", "rotate", "shear", "cutout", "nda")
 
 
@@ -31,7 +32,7 @@ def build(
 ) -> tuple[list[Transform], list[Transform]]:
     """Return the transforms before and after the conversion to float, in an order of their own.
 
-    Images: random-resized-crop or crop, flip, autoaugment, conversion, cutout. Frames: one after the
+    Images: random-resized-crop, crop or shift, flip, autoaugment, conversion, cutout. Frames: one after the
     other as named.
 
     Args:
@@ -63,11 +64,12 @@ def build(
     length = min(16, side // 2)
     if info.kind == "events":
         return [], [_events(name, length) for name in names]
-    if {"crop", "random-resized-crop"} <= set(names):
-        raise OptionError("data.load: augment has crop and random-resized-crop; use one of them")
+    if len(places := [name for name in _PLACES if name in names]) > 1:
+        raise OptionError(f"data.load: augment has {' and '.join(places)}; use one of them")
     made: dict[str, Callable[[], Any]] = {
         "random-resized-crop": lambda: _random_resized_crop(shape),
         "crop": lambda: Crop(padding=min(4, max(1, side // 7))),
+        "shift": lambda: Crop(padding=max(1, side // 14)),
         "flip": Flip,
         "autoaugment": lambda: _autoaugment(info),
     }

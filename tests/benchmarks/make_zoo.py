@@ -1,24 +1,28 @@
 """Train the networks of ``netx_export.zoo`` anew and record what they do.
 
     python tests/benchmarks/make_zoo.py [NAME ...] [--out FOLDER]
+    python tests/benchmarks/make_zoo.py fashion --run runs/study/fashion/fashion/binary/0/loihi+2
 
 Writes ``NAME.net``, ``NAME.npz`` and ``NAME.json``, by default in the place of those of the package. The
-same seed gives the same network with the same versions of torch on the same kind of processor.
+same seed gives the same network with the same versions of torch on the same kind of processor. The second
+takes a network from the folder of a run, as ``lava-bsnn study fashion`` leaves it.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
 from lava_bsnn import training
-from lava_bsnn.training.recipe import load_recipe
+from lava_bsnn.training.recipe import Recipe, load_recipe
 from lava_bsnn.training.run import build_model
 from lava_bsnn.training.run_data import load_data
 from netx_export import FixedPointNetwork, convert, simulate, zoo
@@ -78,6 +82,12 @@ PLANS = {
 }
 
 
+FROM_RUNS = {
+    "fashion": "chain of convolutions with 1-bit weights, Fashion-MNIST",
+}
+"""Networks that are taken from a run: their summaries."""
+
+
 def arrays(data: torch.utils.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """All samples and labels of a data set."""
     pairs = [data[index] for index in range(len(data))]  # type: ignore[arg-type]
@@ -120,26 +130,58 @@ def make(name: str, folder: Path, console: Console) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         net = convert(model.eval(), plan.target)
-    data = net.encode(inputs) if inputs.ndim > 4 else net.encode(inputs, recipe.num_steps)
-    classes = classes_of(net, data)
-    zoo.save(
-        folder,
-        name,
-        net,
-        np.ascontiguousarray(data[:SAMPLES]),
-        labels[:SAMPLES],
-        {
-            "summary": plan.summary,
-            "dataset": recipe.dataset,
-            "accuracy": round(float((classes == labels).mean()), 4),
-            "test_samples": len(labels),
-            "command": f"python tests/benchmarks/make_zoo.py {name}",
-            "recipe": f"{plan.recipe} --set {' '.join(plan.changes)}",
-            "seed": recipe.seed,
-            "fine_tuned": f"{plan.tuned_epochs} epochs, lr={plan.tuned_lr}, target={plan.target!r}",
-            "torch": torch.__version__,
-        },
-    )
+    about = {
+        "summary": plan.summary,
+        "dataset": recipe.dataset,
+        "command": f"python tests/benchmarks/make_zoo.py {name}",
+        "recipe": f"{plan.recipe} --set {' '.join(plan.changes)}",
+        "seed": recipe.seed,
+        "fine_tuned": f"{plan.tuned_epochs} epochs, lr={plan.tuned_lr}, target={plan.target!r}",
+    }
+    record(name, net, coded(net, inputs, recipe), labels, about, folder, console)
+
+
+def make_from_run(name: str, run: Path, folder: Path, console: Console) -> None:
+    """Convert the fine-tuned network of a run, record, write."""
+    recipe, model = training.load_run(run)
+    splits = load_data(dataclasses.replace(recipe, augment=()))
+    target = recipe.target or "extended"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = convert(model, target)
+    about = {
+        "summary": FROM_RUNS[name],
+        "dataset": recipe.dataset,
+        "command": f"python tests/benchmarks/make_zoo.py {name} --run runs/{str(run).partition('runs/')[2]}",
+        "recipe": recipe.to_yaml(full=False),
+        "seed": recipe.seed,
+        "fine_tuned": f"{recipe.epochs} epochs, lr={recipe.lr}, target={target!r}",
+    }
+    inputs, labels = arrays(splits.test)
+    record(name, net, coded(net, inputs, recipe), labels, about, folder, console)
+
+
+def coded(net: FixedPointNetwork, inputs: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Inputs as integers, images at each step."""
+    return net.encode(inputs) if inputs.ndim > 4 else net.encode(inputs, recipe.num_steps)
+
+
+def record(
+    name: str,
+    net: FixedPointNetwork,
+    data: np.ndarray,
+    labels: np.ndarray,
+    about: dict[str, Any],
+    folder: Path,
+    console: Console,
+) -> None:
+    """Run the test set, write network, record of the first samples, and what it is."""
+    figures = {
+        "accuracy": round(float((classes_of(net, data) == labels).mean()), 4),
+        "test_samples": len(labels),
+        "torch": torch.__version__,
+    }
+    zoo.save(folder, name, net, np.ascontiguousarray(data[:SAMPLES]), labels[:SAMPLES], about | figures)
     golden = zoo.load(name, folder)
     silent = [layer for layer, t in golden.expected.layers.items() if not t.spikes.any()]
     size = sum((folder / f"{name}.{end}").stat().st_size for end in ("net", "npz", "json"))
@@ -156,8 +198,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path(zoo.__file__).parent)
+    parser.add_argument("--run", type=Path, help="folder of a run, for one of " + ", ".join(FROM_RUNS))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.run is not None:
+        (name,) = options.names
+        make_from_run(name, options.run, options.out, Console(highlight=False))
+        return
     for name in options.names or PLANS:
         make(name, options.out, Console(highlight=False))
 

@@ -169,6 +169,9 @@ def test_images_are_augmented_in_the_usual_order():
     assert [type(transform).__name__ for transform in before] == ["Crop", "Flip", "AutoAugment"]
     assert before[0].padding == 4
     assert after == [transforms.Cutout(length=16)]
+    for side, pixels in ((28, 2), (32, 2), (224, 16), (8, 1)):
+        (shift,), _ = transforms.build(info, ("shift",), (3, side, side))
+        assert shift == transforms.Crop(padding=pixels)
     (resized,), _ = transforms.build(info, ("random-resized-crop",), (3, 20, 20))
     assert resized(torch.zeros(3, 50, 70, dtype=torch.uint8)).shape == (3, 20, 20)
     for channels in (1, 3):
