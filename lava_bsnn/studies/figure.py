@@ -1,4 +1,4 @@
-"""Figure of a study: accuracy with intervals, and flips over the epochs."""
+"""Figure of a study: accuracy with intervals, flips over the epochs, and what gradients they come with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ..analysis._style import LINES, integers, line, tidy
 from ..files import atomic_path
 from .gathering import Gathered, Row
 
+FLIPS, GRADIENT = "flip_ratio", "gradient_to_weight"
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -23,18 +25,20 @@ def draw(found: Gathered, path: Path) -> Path | None:
     sets = {name: rows for name in found.study.sets if (rows := found.rows_of(name))}
     if not sets:
         return None
-    flips = {name: any(_flips(row).size for row in rows) for name, rows in sets.items()}
+    panels = [plot_accuracies]
+    panels += [
+        panel
+        for panel, curve in ((plot_gradients, GRADIENT), (plot_flips, FLIPS))
+        if any(_curves(row, curve).size for rows in sets.values() for row in rows)
+    ]
     heights = [max(2.6, 1.3 + 0.3 * len(rows)) for rows in sets.values()]
-    figure: Any = Figure(figsize=(11 if any(flips.values()) else 7, sum(heights)), layout="constrained")
-    columns = 2 if any(flips.values()) else 1
-    axes = figure.subplots(len(sets), columns, squeeze=False, height_ratios=heights)
+    figure: Any = Figure(figsize=(3 + 4 * len(panels), sum(heights)), layout="constrained")
+    axes = figure.subplots(len(sets), len(panels), squeeze=False, height_ratios=heights)
     for row_axes, (name, rows) in zip(axes, sets.items(), strict=True):
-        plot_accuracies(rows, row_axes[0])
         row_axes[0].set_title(name, loc="left")
-        if columns == 2:
-            row_axes[1].set_visible(flips[name])
-        if flips[name]:
-            plot_flips(rows, row_axes[1])
+        for panel, one in zip(panels, row_axes, strict=True):
+            panel(rows, one)
+            one.set_visible(one.has_data())
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
@@ -71,7 +75,7 @@ def plot_accuracies(rows: Sequence[Row], axes: Axes) -> Axes:
 def plot_flips(rows: Sequence[Row], axes: Axes) -> Axes:
     """Draw the share of 1-bit weights that change sign, epoch by epoch, mean over the seeds."""
     for index, row in enumerate(rows):
-        flips = 100 * _flips(row)
+        flips = 100 * _curves(row, FLIPS)
         if flips.size:
             mean = np.nanmean(flips, 0)
             look = _look(index)
@@ -84,9 +88,20 @@ def plot_flips(rows: Sequence[Row], axes: Axes) -> Axes:
     return tidy(axes)
 
 
-def _flips(row: Row) -> np.ndarray:
-    """Flip ratios ``[seeds, epochs]``; NaN where a seed has fewer epochs, no columns without any."""
-    curves = [result["history"].get("flip_ratio") for result in row.results.values()]
+def plot_gradients(rows: Sequence[Row], axes: Axes) -> Axes:
+    """Draw flips of an epoch against the spread of the gradients after it, a line per variant."""
+    for index, row in enumerate(rows):
+        flips, gradients = 100 * _curves(row, FLIPS), _curves(row, GRADIENT)
+        if flips.size and gradients.size:
+            axes.plot(np.nanmean(gradients, 0), np.nanmean(flips, 0), lw=1, ms=4, **_look(index))
+    axes.set(xlabel="gradient, standard deviation over mean |weight|", ylabel="weight signs flipped (%)")
+    axes.set(xscale="log", yscale="log")
+    return tidy(axes)
+
+
+def _curves(row: Row, name: str) -> np.ndarray:
+    """A curve ``[seeds, epochs]``; NaN where a seed has fewer epochs, no columns without any."""
+    curves = [result["history"].get(name) for result in row.results.values()]
     known = [[np.nan if value is None else value for value in curve] for curve in curves if curve]
     length = max((len(curve) for curve in known), default=0)
     rows = [curve + [np.nan] * (length - len(curve)) for curve in known]

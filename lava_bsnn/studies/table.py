@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..files import atomic_path
 from .cells import CHIP
-from .gathering import Gathered, Row
+from .gathering import Gathered, Row, flips_follow_gradients
 from .statistics import Interval
 
 TABLE = "table.md"
@@ -22,6 +22,12 @@ def table(found: Gathered) -> str:
         if rows:
             parts.append(f"Set `{set_name}`:")
             parts.append(_variants(rows))
+            correlation = flips_follow_gradients(rows)
+            if correlation is not None:
+                parts.append(
+                    f"Rank correlation of flips and gradients over the variants, mean over seeds and epochs: "
+                    f"{correlation:.2f}."
+                )
             stages = _stages(found, rows)
             if stages:
                 parts.append(f"Set `{set_name}`, deployed:")

@@ -24,6 +24,7 @@ from lava_bsnn.studies import cell as cell_process
 from lava_bsnn.studies import cells_of, load_study, run_cells, running, study_names
 from lava_bsnn.studies.cells import packed, unpacked
 from lava_bsnn.studies.definition import merged
+from lava_bsnn.studies.gathering import Row, flips_follow_gradients
 from lava_bsnn.studies.running import epochs_done
 from lava_bsnn.training.run_data import load_data
 from lava_bsnn.training.run_log import RunLog
@@ -352,3 +353,22 @@ def test_tables_of_the_documentation_are_those_of_their_results(tmp_path, name):
 
     found = gathered(load_study(name), ROOT / "docs/results-data")
     assert table(found) == (ROOT / "docs/results-data" / name / "table.md").read_text()
+
+
+def test_flips_are_ranked_against_gradients_of_equal_steps():
+    def row(name, reference, flips, gradients, **recipe):
+        history = {"flip_ratio": flips, "gradient_to_weight": gradients}
+        return Row(
+            set="s", variant=name, reference=reference, results={0: {"recipe": recipe, "history": history}}
+        )
+
+    plain = row("plain", None, [0.3, 0.1], [3.0, 1.0], lr=0.1)
+    rows = [
+        plain,
+        row("a", plain, [0.2, 0.2], [2.0, 2.0], lr=0.1),
+        row("b", plain, [0.1, 0.3], [1.5, 0.5], lr=0.1),
+        row("adamw", plain, [0.9, 0.9], [0.1, 0.1], lr=0.2),  # its steps are others
+    ]
+    # the first epoch: ranks 3 2 1 and 3 2 1; the second: 1 2 3 and 2 3 1, 1 - 6 (1 + 1 + 4) / (3 8) = -0.5
+    assert flips_follow_gradients(rows) == pytest.approx((1 - 0.5) / 2)
+    assert flips_follow_gradients(rows[:2]) is None
