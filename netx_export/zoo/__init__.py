@@ -128,12 +128,13 @@ def save(
         folder: where to.
         name: of the files.
         net: the network.
-        data: integers ``[N, *shape, T]``, -128..127.
+        data: integers ``[N, *shape, T]``.
         labels: ``[N]``.
         about: how it was made, with ``summary``, ``accuracy`` and ``command``.
     """
     result = simulate(net, data, trace=True)
-    arrays = {"data": data.astype(np.int8), "labels": labels.astype(np.int16)}
+    kind = np.int8 if data.min() >= -128 and data.max() <= 127 else np.int32
+    arrays = {"data": data.astype(kind), "labels": labels.astype(np.int16)}
     for layer, trace in result.layers.items():
         arrays[f"spikes/{layer}"] = np.packbits(trace.spikes)
     if result.readout is not None:

@@ -1,7 +1,7 @@
 """Train the networks of ``netx_export.zoo`` anew and record what they do.
 
     python tests/benchmarks/make_zoo.py [NAME ...] [--out FOLDER]
-    python tests/benchmarks/make_zoo.py fashion --run runs/study/fashion/fashion/binary/0/loihi+2
+    python tests/benchmarks/make_zoo.py fashion --run runs/study/fashion/fashion/binary/0/run
 
 Writes ``NAME.net``, ``NAME.npz`` and ``NAME.json``, by default in the place of those of the package. The
 same seed gives the same network with the same versions of torch on the same kind of processor. The second
@@ -83,9 +83,14 @@ PLANS = {
 
 
 FROM_RUNS = {
-    "fashion": "chain of convolutions with 1-bit weights, Fashion-MNIST",
+    "fashion": (
+        "chain of four convolutions with 1-bit weights, 8-bit images of Fashion-MNIST",
+        "lava-bsnn study fashion --only fashion/binary --seeds 1",
+        "runs/study/fashion/fashion/binary/0/run",
+        "loihi",
+    ),
 }
-"""Networks that are taken from a run: their summaries."""
+"""Networks that are taken from a run: summary, command that trains it, folder that it leaves, target."""
 
 
 def arrays(data: torch.utils.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -142,20 +147,20 @@ def make(name: str, folder: Path, console: Console) -> None:
 
 
 def make_from_run(name: str, run: Path, folder: Path, console: Console) -> None:
-    """Convert the fine-tuned network of a run, record, write."""
+    """Convert the network of a run, record, write."""
     recipe, model = training.load_run(run)
     splits = load_data(dataclasses.replace(recipe, augment=()))
-    target = recipe.target or "extended"
+    summary, trained_by, place, target = FROM_RUNS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         net = convert(model, target)
     about = {
-        "summary": FROM_RUNS[name],
+        "summary": summary,
         "dataset": recipe.dataset,
-        "command": f"python tests/benchmarks/make_zoo.py {name} --run runs/{str(run).partition('runs/')[2]}",
-        "recipe": recipe.to_yaml(full=False),
+        "command": f"python tests/benchmarks/make_zoo.py {name} --run {place}",
+        "recipe": trained_by,
         "seed": recipe.seed,
-        "fine_tuned": f"{recipe.epochs} epochs, lr={recipe.lr}, target={target!r}",
+        "fine_tuned": "no",
     }
     inputs, labels = arrays(splits.test)
     record(name, net, coded(net, inputs, recipe), labels, about, folder, console)

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from support.cli import command
 
+from lava_bsnn import data
 from lava_bsnn.errors import ExportError, LavaMissingError, NetXFormatError, OptionError
 from netx_export import read, simulate, zoo
 from netx_export.zoo import kit
 
-NAMES = ("events", "plain", "residual")
+NAMES = ("events", "fashion", "plain", "residual")
+LARGEST = {"fashion": 420_000}
+"""Bytes of a .net with millions of weights; of others 300,000."""
 ON_LAVA = {"lava": 2, "lava-fused": 8}
 """Samples; stock convolutions take long."""
 
@@ -37,12 +40,13 @@ def copied(tmp_path):
     return tmp_path
 
 
-def test_there_are_three_and_each_is_small():
+def test_there_are_four_and_each_is_small():
     assert tuple(zoo.names()) == NAMES
     for name in NAMES:
         folder = Path(zoo.__file__).parent
         sizes = [(folder / f"{name}.{end}").stat().st_size for end in ("net", "npz", "json")]
-        assert sizes[0] <= 300_000 and sum(sizes) <= 400_000
+        largest = LARGEST.get(name, 300_000)
+        assert sizes[0] <= largest and sum(sizes) <= largest + 100_000
 
 
 def test_git_keeps_their_files():
@@ -67,7 +71,7 @@ def test_content_is_that_of_the_record(golden, name):
 
 
 def test_kinds_are_what_they_are_for(golden):
-    assert [golden[name].net.profile for name in NAMES] == ["stock", "stock", "loihi"]
+    assert [golden[name].net.profile for name in NAMES] == ["stock", "loihi", "stock", "loihi"]
     residual = golden["residual"].net
     assert any(len(layer.connections) == 2 for layer in residual.layers) and len(residual.layers) >= 20
     assert golden["events"].net.input.bits == 0 and golden["plain"].net.input.bits == 4
@@ -99,13 +103,15 @@ def test_accuracy_is_what_the_record_says(golden, name):
 
     one = golden[name]
     steps = one.data.shape[-1]
+    if not one.about["dataset"].startswith("digits") and data.find(one.about["dataset"]) is None:
+        pytest.skip(f"{one.about['dataset']} is not here")
     given = of_data_set(one.net, one.about["dataset"], 10_000, steps)
     assert len(given.labels) == one.about["test_samples"]
-    data = one.net.encode(given.samples, steps)
-    assert (data[:8] == one.data).mean() > 0.99  # resizing may round otherwise in another version
+    inputs = one.net.encode(given.samples, steps)
+    assert (inputs[:8] == one.data).mean() > 0.99  # resizing may round otherwise in another version
     np.testing.assert_array_equal(given.labels[:8], one.labels)
     classes = np.concatenate(
-        [simulate(one.net, data[i : i + 64]).prediction for i in range(0, len(data), 64)]
+        [simulate(one.net, inputs[i : i + 64]).prediction for i in range(0, len(inputs), 64)]
     )
     share = float((classes == given.labels).mean())
     assert share == pytest.approx(one.accuracy, abs=0.01) and share >= 0.9
@@ -178,7 +184,7 @@ def test_kit_tells_a_run_that_fails_and_goes_on(golden, monkeypatch, tmp_path):
     assert done.returncode == 3
     told = json.loads((tmp_path / "report.json").read_text())
     assert [net["net"] for net in told["nets"]] == list(NAMES) and not told["equal"]
-    assert [net["failed"] for net in told["nets"]] == [1, 0, 0]
+    assert [net["failed"] for net in told["nets"]] == [1, 0, 0, 0]
     assert told["nets"][0]["layers"][1]["error"] == "RuntimeError: board is busy"
     assert len(tried) == sum(len(golden[name].net.layers) for name in NAMES)
     assert "1 layers failed" in done.stdout and "board is busy" in done.stdout
@@ -260,9 +266,10 @@ def test_another_network_under_the_name_is_refused(copied):
         zoo.load("plain", copied)
 
 
-def test_what_is_saved_loads_again(golden, tmp_path):
+@pytest.mark.parametrize("name", ["events", "fashion"])
+def test_what_is_saved_loads_again(golden, tmp_path, name):
     """Counts have no bits of their own in the record; all else comes back as it was."""
-    one = golden["events"]
+    one = golden[name]
     about = {key: one.about[key] for key in ("summary", "accuracy", "command")}
     zoo.save(tmp_path, "again", one.net, one.data, one.labels, about)
     again = zoo.load("again", tmp_path)
@@ -272,6 +279,7 @@ def test_what_is_saved_loads_again(golden, tmp_path):
         for name in before.files:  # the heads of zip files depend on the Python
             assert before[name].dtype == after[name].dtype
             np.testing.assert_array_equal(before[name], after[name], strict=True)
+    np.testing.assert_array_equal(again.data, one.data)
     np.testing.assert_array_equal(again.expected.readout, one.expected.readout)
 
 
@@ -290,7 +298,7 @@ def test_list_tells_what_there_is(golden, tmp_path):
     for row in told:
         one = golden[row["name"]]
         assert (row["profile"], row["layers"]) == (one.net.profile, len(one.net.layers))
-        assert row["accuracy"] == one.accuracy and row["command"].endswith(f"make_zoo.py {row['name']}")
+        assert row["accuracy"] == one.accuracy and f"make_zoo.py {row['name']}" in row["command"]
         assert row["bytes"] == Path(row["file"]).stat().st_size
         assert row["name"] in done.stdout
 
@@ -309,7 +317,7 @@ def test_run_of_one_network_prints_a_line(golden):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("lenet",), "name='lenet' is unknown; use one of 'events', 'plain', 'residual'"),
+        (("lenet",), "name='lenet' is unknown; use one of 'events', 'fashion', 'plain', 'residual'"),
         (("--out", "x.net"), "zoo: --out takes one network; give its name in front"),
         (("plain", "--out", "nowhere/x.net"), "does not exist; make it first"),
         (("plain", "--samples", "2"), "zoo: --samples is for runs only; add --run BACKEND"),
