@@ -38,6 +38,7 @@ _CURVES = (
     "test_accuracy",
     "firing_rate",
     "flip_ratio",
+    "learning_rate",
     "seconds",
 )
 

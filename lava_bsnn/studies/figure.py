@@ -12,8 +12,6 @@ from ..analysis._style import LINES, integers, line, tidy
 from ..files import atomic_path
 from .gathering import Gathered, Row
 
-FLIPS, GRADIENT = "flip_ratio", "gradient_to_weight"
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -28,8 +26,8 @@ def draw(found: Gathered, path: Path) -> Path | None:
     panels = [plot_accuracies]
     panels += [
         panel
-        for panel, curve in ((plot_gradients, GRADIENT), (plot_flips, FLIPS))
-        if any(_curves(row, curve).size for rows in sets.values() for row in rows)
+        for panel, curve in ((plot_steps, _steps), (plot_flips, _flips))
+        if any(curve(row).size for rows in sets.values() for row in rows)
     ]
     heights = [max(2.6, 1.3 + 0.3 * len(rows)) for rows in sets.values()]
     figure: Any = Figure(figsize=(3 + 4 * len(panels), sum(heights)), layout="constrained")
@@ -75,7 +73,7 @@ def plot_accuracies(rows: Sequence[Row], axes: Axes) -> Axes:
 def plot_flips(rows: Sequence[Row], axes: Axes) -> Axes:
     """Draw the share of 1-bit weights that change sign, epoch by epoch, mean over the seeds."""
     for index, row in enumerate(rows):
-        flips = 100 * _curves(row, FLIPS)
+        flips = 100 * _flips(row)
         if flips.size:
             mean = np.nanmean(flips, 0)
             look = _look(index)
@@ -88,15 +86,24 @@ def plot_flips(rows: Sequence[Row], axes: Axes) -> Axes:
     return tidy(axes)
 
 
-def plot_gradients(rows: Sequence[Row], axes: Axes) -> Axes:
-    """Draw flips of an epoch against the spread of the gradients after it, a line per variant."""
+def plot_steps(rows: Sequence[Row], axes: Axes) -> Axes:
+    """Draw flips of an epoch against the length of its last steps, a line per variant through its epochs."""
     for index, row in enumerate(rows):
-        flips, gradients = 100 * _curves(row, FLIPS), _curves(row, GRADIENT)
-        if flips.size and gradients.size:
-            axes.plot(np.nanmean(gradients, 0), np.nanmean(flips, 0), lw=1, ms=4, **_look(index))
-    axes.set(xlabel="gradient, standard deviation over mean |weight|", ylabel="weight signs flipped (%)")
+        flips, steps = 100 * _flips(row), _steps(row)
+        if flips.size and steps.size:
+            axes.plot(np.nanmean(steps, 0), np.nanmean(flips, 0), lw=1, ms=4, **_look(index))
+    axes.set(xlabel="learning rate x gradient spread / mean |weight|", ylabel="weight signs flipped (%)")
     axes.set(xscale="log", yscale="log")
     return tidy(axes)
+
+
+def _flips(row: Row) -> np.ndarray:
+    return _curves(row, "flip_ratio")
+
+
+def _steps(row: Row) -> np.ndarray:
+    gradients, rates = _curves(row, "gradient_to_weight"), _curves(row, "learning_rate")
+    return gradients * rates if gradients.shape == rates.shape else np.empty((0, 0))
 
 
 def _curves(row: Row, name: str) -> np.ndarray:
