@@ -42,11 +42,11 @@ test: $(STAMP)
 	$(MAKE) --no-print-directory --jobs=2 test-forks test-others
 
 test-forks: $(STAMP)
-	$(BIN)/python -m pytest -m "lava and not nightly"
+	$(BIN)/python -m pytest --durations=15 --durations-min=4 -m "lava and not nightly"
 
 test-others: $(STAMP)
 	@mkdir -p build
-	nice $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder -m "not lava and not nightly" > build/test-others.log 2>&1; \
+	nice $(BIN)/python -m pytest --durations=30 --durations-min=4 -n logical --dist loadfile --no-loadscope-reorder -m "not lava and not nightly" > build/test-others.log 2>&1; \
 		code=$$?; cat build/test-others.log; exit $$code
 
 lint: $(STAMP)
