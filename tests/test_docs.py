@@ -97,6 +97,7 @@ SESSION = {  # command of the documentation -> arguments that make it short
     "lava-bsnn report events.net --run runs/events": "--samples 4",
     "lava-bsnn report events.net --run runs/events --html report.html": "--samples 4",
     "lava-bsnn zoo": "",
+    "lava-bsnn zoo fashion --run lava": "--samples 1",
     "lava-bsnn zoo residual --run lava --samples 2": "--samples 1 --run lava-fused",  # test_zoo.py: lava
     "lava-bsnn zoo residual --out residual.net": "",
     "lava-bsnn verify events.net --layers": "--samples 1 --backends lava-fused",  # the graph takes long
@@ -200,6 +201,8 @@ ELSEWHERE = {
     **dict.fromkeys(
         (
             "lava-bsnn study agmm --quick",
+            "lava-bsnn study fashion",
+            "lava-bsnn study fashion --only fashion/binary fashion/fp",
             "lava-bsnn study agmm --jobs 2",
             "lava-bsnn study agmm --report",
             "lava-bsnn study options --data-root nmnist_train.npz --only nmnist/lmht",
