@@ -257,7 +257,11 @@ def test_packed_recordings_are_split_by_class(tmp_path):
         ("nmnist", {"size": 35}, r"size=35 is not allowed for nmnist; use 1\.\.34"),
         ("nmnist", {"num_steps": 0}, "num_steps=0 is not allowed"),
         ("nmnist", {"normalize": True}, "normalize is not for nmnist"),
-        ("digits", {"augment": ("roll",)}, "augment='roll' is unknown for digits .* crop, shift, flip, autoaugment"),
+        (
+            "digits",
+            {"augment": ("roll",)},
+            "augment='roll' is unknown for digits .* crop, shift, flip, autoaugment",
+        ),
         ("nmnist", {"augment": ("crop",)}, "augment='crop' is unknown for nmnist .* flip, roll, rotate"),
         ("nmnist", {"augment": "crop"}, "augment='crop' is unknown for nmnist"),
         ("digits", {"augment": ("flip", "flip")}, "names 'flip' twice"),
