@@ -11,6 +11,8 @@ A meta path finder waits for the modules that are mended and executes each insid
   seconds. They load when they are used.
 - Its reshaped ports call ``np.reshape`` with a keyword that NumPy 2.5 lacks, and lava-dl's reader of files
   takes ``int`` of arrays of one number, which NumPy 2.5 refuses.
+- Lava's convolution computes with sides and channels beside numbers of type int8, which NumPy 2 refuses from
+  128 on.
 
 Nothing of lava is imported before the user imports it.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -93,6 +96,24 @@ def _whole_numbers_of_arrays(module: ModuleType) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _convolves_with_ints(module: ModuleType) -> Iterator[None]:
+    yield
+
+    def mended(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def conv(
+            input_: Any, weight: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+        ) -> Any:
+            pairs = (tuple(map(int, pair)) for pair in (kernel_size, stride, padding, dilation))
+            return original(input_, weight, *pairs, int(groups))
+
+        return conv
+
+    for name in ("conv", "conv_scipy"):
+        vars(module)[name] = mended(vars(module)[name])
+
+
+@contextlib.contextmanager
 def _without_notice(_: ModuleType) -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()):
         yield
@@ -108,6 +129,7 @@ _MENDED: dict[str, Callable[[ModuleType], AbstractContextManager[None]]] = {
     _RUNTIME: _tells_of_failures,
     "lava.magma.core.process.ports.ports": _reshape_without_keyword,
     "lava.lib.dl.netx.hdf5": _whole_numbers_of_arrays,
+    "lava.proc.conv.utils": _convolves_with_ints,
     _LATE: _without_notice,
 }
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lava_bsnn import compat
@@ -155,3 +156,26 @@ def test_missing_lava_names_the_command_that_installs_it():
 def test_the_install_command_has_the_versions_of_pyproject():
     pins = set(re.findall(r"lava-(?:nc|dl)==[0-9.]+", (ROOT / "pyproject.toml").read_text()))
     assert pins == set(re.findall(r"lava-(?:nc|dl)==[0-9.]+", compat.INSTALL_LAVA))
+
+
+@pytest.mark.parametrize(("width", "channels"), [(3, 130), (200, 2)])
+def test_lavas_convolution_takes_sides_and_channels_beyond_int8(width, channels):
+    """Its model keeps kernel, stride, padding and groups as int8; NumPy 2 adds no 128 to such."""
+    from lava.proc.conv import utils
+
+    rng = np.random.default_rng(0)
+    spikes = rng.integers(0, 3, (width, 3, channels))
+    weight = rng.integers(-4, 5, (2, 3, 3, channels))
+    pairs = [np.array(pair, dtype=np.int8) for pair in ((3, 3), (2, 1), (1, 1), (1, 1))]
+    padded = np.pad(spikes, ((1, 1), (1, 1), (0, 0)))
+    expected = np.array(
+        [
+            [
+                [(padded[x : x + 3, y : y + 3] * kernel[::-1, ::-1]).sum() for kernel in weight]
+                for y in range(3)
+            ]
+            for x in range(0, width, 2)
+        ]
+    )
+    for conv in (utils.conv, utils.conv_scipy):
+        np.testing.assert_array_equal(conv(spikes, weight, *pairs, np.int8(1)), expected)

@@ -185,9 +185,9 @@ def check_looks(content, recipe, model):
     inputs = torch.stack([torch.as_tensor(train[index][0]) for index in range(448)])
     labels = torch.tensor([train[index][1] for index in range(448)])
     with torch.no_grad():
-        loss = torch.nn.functional.cross_entropy(model(inputs[:256]).mean(-1), labels[:256])
+        loss = float(torch.nn.functional.cross_entropy(model(inputs[:256]).mean(-1), labels[:256]))
     grid = np.array(content["landscape"])
-    assert grid.shape == (5, 5) and grid[2, 2] == pytest.approx(float(loss), rel=1e-4)
+    assert grid.shape == (5, 5) and grid[2, 2] == pytest.approx(loss, rel=1e-4)
     assert content["loss_rise"] == pytest.approx(grid.ravel()[np.arange(25) != 12].mean() - loss, rel=1e-3)
 
     model = copy.deepcopy(model).train()
