@@ -83,19 +83,19 @@ def flips_follow_gradients(rows: Sequence[Row]) -> float | None:
     from scipy.stats import spearmanr
 
     found: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    steps = [_steps(result) for row in rows if row.reference is None for result in row.results.values()]
+    alike = [_optimizer(result) for row in rows if row.reference is None for result in row.results.values()]
     for row in rows:
         for seed, result in row.results.items():
             flips = _at(result, ("history", "flip_ratio")) or []
             gradients = _at(result, ("history", "gradient_to_weight")) or []
-            if _steps(result) in steps:
+            if _optimizer(result) in alike:
                 for epoch, pair in enumerate(zip(gradients, flips, strict=False)):
                     found.setdefault((seed, epoch), []).append(pair)
     ranks = [float(spearmanr(pairs).statistic) for pairs in found.values() if len(pairs) > 2]
     return fmean(ranks) if ranks else None
 
 
-def _steps(result: Result) -> tuple[Any, Any]:
+def _optimizer(result: Result) -> tuple[Any, Any]:
     return tuple(result["recipe"].get(name) for name in ("optimizer", "lr"))
 
 

@@ -16,6 +16,7 @@ from ..files import atomic_path
 from ..training import Epoch, Recipe, anneal, load_run
 from ..training.batches import as_input
 from ..training.build import build_loss, class_weights_of
+from .measuring import rounded
 
 GRADIENTS = "gradients.csv"
 """In the folder of a cell, a row per epoch."""
@@ -68,7 +69,7 @@ class GradientWatch:
             for name, one in analysis.gradient_statistics(model).items():
                 spread = math.sqrt(one.variance)
                 found.append((abs(one.mean), spread, spread / max(scales[name], 1e-12)))
-        figures = {**_by_epoch(self._path), epoch.epoch: [float(f"{one:.5g}") for one in np.mean(found, 0)]}
+        figures = {**_by_epoch(self._path), epoch.epoch: [rounded(one) for one in np.mean(found, 0)]}
         with atomic_path(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(("epoch", *FIGURES))

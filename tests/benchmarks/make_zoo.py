@@ -137,13 +137,11 @@ def make(name: str, folder: Path, console: Console) -> None:
         net = convert(model.eval(), plan.target)
     about = {
         "summary": plan.summary,
-        "dataset": recipe.dataset,
         "command": f"python tests/benchmarks/make_zoo.py {name}",
         "recipe": f"{plan.recipe} --set {' '.join(plan.changes)}",
-        "seed": recipe.seed,
         "fine_tuned": f"{plan.tuned_epochs} epochs, lr={plan.tuned_lr}, target={plan.target!r}",
     }
-    record(name, net, coded(net, inputs, recipe), labels, about, folder, console)
+    record(name, net, recipe, (inputs, labels), about, folder, console)
 
 
 def make_from_run(name: str, run: Path, folder: Path, console: Console) -> None:
@@ -156,32 +154,28 @@ def make_from_run(name: str, run: Path, folder: Path, console: Console) -> None:
         net = convert(model, target)
     about = {
         "summary": summary,
-        "dataset": recipe.dataset,
         "command": f"python tests/benchmarks/make_zoo.py {name} --run {place}",
         "recipe": trained_by,
-        "seed": recipe.seed,
         "fine_tuned": "no",
     }
-    inputs, labels = arrays(splits.test)
-    record(name, net, coded(net, inputs, recipe), labels, about, folder, console)
-
-
-def coded(net: FixedPointNetwork, inputs: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Inputs as integers, images at each step."""
-    return net.encode(inputs) if inputs.ndim > 4 else net.encode(inputs, recipe.num_steps)
+    record(name, net, recipe, arrays(splits.test), about, folder, console)
 
 
 def record(
     name: str,
     net: FixedPointNetwork,
-    data: np.ndarray,
-    labels: np.ndarray,
+    recipe: Recipe,
+    test: tuple[np.ndarray, np.ndarray],
     about: dict[str, Any],
     folder: Path,
     console: Console,
 ) -> None:
     """Run the test set, write network, record of the first samples, and what it is."""
+    inputs, labels = test
+    data = net.encode(inputs) if inputs.ndim > 4 else net.encode(inputs, recipe.num_steps)
     figures = {
+        "dataset": recipe.dataset,
+        "seed": recipe.seed,
         "accuracy": round(float((classes_of(net, data) == labels).mean()), 4),
         "test_samples": len(labels),
         "torch": torch.__version__,
