@@ -77,26 +77,22 @@ class Row:
 def flips_follow_gradients(rows: Sequence[Row]) -> float | None:
     """Spearman's rank correlation of flips and gradients over variants, mean over seeds and epochs.
 
-    It compares the same epoch of variants with optimizer and learning rate of the reference, where steps are
-    equally long; None of fewer than three variants. AGMM's proposition 1 says that it is positive.
+    It compares the same epoch of variants with the same optimizer and learning rate, where steps are equally
+    long; None if fewer than three are alike. AGMM's proposition 1 says that it is positive.
     """
     from scipy.stats import spearmanr
 
-    found: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    alike = [_optimizer(result) for row in rows if row.reference is None for result in row.results.values()]
+    found: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+    step = ("optimizer", "lr", "flip_threshold", "flip_decay")
     for row in rows:
         for seed, result in row.results.items():
             flips = _at(result, ("history", "flip_ratio")) or []
             gradients = _at(result, ("history", "gradient_to_weight")) or []
-            if _optimizer(result) in alike:
-                for epoch, pair in enumerate(zip(gradients, flips, strict=False)):
-                    found.setdefault((seed, epoch), []).append(pair)
+            alike = tuple(result["recipe"].get(name) for name in step)
+            for epoch, pair in enumerate(zip(gradients, flips, strict=False)):
+                found.setdefault((*alike, seed, epoch), []).append(pair)
     ranks = [float(spearmanr(pairs).statistic) for pairs in found.values() if len(pairs) > 2]
     return fmean(ranks) if ranks else None
-
-
-def _optimizer(result: Result) -> tuple[Any, Any]:
-    return tuple(result["recipe"].get(name) for name in ("optimizer", "lr"))
 
 
 @dataclass(frozen=True, kw_only=True)
