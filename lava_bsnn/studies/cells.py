@@ -25,6 +25,8 @@ FORMAT = 1
 """Of a cell's result; a change makes all cells anew."""
 CHIP = "loihi2"
 """Whose cores are counted."""
+BATCHES = (1, 16, 64, 256)
+"""Sizes of batches whose largest potential scales membranes."""
 RUN, FIRST = "run", "first"
 """Folders of a cell's network, and of the one that it starts from."""
 

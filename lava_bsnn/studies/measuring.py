@@ -19,13 +19,14 @@ from .. import analysis
 from ..data import Splits
 from ..errors import DataError, LavaBsnnError
 from ..models import SpikingNetwork
+from ..neuron import LIF
 from ..training import match_device, predict, rate_cross_entropy
 from ..training.batches import as_input
 from ..training.gates import has_gates
-from .cells import CHIP, packed
+from .cells import BATCHES, CHIP, packed
 
-_COSTED, _COMPARED, _CALIBRATION, _BATCH = 256, 32, 512, 64
-"""Samples of which operations are counted, spikes compared, gates averaged; of a batch."""
+_COSTED, _COMPARED, _CALIBRATION, _SCALED, _BATCH = 256, 32, 512, 2048, 64
+"""Samples of which operations are counted, spikes compared, gates averaged, membranes scaled; of a batch."""
 
 
 class Examples:
@@ -62,6 +63,7 @@ def measured(model: SpikingNetwork, tests: Examples) -> tuple[dict[str, Any], np
         "energy": rounded(analysis.estimate_energy(operations).joule),
         "bytes": rounded(analysis.model_size(model)),
         **_landscape(model, tests),
+        **_batch_maxima(model, tests),
     }, classes
 
 
@@ -75,6 +77,34 @@ def _landscape(model: SpikingNetwork, tests: Examples) -> dict[str, Any]:
     losses = analysis.loss_landscape(model, loss, span=0.5, points=5).losses
     rise = (losses.sum() - losses[2, 2]) / (losses.size - 1) - losses[2, 2]
     return {"landscape": [[rounded(value) for value in row] for row in losses], "loss_rise": rounded(rise)}
+
+
+def _batch_maxima(model: SpikingNetwork, tests: Examples) -> dict[str, Any]:
+    """Accuracy with membranes scaled by the largest potential of the batch and step, as in training.
+
+    By the size of the batch, and ``"running"`` for the running mean of evaluation, on the first test samples;
+    nothing of a network whose membranes have no such scale.
+    """
+    model = copy.deepcopy(model).eval()
+    scaled = [
+        one
+        for one in model.modules()
+        if isinstance(one, LIF) and one.membrane_bits and one.membrane_mode != "matched"
+    ]
+    if not scaled:
+        return {}
+    inputs, labels = tests.inputs[:_SCALED], tests.labels[:_SCALED]
+
+    def accuracy(size: int) -> float:
+        with torch.no_grad():
+            classes = [model(as_input(model, part)).sum(-1).argmax(1) for part in inputs.split(size)]
+        return rounded((torch.cat(classes).numpy() == labels).mean())
+
+    found = {"running": accuracy(_BATCH)}
+    for neuron in scaled:
+        neuron.training = True
+    found |= {str(size): accuracy(size) for size in BATCHES}
+    return {"batch_maxima": found}
 
 
 def deployed(

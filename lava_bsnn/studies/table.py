@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import atomic_path
-from .cells import CHIP
+from .cells import BATCHES, CHIP
 from .gathering import Gathered, Row, flips_follow_gradients
 from .statistics import Interval
 
 TABLE = "table.md"
+MAXIMA = {"running": "running mean"} | {str(size): f"max of {size}" for size in BATCHES}
+"""Columns of accuracies by what scales membranes."""
 
 
 def table(found: Gathered) -> str:
@@ -63,6 +65,7 @@ def _grouped(names: Sequence[str]) -> str:
 def _variants(rows: Sequence[Row]) -> str:
     headings = ["variant", "seeds", "accuracy %", "difference", "to", "gained, lost", "p", "rate %"]
     headings += ["flips %", "gradient", "loss rise", "SOPs", "energy uJ", "validation %", "minutes"]
+    headings += [f"{name} %" for name in MAXIMA.values()]
     lines = []
     for row in rows:
         test = row.mcnemar()
@@ -84,6 +87,7 @@ def _variants(rows: Sequence[Row]) -> str:
                 _number(row.mean("energy"), 1e6, 3),
                 _number(row.mean("validation_accuracy"), 100, 2),
                 _number(seconds, 1 / 60, 1),
+                *(_number(row.mean("batch_maxima", name), 100, 2) for name in MAXIMA),
             ]
         )
     return _markdown(headings, lines, texts=(0, 4))
@@ -141,6 +145,11 @@ def _how_to_read(found: Gathered) -> str:
         )
     if any(one.get("validation_accuracy") is not None for one in results):
         lines.append("Validation: of the tenth of the training set that is held out, after the last epoch.")
+    if any("batch_maxima" in one for one in results):
+        lines.append(
+            "Running mean, max of 64: accuracy on the first 2,048 test samples with membranes scaled by the "
+            "running mean of training's maxima, as in evaluation, and by the maximum of a batch of 64."
+        )
     lines.append(
         "SOPs per sample, counted; energy per sample, an estimate: of the trained network in 45 nm CMOS from "
         "SOPs and MACs alone, of deployed ones on Loihi from published energies. No hardware was measured."

@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 import netx_export
 from lava_bsnn import training
 from lava_bsnn.errors import LavaBsnnError, OptionError
+from lava_bsnn.functional import direct_code
 from lava_bsnn.studies import cell as cell_process
 from lava_bsnn.studies import cells_of, load_study, run_cells, running, study_names
 from lava_bsnn.studies.cells import packed, unpacked
@@ -51,7 +52,12 @@ TINY = {
     "sets": {"digits": {}},
     "variants": {
         "binary": {"stages": ["loihi+1"]},
-        "qsnn": {"method": "qsnn"},  # profile stock refuses its membranes
+        "qsnn": {  # profile stock refuses its membranes
+            "method": "qsnn",
+            "method_options": {
+                "neuron_params": {"threshold": 1.0, "voltage_decay": 0.5, "membrane_bits": 2},
+            },
+        },
         "hybrid": {
             "first": {"method": "qcfs", "num_steps": 1, "loss": "rate"},
             "method": "hybrid",
@@ -137,6 +143,7 @@ def test_a_study_is_run_measured_cached_and_told(tmp_path, here):
             right = unpacked(stages["extended"]["right"], len(labels))
             assert np.array_equal(right, integers == labels)
             assert stages["extended"]["same_class"] == pytest.approx((integers == classes).mean(), rel=1e-4)
+            check_maxima(found[name]["batch_maxima"], recipe, model)
     tuned = found["digits/binary/0"]["deployed"]["loihi+1"]
     assert tuned["same_class"] == 1 and tuned["equal_spikes"] == 1 and tuned["cores"] >= 1
     assert "Not there yet: `digits/hybrid` 0, 1." in done.stdout
@@ -202,6 +209,42 @@ def check_looks(content, recipe, model):
     curve = content["history"]["gradient_to_weight"]
     assert len(curve) == recipe.epochs and curve[-1] == pytest.approx(np.mean(ratios), rel=1e-3)
     assert len(set(curve)) == len(curve)  # of different weights
+
+
+def check_maxima(accuracies, recipe, model):
+    """Accuracies where membranes are scaled by a batch's maximum: neurons step by step, by hand."""
+    tests = load_data(recipe).test
+    inputs = torch.stack([torch.as_tensor(tests[index][0]) for index in range(len(tests))])
+    labels = torch.tensor([tests[index][1] for index in range(len(tests))])
+    inputs = direct_code(inputs, recipe.num_steps)
+    *hidden, readout = model.blocks
+
+    @torch.no_grad()
+    def classes(part, scale=None):
+        for block in hidden:
+            neuron = getattr(block, "neuron", None)
+            if neuron is None:  # the input
+                part = block(part)
+                continue
+            spikes, memory = [], 0
+            for current in block.current(part).unbind(-1):
+                memory = 0.5 * memory + current
+                spikes.append((memory >= 1).float())
+                memory = memory * (memory < 1)
+                alpha = memory.abs().max() if scale is None else neuron.membrane_scale
+                memory = (memory / alpha).clamp(-1, 1)
+                memory = torch.floor(memory + 0.5) * alpha  # levels of 2 bits: -1, 0, 1
+            part = torch.stack(spikes, -1)
+        return readout(part).sum(-1).argmax(1)
+
+    assert hidden[-1].neuron.membrane_bits == 2 and hidden[-1].neuron.membrane_mode == "paper"
+    for size in (1, 16, 64, 256):
+        right = torch.cat([classes(part) for part in inputs.split(size)]) == labels
+        assert accuracies[str(size)] == pytest.approx(right.double().mean().item(), rel=1e-4)
+    assert accuracies["running"] == pytest.approx(
+        (classes(inputs, "running") == labels).double().mean().item(), rel=1e-4
+    )
+    assert len(set(accuracies.values())) > 1
 
 
 def interval(values, sign=""):
@@ -372,3 +415,7 @@ def test_flips_are_ranked_against_gradients_of_equal_steps():
     # the first epoch: ranks 3 2 1 and 3 2 1; the second: 1 2 3 and 2 3 1, 1 - 6 (1 + 1 + 4) / (3 8) = -0.5
     assert flips_follow_gradients(rows) == pytest.approx((1 - 0.5) / 2)
     assert flips_follow_gradients(rows[:2]) is None
+    # of three that are alike otherwise: ranks 3 2 1 and 1 2 3, twice
+    rows += [row(name, plain, [0.1 * n] * 2, [9.0 - n] * 2, lr=0.2) for n, name in ((8, "x"), (7, "y"))]
+    assert flips_follow_gradients(rows) == pytest.approx((1 - 0.5 - 1 - 1) / 4)
+    assert flips_follow_gradients([row(str(n), None, [n], [n], lr=n) for n in range(3)]) is None
