@@ -32,7 +32,7 @@ class Method:
         standardize: standardise 1-bit hidden weights and shortcuts first (WS-DR), per ``"layer"`` or
             ``"filter"``; ``None`` for neither.
         estimator: gradient of their signs: ``"straight_through"`` or ``"annealed"``
-            (:func:`lava_bsnn.training.anneal`).
+            (:func:`lava_bsnn.training.anneal`), which is for standardised weights.
         modulation: ``"agmm"`` or ``None``.
         modulation_options: options of :class:`lava_bsnn.modulation.AGMM`.
         neuron: ``"lif"``, ``"multi_threshold"``, ``"qcfs"`` (an ANN for hybrid training), or the name of a

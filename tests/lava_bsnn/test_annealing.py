@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lava_bsnn import models, training
-from lava_bsnn.training import anneal, load_recipe
+from lava_bsnn.training import anneal, build, load_recipe
 
 FEW = ["epochs=3", "model_options.channels=[4, 4]", "model_options.hidden=8", "batch_size=256", "num_steps=2"]
 
@@ -60,3 +60,20 @@ def test_a_run_anneals_and_tells_it_and_resumes_bit_for_bit(tmp_path):
     training.train(plain, tmp_path / "plain")
     other = training.read_checkpoint(tmp_path / "plain/last.pt")["model"]
     assert not all(torch.equal(other[name], value) for name, value in second["model"].items())
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [
+        ({"estimator": "annealed"}, True),
+        ({"estimator": "annealed", "standardize": "filter"}, False),
+        ({}, False),
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_short_steps_on_weights_that_are_not_standardised_are_told(recwarn, options, warns, optimizer):
+    recipe = load_recipe("digits-agmm").replace([*FEW, f"optimizer={optimizer}"])
+    recipe = dataclasses.replace(recipe, method_options=options)
+    build.build_optimizer(recipe, build.build_model(recipe, (1, 8, 8), 10))
+    told = [str(one.message) for one in recwarn if "estimator=annealed" in str(one.message)]
+    assert len(told) == (warns and optimizer == "sgd")
