@@ -166,6 +166,7 @@ def finetuning_recipe(trained: Recipe, start: Path, target: str, epochs: int, lr
         matched=True,
         epochs=epochs,
         optimizer="adamw",
+        nesterov=False,
         lr=lr,
         schedule="cosine",
         warmup_epochs=0.0,

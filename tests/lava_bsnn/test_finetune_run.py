@@ -12,8 +12,9 @@ from support.cli import command, working_in
 
 from lava_bsnn import training
 from lava_bsnn.commands.finetune import default_out
+from lava_bsnn.synapse import Binarize
 from lava_bsnn.training.run_data import load_data
-from lava_bsnn.training.run_folder import history_of
+from lava_bsnn.training.run_folder import finetuning_recipe, history_of
 from netx_export import agreement, convert, read
 
 
@@ -59,6 +60,26 @@ def test_the_grid_of_the_training_is_kept_whatever_the_weights_have_become(tuned
     (tuned / "changed/matched.json").write_text(json.dumps({"target": "loihi", "neurons": changed}))
     _, model = training.load_run(tuned / "changed")
     assert all(dict(model.named_modules())[name].w_scale == scale for name, (scale, _) in changed.items())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("optimizer=sgd", "nesterov=true"),
+        ("optimizer=bso", "nesterov=true"),
+        ("ema_decay=0.9",),
+        ("decay=all",),
+    ],
+)
+def test_a_run_of_any_optimizer_is_fine_tuned(options, tmp_path):
+    few = ("model=mlp", "model_options={hidden: [8, 8]}", "epochs=1", "num_steps=1", "train_samples=64")
+    recipe = training.load_recipe("digits-agmm").replace([*few, *options])
+    training.train(recipe, tmp_path / "r")
+    tuning = finetuning_recipe(recipe, tmp_path / "r", "extended", 1)
+    training.train(tuning, tmp_path / "tuned")
+    _, model = training.load_run(tmp_path / "tuned")
+    hidden = next(one for one in model.modules() if isinstance(getattr(one, "pre_hook_fx", None), Binarize))
+    assert set(hidden.pre_hook_fx(hidden.weight, descale=True).unique().tolist()) == {-1.0, 1.0}
 
 
 def test_a_stopped_fine_tuning_ends_with_the_same_weights(tuned):
