@@ -1,4 +1,4 @@
-"""Figure of a study: accuracy with intervals, flips over the epochs, and what gradients they come with."""
+"""Figure of a study: accuracy with intervals, what deployment leaves of it, flips and their gradients."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..analysis._style import LINES, integers, line, tidy
 from ..files import atomic_path
 from .gathering import Gathered, Row
+from .statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,15 +25,19 @@ def draw(found: Gathered, path: Path) -> Path | None:
     if not sets:
         return None
     panels = [plot_accuracies]
+    if any(_losses(row) for rows in sets.values() for row in rows):
+        panels.append(plot_stages)
     panels += [
         panel
         for panel, curve in ((plot_steps, _steps), (plot_flips, _flips))
         if any(curve(row).size for rows in sets.values() for row in rows)
     ]
-    heights = [max(2.6, 1.3 + 0.3 * len(rows)) for rows in sets.values()]
-    figure: Any = Figure(figsize=(3 + 4 * len(panels), sum(heights)), layout="constrained")
-    axes = figure.subplots(len(sets), len(panels), squeeze=False, height_ratios=heights)
-    for row_axes, (name, rows) in zip(axes, sets.items(), strict=True):
+    columns = 2 if len(panels) == 4 else len(panels)
+    lines = len(panels) // columns
+    heights = [max(2.8, 1.3 + 0.3 * len(rows)) for rows in sets.values() for _ in range(lines)]
+    figure: Any = Figure(figsize=(3 + 4 * columns, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+    for row_axes, (name, rows) in zip(axes.reshape(len(sets), -1), sets.items(), strict=True):
         row_axes[0].set_title(name, loc="left")
         for panel, one in zip(panels, row_axes, strict=True):
             panel(rows, one)
@@ -70,6 +75,27 @@ def plot_accuracies(rows: Sequence[Row], axes: Axes) -> Axes:
     return tidy(axes)
 
 
+def plot_stages(rows: Sequence[Row], axes: Axes) -> Axes:
+    """Draw accuracy in integers less that of the trained network by stage: mean and 95 % interval."""
+    names = list(dict.fromkeys(name for row in rows for name in _losses(row)))
+    width = 0.7 / max(1, len(rows))
+    for index, row in enumerate(rows):
+        losses = _losses(row)
+        if losses:
+            axes.errorbar(
+                [names.index(name) + (index - (len(rows) - 1) / 2) * width for name in losses],
+                [100 * loss.mean for loss in losses.values()],
+                yerr=[0.0 if loss.half is None else 100 * loss.half for loss in losses.values()],
+                **{**_look(index), "linestyle": ""},
+                capsize=2,
+                ms=4,
+            )
+    axes.axhline(0, color="0.6", lw=1, zorder=0)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylabel="change of accuracy (points)")
+    return tidy(axes)
+
+
 def plot_flips(rows: Sequence[Row], axes: Axes) -> Axes:
     """Draw the share of 1-bit weights that change sign, epoch by epoch, mean over the seeds."""
     for index, row in enumerate(rows):
@@ -95,6 +121,12 @@ def plot_steps(rows: Sequence[Row], axes: Axes) -> Axes:
     axes.set(xlabel="learning rate x gradient spread / mean |weight|", ylabel="weight signs flipped (%)")
     axes.set(xscale="log", yscale="log")
     return tidy(axes)
+
+
+def _losses(row: Row) -> dict[str, Interval]:
+    """Accuracy lost in each stage that was not refused."""
+    names = list(dict.fromkeys(name for result in row.results.values() for name in result["deployed"]))
+    return {name: loss for name in names if (loss := row.loss(name)) is not None}
 
 
 def _flips(row: Row) -> np.ndarray:

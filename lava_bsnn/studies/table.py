@@ -12,7 +12,7 @@ from .statistics import Interval
 
 TABLE = "table.md"
 MAXIMA = {"running": "running mean"} | {str(size): f"max of {size}" for size in BATCHES}
-"""Columns of accuracies by what scales membranes."""
+"""What scales membranes, and how a column is called."""
 
 
 def table(found: Gathered) -> str:
@@ -30,6 +30,10 @@ def table(found: Gathered) -> str:
                     f"Rank correlation of flips and gradients over the variants, mean over seeds and epochs: "
                     f"{correlation:.2f}."
                 )
+            maxima = _maxima(rows)
+            if maxima:
+                parts.append(f"Set `{set_name}`, accuracy % by what scales membranes:")
+                parts.append(maxima)
             stages = _stages(found, rows)
             if stages:
                 parts.append(f"Set `{set_name}`, deployed:")
@@ -65,7 +69,6 @@ def _grouped(names: Sequence[str]) -> str:
 def _variants(rows: Sequence[Row]) -> str:
     headings = ["variant", "seeds", "accuracy %", "difference", "to", "gained, lost", "p", "rate %"]
     headings += ["flips %", "gradient", "loss rise", "SOPs", "energy uJ", "validation %", "minutes"]
-    headings += [f"{name} %" for name in MAXIMA.values()]
     lines = []
     for row in rows:
         test = row.mcnemar()
@@ -87,10 +90,17 @@ def _variants(rows: Sequence[Row]) -> str:
                 _number(row.mean("energy"), 1e6, 3),
                 _number(row.mean("validation_accuracy"), 100, 2),
                 _number(seconds, 1 / 60, 1),
-                *(_number(row.mean("batch_maxima", name), 100, 2) for name in MAXIMA),
             ]
         )
     return _markdown(headings, lines, texts=(0, 4))
+
+
+def _maxima(rows: Sequence[Row]) -> str:
+    scaled = [row for row in rows if row.mean("batch_maxima", "running") is not None]
+    lines = [
+        [row.variant, *(_number(row.mean("batch_maxima", name), 100, 2) for name in MAXIMA)] for row in scaled
+    ]
+    return _markdown(["variant", *MAXIMA.values()], lines, texts=(0,)) if lines else ""
 
 
 def _stages(found: Gathered, rows: Sequence[Row]) -> str:
@@ -147,8 +157,8 @@ def _how_to_read(found: Gathered) -> str:
         lines.append("Validation: of the tenth of the training set that is held out, after the last epoch.")
     if any("batch_maxima" in one for one in results):
         lines.append(
-            "Running mean, max of 64: accuracy on the first 2,048 test samples with membranes scaled by the "
-            "running mean of training's maxima, as in evaluation, and by the maximum of a batch of 64."
+            "Running mean, max of 64: the largest potential of a layer, over training, as in evaluation, or "
+            "in a batch of 64 samples and step, as in training; on the first 2,048 test samples."
         )
     lines.append(
         "SOPs per sample, counted; energy per sample, an estimate: of the trained network in 45 nm CMOS from "
