@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from support.processes import wait_until
 
 import lava_bsnn  # noqa: F401  makes lava importable before any test module does
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores Ctrl-C
 torch.set_num_threads(1)  # small tensors; a second thread only waits on a loaded machine
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
