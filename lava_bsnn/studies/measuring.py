@@ -63,7 +63,7 @@ def measured(model: SpikingNetwork, tests: Examples) -> tuple[dict[str, Any], np
         "energy": rounded(analysis.estimate_energy(operations).joule),
         "bytes": rounded(analysis.model_size(model)),
         **_landscape(model, tests),
-        **_batch_maxima(model, tests),
+        **_batch_maxima(model, tests, classes),
     }, classes
 
 
@@ -79,7 +79,7 @@ def _landscape(model: SpikingNetwork, tests: Examples) -> dict[str, Any]:
     return {"landscape": [[rounded(value) for value in row] for row in losses], "loss_rise": rounded(rise)}
 
 
-def _batch_maxima(model: SpikingNetwork, tests: Examples) -> dict[str, Any]:
+def _batch_maxima(model: SpikingNetwork, tests: Examples, classes: np.ndarray) -> dict[str, Any]:
     """Accuracy with membranes scaled by the largest potential of the batch and step, as in training.
 
     By the size of the batch, and ``"running"`` for the running mean of evaluation, on the first test samples;
@@ -97,14 +97,13 @@ def _batch_maxima(model: SpikingNetwork, tests: Examples) -> dict[str, Any]:
 
     def accuracy(size: int) -> float:
         with torch.no_grad():
-            classes = [model(as_input(model, part)).sum(-1).argmax(1) for part in inputs.split(size)]
-        return rounded((torch.cat(classes).numpy() == labels).mean())
+            found = [model(as_input(model, part)).sum(-1).argmax(1) for part in inputs.split(size)]
+        return rounded((torch.cat(found).numpy() == labels).mean())
 
-    found = {"running": accuracy(_BATCH)}
     for neuron in scaled:
         neuron.training = True
-    found |= {str(size): accuracy(size) for size in BATCHES}
-    return {"batch_maxima": found}
+    running = rounded((classes[:_SCALED] == labels).mean())
+    return {"batch_maxima": {"running": running, **{str(size): accuracy(size) for size in BATCHES}}}
 
 
 def deployed(

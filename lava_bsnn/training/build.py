@@ -13,8 +13,8 @@ import torch
 from .. import data, models
 from ..code import is_code
 from ..errors import LavaBsnnWarning, OptionError, check_option
-from ..synapse import Binarize
 from .batches import labels_of
+from .estimator import annealed
 from .hybrid import to_lmht
 from .losses import (
     BY_NAME,
@@ -74,11 +74,7 @@ def build_model(
 
 def build_optimizer(recipe: Recipe, model: torch.nn.Module) -> MakeOptimizer:
     """Maker of a recipe's optimizer for its model."""
-    hooks = [getattr(module, "_pre_hook_fx", None) for module in model.modules()]
-    if recipe.optimizer == "sgd" and any(
-        isinstance(hook, Binarize) and hook.sharpness is not None and hook.standardize is None
-        for hook in hooks
-    ):
+    if recipe.optimizer == "sgd" and any(hook.standardize is None for _, hook in annealed(model)):
         warnings.warn(
             "recipe: estimator=annealed scales gradients by the weights' mean magnitude, so that steps of "
             "sgd are short; set method_options.standardize=filter, or optimizer=adamw",

@@ -16,6 +16,12 @@ def sharpness(epoch: int, epochs: int) -> float:
     return float(FIRST_SHARPNESS * (LAST_SHARPNESS / FIRST_SHARPNESS) ** share)
 
 
+def annealed(model: torch.nn.Module) -> list[tuple[torch.nn.Module, Binarize]]:
+    """Modules whose 1-bit weights are annealed, with their hooks."""
+    hooks = ((module, getattr(module, "_pre_hook_fx", None)) for module in model.modules())
+    return [(one, hook) for one, hook in hooks if isinstance(hook, Binarize) and hook.sharpness is not None]
+
+
 def anneal(model: torch.nn.Module, epoch: int, epochs: int) -> float | None:
     """Give all annealed 1-bit weights the t of an epoch; :func:`lava_bsnn.training.fit` does it for each.
 
@@ -27,10 +33,7 @@ def anneal(model: torch.nn.Module, epoch: int, epochs: int) -> float | None:
     Returns:
         t, or None where no weights are annealed.
     """
-    now, found = sharpness(epoch, epochs), False
-    for module in model.modules():
-        hook = getattr(module, "_pre_hook_fx", None)
-        if isinstance(hook, Binarize) and hook.sharpness is not None:
-            module.pre_hook_fx = dataclasses.replace(hook, sharpness=now)  # type: ignore[assignment]
-            found = True
+    now, found = sharpness(epoch, epochs), annealed(model)
+    for module, hook in found:
+        module.pre_hook_fx = dataclasses.replace(hook, sharpness=now)  # type: ignore[assignment]
     return now if found else None
