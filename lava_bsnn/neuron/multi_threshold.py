@@ -18,6 +18,8 @@ from ..functional.weights import straight_through
 
 _MATCHED_STEPS = 64
 """Least number of weight steps per threshold in matched mode."""
+LEAST_THRESHOLD = 1e-3
+"""Where learned thresholds are kept, or where they began if that is less; none below 0 has a meaning."""
 
 
 class MultiThresholdLIF(neuron_base.Neuron):
@@ -33,7 +35,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
         threshold: theta > 0.
         initial: v[-1], in thresholds; 1/2 for conversion from QCFS (theorem 4.4).
         learn_lam: learn ``lam = sigmoid(a) + 0.5``, a initially 0; otherwise lam is 1.
-        learn_threshold: learn theta (from QCFS).
+        learn_threshold: learn theta (from QCFS); it is kept at :data:`LEAST_THRESHOLD` or above.
         scaled: give ``theta * s`` instead of the integer s.
         num_steps: time steps T of the mixing in front of the neuron; None for no mixing.
         num_frames: steps F that come in, of which the mixing makes T; None for T.
@@ -73,6 +75,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
             )
         super().__init__(threshold=1.0, persistent_state=persistent_state)
         del self._threshold
+        self.least = min(LEAST_THRESHOLD, float(threshold)) if learn_threshold else 0.0
         self.levels = levels
         self.initial = float(initial)
         self.scaled = scaled
@@ -96,7 +99,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
     @property
     def threshold(self) -> float:
         """theta; in matched mode, a whole number of membrane steps."""
-        theta, unit = float(self.theta.detach()), self.unit
+        theta, unit = _kept(self.theta, self.least), self.unit
         return theta if unit is None else self._steps(theta, unit) / unit
 
     mantissas: bool = False
@@ -120,8 +123,8 @@ class MultiThresholdLIF(neuron_base.Neuron):
         Raises:
             OptionError: the threshold is not a number > 0.
         """
-        if not 0 < self.theta.item() < math.inf:
-            raise OptionError(f"MultiThresholdLIF: threshold={self.theta.item()} is not allowed; use > 0")
+        if not 0 < self.threshold < math.inf:
+            raise OptionError(f"MultiThresholdLIF: threshold={self.threshold} is not allowed; use > 0")
         if self.scale is None:
             self.scale = scale or 1 << max(0, math.ceil(math.log2(_MATCHED_STEPS / self.threshold)))
 
@@ -174,6 +177,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
 
     def _run(self, current: Tensor | Drive, *, with_membrane: bool) -> tuple[Tensor | None, Tensor]:
         """Membrane potential and spikes ``[T, N, ...]`` for currents in time-major order."""
+        _keep(self.theta, self.least)
         exact = self.fixed_point()
         if exact is None:
             state = self.theta.detach() * self.initial
@@ -311,7 +315,7 @@ class QCFS(torch.nn.Module):
 
     Args:
         levels: n >= 1.
-        threshold: theta, learned.
+        threshold: theta, learned; it is kept at :data:`LEAST_THRESHOLD` or above.
     """
 
     def __init__(self, levels: int = 4, threshold: float = 1.0) -> None:
@@ -321,11 +325,30 @@ class QCFS(torch.nn.Module):
         if not threshold > 0:
             raise OptionError(f"QCFS: threshold={threshold!r} is not allowed; use a number > 0")
         self.levels = levels
+        self.least = min(LEAST_THRESHOLD, float(threshold))
         self.theta = torch.nn.Parameter(torch.tensor(float(threshold)))
 
+    @property
+    def threshold(self) -> float:
+        """theta."""
+        return _kept(self.theta, self.least)
+
     def extra_repr(self) -> str:
-        return f"levels={self.levels}, threshold={float(self.theta.detach()):.4g}"
+        return f"levels={self.levels}, threshold={self.threshold:.4g}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return activations in ``[0, theta]`` for any ``x``."""
+        _keep(self.theta, self.least)
         return functional.qcfs(x, self.theta, self.levels)
+
+
+def _keep(theta: torch.nn.Parameter, least: float) -> None:
+    """Move a threshold that a step has taken below its least value back to it."""
+    if least:
+        theta.data.clamp_(min=least)
+
+
+def _kept(theta: torch.nn.Parameter, least: float) -> float:
+    """A threshold as the next forward pass has it."""
+    value = float(theta.detach())
+    return max(value, least) if least else value

@@ -41,11 +41,13 @@ _CURVES = (
     "learning_rate",
     "seconds",
 )
+DEVICES = "devices.txt"
+"""Names of the processors that a cell was on, in its folder."""
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
     """Train and measure a cell; return what its file holds."""
-    began = time.perf_counter()
+    began, devices = time.perf_counter(), _devices(cell.folder / DEVICES)
     recipe, run, runs = cell.recipe, cell.folder / RUN, [cell.folder / RUN]
     splits = load_data(dataclasses.replace(recipe, augment=()))
     if cell.first is not None:
@@ -90,7 +92,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
             "measuring": round(time.perf_counter() - trained, 1),
             "process": round(time.perf_counter() - began, 1),
         },
-        "device": _device(),
+        "device": ", ".join(devices),
         "cores": len(cores()),
         "threads": torch.get_num_threads(),
         "versions": {
@@ -125,6 +127,15 @@ def _curves(history: Sequence[Epoch]) -> dict[str, list[float | None]]:
         for name in _CURVES
     }
     return {name: values for name, values in curves.items() if any(value is not None for value in values)}
+
+
+def _devices(path: Path) -> list[str]:
+    """Processors that had this cell, of a file that takes up this one; it may have moved to another."""
+    there = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    names = list(dict.fromkeys([*there, _device()]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(names), encoding="utf-8")
+    return names
 
 
 def _device() -> str:

@@ -59,7 +59,7 @@ class GradientWatch:
         anneal(model, epoch.epoch - 1, self._recipe.epochs)
         loss = build_loss(self._recipe, model, self._class_weights)
         scales = {
-            name: float(latent_weight(synapse).abs().mean())
+            name: float(latent_weight(synapse).detach().abs().mean())
             for name, synapse in select(model, "binary", "study").items()
         }
         found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from .. import block
 from ..block.base import Shape, Signal
-from ..errors import LavaBsnnError
+from ..errors import LavaBsnnError, LavaBsnnWarning
 from ..models import SpikingNetwork
 from ..neuron import QCFS, MultiThresholdLIF, TemporalMix
 
@@ -47,9 +48,17 @@ def to_lmht(model: SpikingNetwork, *, levels: int, num_steps: int, mix: str = "f
             raise LavaBsnnError(
                 f"to_lmht: {module.label} has a {type(activation).__name__}; use a model of method='qcfs'"
             )
+        if activation.threshold <= activation.least:
+            warnings.warn(
+                f"to_lmht: {module.label}: its threshold fell to 0 in training and was kept at "
+                f"{activation.threshold:.3g}, where it passes next to nothing; train with a smaller lr, or "
+                "from a larger threshold, such as 8.0",
+                LavaBsnnWarning,
+                stacklevel=2,
+            )
         module.neuron = MultiThresholdLIF(
             levels,
-            float(activation.theta.detach()) / levels,
+            activation.threshold / levels,
             initial=0.5,
             learn_threshold=True,
             scaled=True,

@@ -160,3 +160,42 @@ def test_hybrid_training_on_real_digits():
     before = training.accuracy(short, *test)
     training.fit(short, train, test, epochs=2, loss=training.rate_cross_entropy)
     assert training.accuracy(short, *test) >= before - 0.01
+
+
+def test_a_qcfs_threshold_that_steps_take_below_zero_is_kept_above_it():
+    """Thresholds below 0 trained on in silence, and the conversion then refused them."""
+    ann = models.create("cnn", num_steps=1, method="qcfs", **CNN)
+    x, theta = torch.rand(4, 2, 8, 8), [m.theta for m in ann.modules() if isinstance(m, QCFS)]
+    ann(x).sum().backward()
+    optimizer = torch.optim.SGD(theta, lr=3.0)
+    for one in theta:
+        one.grad.fill_(1.0)
+    optimizer.step()
+    assert all(one < -1 for one in theta)
+    with pytest.warns(UserWarning, match="threshold fell to 0 in training and was kept at 0.001"):
+        snn = to_lmht(ann, levels=2, num_steps=2)
+    assert [m.theta for m in snn.modules() if isinstance(m, MultiThresholdLIF)] == [5e-4] * len(theta)
+    before = ann.eval()(x)
+    assert all(one == 1e-3 for one in theta)
+    assert torch.equal(ann(x), before) and before.isfinite().all()
+
+
+def test_a_learned_threshold_of_a_neuron_is_kept_above_zero():
+    neuron = MultiThresholdLIF(2, 0.5, learn_threshold=True, scaled=True)
+    with torch.no_grad():
+        neuron.theta.fill_(-2.0)
+    assert neuron.threshold == 1e-3
+    spikes = neuron(torch.ones(1, 3, 4))
+    assert neuron.theta == 1e-3
+    kept = MultiThresholdLIF(2, 1e-3, learn_threshold=True, scaled=True)
+    torch.testing.assert_close(spikes, kept(torch.ones(1, 3, 4)), rtol=0, atol=0)
+    with torch.no_grad():
+        neuron.theta.fill_(-2.0)
+    neuron.match_device()
+    assert neuron.on_grid(neuron.unit).threshold > 0
+
+
+def test_a_neuron_that_begins_below_the_least_threshold_keeps_its_own():
+    neuron = MultiThresholdLIF(2, 1e-4, learn_threshold=True)
+    neuron(torch.ones(1, 3, 4))
+    assert neuron.threshold == pytest.approx(1e-4)

@@ -304,9 +304,11 @@ def test_the_process_of_a_cell_ends_with_its_study_and_the_next_one_ends_it(tmp_
     with pytest.raises(KeyboardInterrupt), closing(run_cells([cell], on_look=stop)) as ended:
         list(ended)
     assert not cell.result.exists() and epochs_done(cell) < 24
+    (cell.folder / cell_process.DEVICES).write_text("Another Processor", encoding="utf-8")
     (ended,) = run_cells([cell])
     assert ended.problem == "" and len(cell.found()["history"]["loss"]) == 12
     assert training.load_run(cell.folder / "first")[0].method == "qcfs"
+    assert re.fullmatch(r"Another Processor, \S.*", cell.found()["device"])
 
 
 def test_what_is_no_definition_is_told_in_one_line(tmp_path):
