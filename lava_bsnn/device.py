@@ -256,7 +256,13 @@ def power_of_two_below(value: float) -> float:
 def readout_unit(
     folded: Affine, low: int, high: int, num_steps: int, image: Any = None, *, mantissas: bool = False
 ) -> float:
-    """Largest power of two as unit of a readout with which ``num_steps`` steps cannot overflow."""
+    """Largest power of two as unit of a readout with which ``num_steps`` steps cannot overflow.
+
+    Args:
+        mantissas: in the integers of Loihi's own neurons, whose sums are bounded by all magnitudes.
+    """
+    if mantissas:
+        low, high = min(low, -high), max(high, -low)
     bound = folded.bound(low, high) or 1.0  # without weights
     unit = power_of_two_below(fixed_point.READOUT_MAX / (bound * num_steps))
     if mantissas:

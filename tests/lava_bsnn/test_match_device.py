@@ -296,3 +296,22 @@ def test_a_model_in_double_precision_is_matched_too():
     net = convert(model, "extended")
     ours = simulate(net, net.encode(x, 4))
     np.testing.assert_array_equal(ours.readout, (logits.cumsum(-1) * model.blocks[-1].unit).detach().numpy())
+
+
+@pytest.mark.parametrize("target", ["extended", "loihi"])
+@pytest.mark.parametrize("gain", np.geomspace(1.0, 2.0, 9)[:-1])
+def test_a_matched_readout_has_room_for_the_networks_own_steps(target, gain):
+    """Profile loihi bounds sums by all magnitudes; training bounded them by those of one sign."""
+    model = chain(
+        block.Flatten(),
+        block.Dense(LIF_PARAMS, 128, 2000),
+        block.Readout(None, 2000, 5),
+        num_steps=2,
+    )
+    with torch.no_grad():
+        model.blocks[-1].synapse.weight.mul_(gain)
+    training.match_device(model, target)
+    net = convert(model, target)
+    assert net.max_steps >= 2
+    spikes = simulate(net, np.ones((1, 2, 8, 8, 2), dtype=np.int64))
+    assert spikes.readout.any()
