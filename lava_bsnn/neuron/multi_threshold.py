@@ -35,7 +35,7 @@ class MultiThresholdLIF(neuron_base.Neuron):
         threshold: theta > 0.
         initial: v[-1], in thresholds; 1/2 for conversion from QCFS (theorem 4.4).
         learn_lam: learn ``lam = sigmoid(a) + 0.5``, a initially 0; otherwise lam is 1.
-        learn_threshold: learn theta (from QCFS); it is kept at :data:`LEAST_THRESHOLD` or above.
+        learn_threshold: learn theta (from QCFS); it is kept at ``LEAST_THRESHOLD`` or above.
         scaled: give ``theta * s`` instead of the integer s.
         num_steps: time steps T of the mixing in front of the neuron; None for no mixing.
         num_frames: steps F that come in, of which the mixing makes T; None for T.
@@ -315,7 +315,7 @@ class QCFS(torch.nn.Module):
 
     Args:
         levels: n >= 1.
-        threshold: theta, learned; it is kept at :data:`LEAST_THRESHOLD` or above.
+        threshold: theta, learned; it is kept at ``LEAST_THRESHOLD`` or above.
     """
 
     def __init__(self, levels: int = 4, threshold: float = 1.0) -> None:
