@@ -206,6 +206,7 @@ ELSEWHERE = {
             "lava-bsnn study agmm --report",
             "lava-bsnn study agmm --jobs 2 --only fashion-10k-cnn",
             "lava-bsnn study rates",
+            "lava-bsnn study fashion --only fashion-resnet20",
             "lava-bsnn study qsnn --jobs 2",
             "lava-bsnn study agmm --jobs 2",
             "lava-bsnn study options --data-root nmnist_train.npz",
