@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,28 +24,34 @@ def draw(found: Gathered, path: Path) -> Path | None:
     sets = {name: rows for name in found.study.sets if (rows := found.rows_of(name))}
     if not sets:
         return None
-    panels = [plot_accuracies]
-    if any(_losses(row) for rows in sets.values() for row in rows):
-        panels.append(plot_stages)
-    panels += [
-        panel
-        for panel, curve in ((plot_steps, _steps), (plot_flips, _flips))
-        if any(curve(row).size for rows in sets.values() for row in rows)
-    ]
-    columns = 2 if len(panels) == 4 else len(panels)
-    lines = len(panels) // columns
+    panels = {name: _panels(rows) for name, rows in sets.items()}
+    most = max(len(one) for one in panels.values())
+    columns = 2 if most == 4 else most
+    lines = most // columns
     heights = [max(2.8, 1.3 + 0.3 * len(rows)) for rows in sets.values() for _ in range(lines)]
     figure: Any = Figure(figsize=(3 + 4 * columns, sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
     for row_axes, (name, rows) in zip(axes.reshape(len(sets), -1), sets.items(), strict=True):
         row_axes[0].set_title(name, loc="left")
-        for panel, one in zip(panels, row_axes, strict=True):
+        for panel, one in zip(panels[name], row_axes, strict=False):
             panel(rows, one)
-            one.set_visible(one.has_data())
+        for one in row_axes[len(panels[name]) :]:
+            one.set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path
+
+
+def _panels(rows: Sequence[Row]) -> list[Callable[[Sequence[Row], Axes], Axes]]:
+    """What can be drawn of a set."""
+    panels: dict[Callable[[Sequence[Row], Axes], Axes], bool] = {
+        plot_accuracies: True,
+        plot_stages: any(_losses(row) for row in rows),
+        plot_steps: any(_steps(row).size for row in rows),
+        plot_flips: any(_flips(row).size for row in rows),
+    }
+    return [panel for panel, there in panels.items() if there]
 
 
 def plot_accuracies(rows: Sequence[Row], axes: Axes) -> Axes:
