@@ -211,7 +211,7 @@ ELSEWHERE = {
             "lava-bsnn study agmm --jobs 2",
             "lava-bsnn study options --data-root nmnist_train.npz",
             "lava-bsnn study nmnist --data-root nmnist_train.npz --jobs 2",
-            "lava-bsnn study deployment --jobs 2 --only fashion-10k-cnn",
+            "lava-bsnn study deployment --jobs 2",
             "lava-bsnn study options --data-root nmnist_train.npz --only nmnist/lmht",
         ),
         "takes minutes to hours; tests/lava_bsnn/test_studies.py runs a tiny study so",
