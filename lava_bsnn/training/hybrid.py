@@ -48,7 +48,8 @@ def to_lmht(model: SpikingNetwork, *, levels: int, num_steps: int, mix: str = "f
             raise LavaBsnnError(
                 f"to_lmht: {module.label} has a {type(activation).__name__}; use a model of method='qcfs'"
             )
-        if activation.threshold <= activation.least:
+        theta = activation.theta.detach()
+        if theta <= theta.new_tensor(activation.least):  # in the precision of both
             warnings.warn(
                 f"to_lmht: {module.label}: its threshold fell to 0 in training and was kept at "
                 f"{activation.threshold:.3g}, where it passes next to nothing; train with a smaller lr, or "

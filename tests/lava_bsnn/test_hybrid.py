@@ -176,7 +176,9 @@ def test_a_qcfs_threshold_that_steps_take_below_zero_is_kept_above_it():
         snn = to_lmht(ann, levels=2, num_steps=2)
     assert [m.theta for m in snn.modules() if isinstance(m, MultiThresholdLIF)] == [5e-4] * len(theta)
     before = ann.eval()(x)
-    assert all(one == 1e-3 for one in theta)
+    assert all(one == 1e-3 for one in theta)  # float32, a bit above
+    with pytest.warns(UserWarning, match="threshold fell to 0 in training and was kept at 0.001"):
+        to_lmht(ann, levels=2, num_steps=2)
     assert torch.equal(ann(x), before) and before.isfinite().all()
 
 
