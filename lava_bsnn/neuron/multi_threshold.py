@@ -123,8 +123,9 @@ class MultiThresholdLIF(neuron_base.Neuron):
         Raises:
             OptionError: the threshold is not a number > 0.
         """
-        if not 0 < self.threshold < math.inf:
-            raise OptionError(f"MultiThresholdLIF: threshold={self.threshold} is not allowed; use > 0")
+        theta = _kept(self.theta, self.least)
+        if not 0 < theta < math.inf:
+            raise OptionError(f"MultiThresholdLIF: threshold={theta} is not allowed; use > 0")
         if self.scale is None:
             self.scale = scale or 1 << max(0, math.ceil(math.log2(_MATCHED_STEPS / self.threshold)))
 

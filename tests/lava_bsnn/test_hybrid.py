@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lava_bsnn import data, models, training
-from lava_bsnn.errors import LavaBsnnError
+from lava_bsnn.errors import LavaBsnnError, OptionError
 from lava_bsnn.neuron import LIF, QCFS, MultiThresholdLIF
 from lava_bsnn.training.hybrid import to_lmht, to_single_threshold
 
@@ -201,3 +201,13 @@ def test_a_neuron_that_begins_below_the_least_threshold_keeps_its_own():
     neuron = MultiThresholdLIF(2, 1e-4, learn_threshold=True)
     neuron(torch.ones(1, 3, 4))
     assert neuron.threshold == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("scale", [None, 64])
+@pytest.mark.parametrize("theta", [-1.0, 0.0, float("nan")])
+def test_a_threshold_that_is_none_has_no_matched_mode(theta, scale):
+    neuron = MultiThresholdLIF(2, 0.5, scale=scale)
+    with torch.no_grad():
+        neuron.theta.fill_(theta)
+    with pytest.raises(OptionError, match="MultiThresholdLIF: threshold=.* is not allowed; use > 0"):
+        neuron.match_device()
