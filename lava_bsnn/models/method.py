@@ -108,7 +108,9 @@ METHODS: dict[str, Method] = {
         neuron_params={"levels": 2, "threshold": 1.0},
     ),
     # ANN with quantised activations, the first half of hybrid training; num_steps=1
-    "qcfs": Method(hidden=None, neuron="qcfs", neuron_params={"levels": 4, "threshold": 1.0}),
+    "qcfs": Method(
+        hidden=None, neuron="qcfs", neuron_params={"levels": 4, "threshold": 1.0, "scale_gradient": True}
+    ),
 }
 """The methods of the papers, by name."""
 

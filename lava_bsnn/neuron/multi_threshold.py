@@ -317,15 +317,19 @@ class QCFS(torch.nn.Module):
     Args:
         levels: n >= 1.
         threshold: theta, learned; it is kept at ``LEAST_THRESHOLD`` or above.
+        scale_gradient: divide theta's gradient by ``sqrt(features * levels)``, as that of a learned step
+            size (LSQ, Esser et al. 2020); otherwise it is the sum over all features, whose steps can
+            take theta through 0 in deep networks.
     """
 
-    def __init__(self, levels: int = 4, threshold: float = 1.0) -> None:
+    def __init__(self, levels: int = 4, threshold: float = 1.0, *, scale_gradient: bool = False) -> None:
         super().__init__()
         if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
             raise OptionError(f"QCFS: levels={levels!r} is not allowed; use 1 or more")
         if not threshold > 0:
             raise OptionError(f"QCFS: threshold={threshold!r} is not allowed; use a number > 0")
         self.levels = levels
+        self.scale_gradient = scale_gradient
         self.least = min(LEAST_THRESHOLD, float(threshold))
         self.theta = torch.nn.Parameter(torch.tensor(float(threshold)))
 
@@ -335,12 +339,17 @@ class QCFS(torch.nn.Module):
         return _kept(self.theta, self.least)
 
     def extra_repr(self) -> str:
-        return f"levels={self.levels}, threshold={self.threshold:.4g}"
+        text = f"levels={self.levels}, threshold={self.threshold:.4g}"
+        return f"{text}, scale_gradient=True" if self.scale_gradient else text
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return activations in ``[0, theta]`` for any ``x``."""
+        """Return activations in ``[0, theta]`` for any ``x``, ``[N, ...]``."""
         _keep(self.theta, self.least)
-        return functional.qcfs(x, self.theta, self.levels)
+        theta: Tensor = self.theta
+        if self.scale_gradient:
+            fixed = theta.detach()
+            theta = fixed + (theta - fixed) / math.sqrt(math.prod(x.shape[1:]) * self.levels)
+        return functional.qcfs(x, theta, self.levels)
 
 
 def _keep(theta: torch.nn.Parameter, least: float) -> None:

@@ -52,8 +52,8 @@ def to_lmht(model: SpikingNetwork, *, levels: int, num_steps: int, mix: str = "f
         if theta <= theta.new_tensor(activation.least):  # in the precision of both
             warnings.warn(
                 f"to_lmht: {module.label}: its threshold fell to 0 in training and was kept at "
-                f"{activation.threshold:.3g}, where it passes next to nothing; train with a smaller lr, or "
-                "from a larger threshold, such as 8.0",
+                f"{activation.threshold:.3g}, where it passes next to nothing; train with a smaller lr or "
+                "with QCFS(scale_gradient=True)",
                 LavaBsnnWarning,
                 stacklevel=2,
             )

@@ -182,6 +182,28 @@ def test_a_qcfs_threshold_that_steps_take_below_zero_is_kept_above_it():
     assert torch.equal(ann(x), before) and before.isfinite().all()
 
 
+@pytest.mark.parametrize("levels", [1, 4])
+def test_a_scaled_gradient_of_a_qcfs_threshold_is_that_of_a_learned_step_size(levels):
+    x, above = torch.rand(5, 3, 4, 4, requires_grad=True), torch.rand(5, 3, 4, 4)
+    plain, scaled = QCFS(levels, 0.5), QCFS(levels, 0.5, scale_gradient=True)
+    results = []
+    for one in (plain, scaled):
+        y = one(x)
+        (y * above).sum().backward()
+        results.append((y.detach(), x.grad, one.theta.grad))
+        x.grad = None
+    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+    torch.testing.assert_close(results[1][2], results[0][2] / (3 * 4 * 4 * levels) ** 0.5)
+    assert results[0][2] > 1  # twice the threshold in one step of rate 1
+    assert "scale_gradient=True" in repr(scaled) and "scale" not in repr(plain)
+
+
+def test_method_qcfs_scales_the_gradients_of_its_thresholds():
+    """With their plain sums, two of six VGG-13 ended with thresholds of thousands and at chance."""
+    ann = models.create("cnn", num_steps=1, method="qcfs", **CNN)
+    assert all(m.scale_gradient for m in ann.modules() if isinstance(m, QCFS))
+
+
 def test_a_learned_threshold_of_a_neuron_is_kept_above_zero():
     neuron = MultiThresholdLIF(2, 0.5, learn_threshold=True, scaled=True)
     with torch.no_grad():
