@@ -206,6 +206,8 @@ ELSEWHERE = {
             "lava-bsnn study agmm --report",
             "lava-bsnn study rates",
             "lava-bsnn study rates-resnet20",
+            "lava-bsnn study agmm-resnet20 --jobs 2",
+            "lava-bsnn study lmht --jobs 2",
             "lava-bsnn study fashion --only fashion-resnet20",
             "lava-bsnn study qsnn --jobs 2",
             "lava-bsnn study agmm --jobs 2",

@@ -131,7 +131,7 @@ def _stages(found: Gathered, rows: Sequence[Row]) -> str:
 
 def _how_to_read(found: Gathered) -> str:
     results = list(found.results())
-    devices = sorted({str(one["device"]) for one in results})
+    devices = sorted({name for one in results for name in str(one["device"]).split(", ")})
     versions = sorted({f"torch {one['versions']['torch']}" for one in results})
     hours = sum(one["seconds"]["training"] + one["seconds"]["measuring"] for one in results) / 3600
     lines = [
