@@ -208,6 +208,7 @@ ELSEWHERE = {
             "lava-bsnn study rates-resnet20",
             "lava-bsnn study agmm-resnet20 --jobs 2",
             "lava-bsnn study lmht --jobs 2",
+            "lava-bsnn study small --jobs 2",
             "lava-bsnn study fashion --only fashion-resnet20",
             "lava-bsnn study qsnn --jobs 2",
             "lava-bsnn study agmm --jobs 2",
