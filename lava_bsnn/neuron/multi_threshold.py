@@ -347,8 +347,8 @@ class QCFS(torch.nn.Module):
         _keep(self.theta, self.least)
         theta: Tensor = self.theta
         if self.scale_gradient:
-            fixed = theta.detach()
-            theta = fixed + (theta - fixed) / math.sqrt(math.prod(x.shape[1:]) * self.levels)
+            scaled = theta / math.sqrt(math.prod(x.shape[1:]) * self.levels)
+            theta = straight_through(theta.detach(), scaled)
         return functional.qcfs(x, theta, self.levels)
 
 
